@@ -1,0 +1,41 @@
+"""hooktrace makes PyTorch's hooks visible.
+
+    >>> import hooktrace as ht
+    >>> with ht.trace(model) as t:            # doctest: +SKIP
+    ...     criterion(model(images), labels).backward()
+    >>> print(t)                              # doctest: +SKIP
+
+Importing this package imports neither torch nor networkx; its public names are looked up when
+they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hooktrace import errors, events
+    from hooktrace.session import Trace, trace
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Trace": "hooktrace.session",
+    "trace": "hooktrace.session",
+}
+_MODULES = ("errors", "events")
+
+__all__ = ["Trace", "__version__", "errors", "events", "trace"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    if name in _MODULES:
+        return import_module(f"hooktrace.{name}")
+    raise AttributeError(f"module 'hooktrace' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,104 @@
+"""Every error and warning that hooktrace raises.
+
+One hierarchy under `HooktraceError`; each class is also the builtin that a caller would
+expect to catch.  A message says what was asked, what there is, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "AmbiguousCallError",
+    "HooktraceError",
+    "MissingExtraError",
+    "NoGradientError",
+    "NotKeptError",
+    "NothingTracedWarning",
+    "ProbeFailedWarning",
+    "RenderError",
+    "TraceStateError",
+    "UnknownFormatError",
+    "UnknownNameError",
+    "UnsupportedModuleError",
+    "nearest",
+]
+
+
+class HooktraceError(Exception):
+    """Base of every error of hooktrace."""
+
+
+class UnknownNameError(HooktraceError, KeyError):
+    """A module, call, tensor or plug-in of this name does not exist."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0]) if self.args else ""
+
+
+class AmbiguousCallError(HooktraceError, KeyError):
+    """A plain name stands for a module that was called more than once."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class NotKeptError(HooktraceError, AttributeError):
+    """The values of a tensor were asked for, but only its summary was recorded."""
+
+
+class NoGradientError(HooktraceError, LookupError):
+    """A gradient was asked for that never arrived while the trace was open."""
+
+
+class TraceStateError(HooktraceError, RuntimeError):
+    """A trace was used in a state that does not allow it, such as entered twice."""
+
+
+class UnsupportedModuleError(HooktraceError, TypeError):
+    """What was given to `trace` cannot be traced."""
+
+
+class UnknownFormatError(HooktraceError, ValueError):
+    """A file name has an ending that no renderer writes."""
+
+
+class RenderError(HooktraceError, RuntimeError):
+    """A layout engine is missing or refused the diagram."""
+
+
+class MissingExtraError(HooktraceError, ImportError):
+    """A feature needs a package that an extra of hooktrace installs."""
+
+    def __init__(self, feature: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs the package '{package}', which is not installed. "
+            f"Install it with: pip install 'hooktrace[{extra}]'"
+        )
+
+
+class NothingTracedWarning(UserWarning):
+    """No module of the traced model ran inside the block."""
+
+
+class ProbeFailedWarning(UserWarning):
+    """A probe of hooktrace failed; the traced program went on undisturbed."""
+
+
+def nearest(name: str, known: Iterable[str], limit: int = 3) -> str:
+    """Return a clause that names the known names nearest to `name`.
+
+    >>> nearest("feature.0", ["features.0", "classifier.6"])
+    " Did you mean 'features.0'?"
+    >>> nearest("x", [])
+    ''
+    """
+    names = [candidate for candidate in known if candidate]
+    close = difflib.get_close_matches(name, names, n=limit, cutoff=0.5)
+    if close:
+        return " Did you mean " + " or ".join(repr(candidate) for candidate in close) + "?"
+    if not names:
+        return ""
+    shown = ", ".join(repr(candidate) for candidate in names[:8])
+    return f" There are: {shown}{', ...' if len(names) > 8 else ''}."

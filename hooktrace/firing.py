@@ -1,0 +1,191 @@
+"""One firing of one hook: what it was given, and what it left behind.
+
+Used by every probe that sees hooks fire, so that "what did it change" has one meaning: an
+argument whose version counter went up was written *in place*; a result that is another object
+than the argument was *returned*.  Copies of the arguments are made before, on their device,
+because afterwards it is too late; they are dropped at once when nothing changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from hooktrace import _torch
+from hooktrace.events import Edit, HookFired, HookId, Observation, TensorWritten, Value
+from hooktrace.identity import Seen, leaves, text_of
+from hooktrace.recorder import COPY_LIMIT_BYTES, Open, Recorder
+
+__all__ = ["Firing"]
+
+GRADIENT_KINDS = frozenset(
+    {"tensor", "full_backward", "full_backward_pre", "backward", "post_accumulate_grad"}
+)
+
+
+class Firing(Open):
+    """A hook that has been called and has not returned.
+
+    Args:
+        recorder: Whose timeline it goes to.
+        hook: Row of the hook.
+        arguments: Pairs (role, argument) of its tensors and other arguments; the tensor whose
+            in-place edit shall be reported under its own role comes last.
+        around: The module call that the hook belongs to, if that is not what is open now.
+    """
+
+    __slots__ = ("copies", "inputs", "recorder", "seen", "site", "started")
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        hook: HookId,
+        arguments: Iterable[tuple[str, Any]],
+        around: Open | None = None,
+    ) -> None:
+        stack = recorder.state().stack
+        if around is None and stack:
+            around = stack[-1]
+        super().__init__(
+            around.call if around is not None else None,
+            around.module if around is not None else None,
+            hook,
+        )
+        self.recorder = recorder
+        self.site: Any = None  # the module whose call runs this forward hook
+        self.seen: dict[str, tuple[Any, Seen | None, Observation]] = {}
+        self.copies: dict[Value, torch.Tensor] = {}
+        gradient = recorder.log.hooks[hook].kind in GRADIENT_KINDS
+        for role, thing in arguments:
+            self._look(role, thing, copy=recorder.copies, gradient=gradient)
+        self.inputs = tuple(observation for _, _, observation in self.seen.values())
+        stack.append(self)
+        self.started = recorder.clock()
+
+    def returned(self, result: Any, role: str) -> None:
+        """Record the firing.
+
+        Args:
+            result: What the hook returned, with PyTorch's meaning: None changes nothing.
+            role: What a result replaces, such as ``output`` or ``grad``.
+        """
+        duration = self.recorder.clock() - self.started
+        edits = self._in_place()
+        if result is not None:
+            edits += self._replaced(result, role, "returned")
+        self._finish(tuple(edits), duration, None)
+
+    def raised(self, error: BaseException | None) -> None:
+        """Record the firing of a hook that did not return."""
+        duration = self.recorder.clock() - self.started
+        what = describe_error(error) if error is not None else "an exception"
+        self._finish(tuple(self._in_place()), duration, what)
+
+    def returned_pair(self, args: Any, kwargs: Any) -> None:
+        """Record a pre-hook with keyword arguments, which may have returned both of them."""
+        duration = self.recorder.clock() - self.started
+        edits = self._in_place()
+        if args is not None:
+            edits += self._replaced(args, "args", "returned")
+            for name, argument in kwargs.items():
+                edits += self._replaced(argument, f"kwargs[{name!r}]", "returned")
+        self._finish(tuple(edits), duration, None)
+
+    def returned_and_assigned(self, gradient: torch.Tensor | None) -> None:
+        """Record a post-accumulate hook, which may have put another tensor into ``.grad``."""
+        duration = self.recorder.clock() - self.started
+        edits = self._in_place()
+        edits += self._replaced(gradient, "param.grad", "assigned")
+        self._finish(tuple(edits), duration, None)
+
+    # -------------------------------------------------------------- inner workings
+
+    def _look(self, role: str, thing: Any, *, copy: bool, gradient: bool) -> None:
+        if not isinstance(thing, torch.Tensor):
+            self.seen[role] = (thing, None, Observation(role, None, text_of(thing)))
+            return
+        observation = self.recorder.observe(thing, role)
+        seen, _ = self.recorder.identities.seen(thing)
+        self.seen[role] = (thing, seen, observation)
+        value = observation.value
+        if copy and value is not None and value.version is not None and value not in self.copies:
+            if _copiable(thing, gradient):
+                self.copies[value] = _torch.content_copy(thing)
+
+    def _in_place(self) -> list[Edit]:
+        edits: dict[int, Edit] = {}
+        for role, (thing, seen, before) in reversed(self.seen.items()):
+            if seen is None or before.value is None or seen.id in edits:
+                continue
+            version = _torch.version_of(thing)
+            if version == before.value.version:
+                continue
+            seen.version = version
+            after = self.recorder.identities.describe(thing, seen, role)
+            assert after.value is not None
+            if before.value in self.copies:
+                self._snapshot(before.value)
+                self.recorder.keep(after.value, thing)
+            edits[seen.id] = Edit(role, "in_place", before, after)
+            self.recorder.emit(
+                TensorWritten, before.value, after.value, self.call, self.hook, True
+            )
+        return list(edits.values())
+
+    def _replaced(self, result: Any, role: str, how: str) -> list[Edit]:
+        edits = []
+        gradient = self.recorder.log.hooks[self.hook].kind in GRADIENT_KINDS  # type: ignore[index]
+        for place, thing in leaves(result, role):
+            old, seen, _ = self.seen.get(place, (None, None, None))
+            if old is thing:
+                continue
+            if seen is None:
+                before = Observation(place, None, text_of(old))
+            else:
+                before = self.recorder.identities.describe(old, seen, place)
+                if before.value is not None:
+                    self._snapshot(before.value)
+            after = self._after(thing, place, gradient)
+            edits.append(Edit(place, how, before, after))
+        return edits
+
+    def _after(self, thing: Any, place: str, gradient: bool) -> Observation:
+        if not isinstance(thing, torch.Tensor):
+            return Observation(place, None, text_of(thing))
+        after = self.recorder.observe(thing, place)
+        if self.recorder.copies and _copiable(thing, gradient):
+            self.recorder.keep(after.value, thing)
+        return after
+
+    def _snapshot(self, value: Value) -> None:
+        copy = self.copies.get(value)
+        if copy is not None:
+            self.recorder.log.snapshots.setdefault(value, copy)
+
+    def _finish(self, edits: tuple[Edit, ...], duration: int, exception: str | None) -> None:
+        recorder = self.recorder
+        recorder.state().leave(self)
+        recorder.emit(
+            HookFired,
+            self.hook,
+            self.call,
+            self.inputs,
+            edits,
+            duration,
+            exception,
+            time_ns=self.started,
+        )
+
+
+def _copiable(tensor: torch.Tensor, gradient: bool) -> bool:
+    if _torch.is_wrapped(tensor) or tensor.nbytes > COPY_LIMIT_BYTES:
+        return False
+    return not (gradient and tensor.requires_grad and not tensor.is_leaf)
+
+
+def describe_error(error: BaseException) -> str:
+    """Return ``Type: first line of the message``."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

@@ -1,0 +1,82 @@
+"""The process-wide patches, and the traces that listen to them.
+
+PyTorch is patched once, when the first trace opens, and put back when the last one closes, in
+whatever order traces end.  Every patch asks `active` for whom it works; with nobody listening
+it only passes on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hooktrace.recorder import Recorder
+
+__all__ = ["Patch", "active", "subscribe", "unsubscribe"]
+
+_active: tuple[Recorder, ...] = ()
+_installed: list[Patch] = []
+_lock = threading.RLock()
+
+
+def active() -> tuple[Recorder, ...]:
+    """Return the recorders of the traces that are open now, outermost first."""
+    return _active
+
+
+class Patch:
+    """One attribute of PyTorch that is replaced while a trace is open.
+
+    Args:
+        owner: The class or module that has the attribute.
+        attribute: Its name.
+        replace: Takes the original and returns the replacement.
+    """
+
+    def __init__(self, owner: Any, attribute: str, replace: Callable[[Any], Any]) -> None:
+        self.owner = owner
+        self.attribute = attribute
+        self.replace = replace
+        self._had: Any = None
+        self._put: Any = None
+
+    def install(self) -> None:
+        """Put the replacement in place."""
+        self._had = vars(self.owner)[self.attribute]
+        self._put = self.replace(self._had)
+        setattr(self.owner, self.attribute, self._put)
+
+    def restore(self) -> None:
+        """Put the original back, unless somebody else has patched over ours meanwhile."""
+        if vars(self.owner).get(self.attribute) is self._put:
+            setattr(self.owner, self.attribute, self._had)
+
+
+def subscribe(recorder: Recorder, patches: Callable[[], Iterable[Patch]]) -> None:
+    """Let `recorder` hear what happens from now on; install the patches for the first one."""
+    global _active
+    with _lock:
+        if not _active:
+            try:
+                for patch in patches():
+                    patch.install()
+                    _installed.append(patch)
+            except BaseException:
+                _restore()
+                raise
+        _active = (*_active, recorder)
+
+
+def unsubscribe(recorder: Recorder) -> None:
+    """Stop telling `recorder`; restore PyTorch after the last one."""
+    global _active
+    with _lock:
+        _active = tuple(one for one in _active if one is not recorder)
+        if not _active:
+            _restore()
+
+
+def _restore() -> None:
+    while _installed:
+        _installed.pop().restore()

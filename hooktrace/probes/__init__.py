@@ -1,0 +1,54 @@
+"""The probes: one file for each family of things that PyTorch lets one see.
+
+A probe module may have ``patches()``, the process-wide patches it needs while any trace is
+open, ``begin(recorder)`` for when a trace opens, and ``finish(recorder)`` for when it closes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from hooktrace import patches
+from hooktrace.probes import backward, gradients, module_calls, module_hooks, plain, registrations
+from hooktrace.recorder import Recorder
+
+__all__ = ["Probes"]
+
+FAMILIES: tuple[Any, ...] = (registrations, module_hooks, module_calls, gradients, backward)
+
+
+def _all_patches() -> Iterator[patches.Patch]:
+    for family in FAMILIES:
+        yield from family.patches()
+
+
+class Probes:
+    """All probes of one trace, from `begin` to `finish`."""
+
+    def __init__(self, recorder: Recorder, frame: FrameType | None) -> None:
+        self.recorder = recorder
+        self.gradients = gradients.Gradients(recorder)
+        self.plain = plain.Plain(recorder, self.gradients.watch_node, frame)
+
+    def begin(self) -> None:
+        """Look at what is registered already, and start to listen."""
+        for family in FAMILIES:
+            if hasattr(family, "begin"):
+                family.begin(self.recorder)
+        patches.subscribe(self.recorder, _all_patches)
+
+    def finish(self) -> None:
+        """Stop to listen and leave nothing behind."""
+        try:
+            self.plain.close()
+        except Exception:
+            self.recorder.failed("the caller's variables")
+        finally:
+            patches.unsubscribe(self.recorder)
+            self.gradients.close()
+            for family in FAMILIES:
+                if hasattr(family, "finish"):
+                    family.finish(self.recorder)
+            self.recorder.close()

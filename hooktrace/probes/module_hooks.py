@@ -1,0 +1,260 @@
+"""The user's hooks on modules, seen at the place where PyTorch reads its dictionaries.
+
+Nothing is put into the dictionaries and nothing in them is replaced: ``prune``, ``weight_norm``
+and ``spectral_norm`` look there for their own objects, and pickling or deepcopying a module
+carries them off.  Forward hooks are called by PyTorch's own frame in an instrumented
+``_call_impl``; backward hooks are lists that PyTorch copies at forward time, and those copies
+get spies.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import nn
+
+from hooktrace import _torch
+from hooktrace.events import ForwardFinished, ForwardStarted, HookId
+from hooktrace.firing import Firing
+from hooktrace.identity import arguments, leaves
+from hooktrace.opencall import OpenCall, innermost_call, settle_firing
+from hooktrace.patches import Patch, active
+from hooktrace.recorder import Open, Recorder
+
+__all__ = ["begin", "finish", "patches"]
+
+
+def patches() -> Iterator[Patch]:
+    """Yield the process-wide patches of this probe."""
+    yield Patch(nn.Module, "_call_impl", _instrumented)
+    yield Patch(nn.Module, "_get_backward_hooks", _spied_backward_hooks)
+    yield Patch(nn.Module, "_get_backward_pre_hooks", _spied_backward_pre_hooks)
+
+
+def begin(recorder: Recorder) -> None:
+    """Make rows for the hooks that are there already."""
+    for kind, hooks in _torch.global_hooks().items():
+        for number, function in hooks.items():
+            recorder.hooks.add(kind, number, function, None)
+    for _, module in recorder.scope.modules():
+        if _torch.module_has_own_hooks(module):
+            for kind, hooks in _torch.own_hooks(module).items():
+                for number, function in hooks.items():
+                    options = _torch.hook_options(module, kind, number)
+                    recorder.hooks.add(kind, number, function, module, options=options)
+
+
+def finish(recorder: Recorder) -> None:
+    """Take the spies out of the lists that the graph still holds."""
+    if len(active()) == 0:
+        while _spied:
+            hooks = _spied.pop()()
+            if hooks is not None:
+                hooks[:] = [_plain(hook) for hook in hooks]
+
+
+# ------------------------------------------------------------------ forward hooks
+
+
+def _instrumented(original: Callable[..., Any]) -> Callable[..., Any]:
+    return _torch.instrumented_call_impl(  # type: ignore[no-any-return]
+        original,
+        hook_called=_hook_called,
+        hook_returned=_hook_returned,
+        forward_called=_forward_called,
+        forward_returned=_forward_returned,
+    )
+
+
+def _known(recorder: Recorder, kind: str, number: int, hook: Any, module: nn.Module) -> Any:
+    """Return the row of a hook of `module`, or None if the module is no part of the trace."""
+    row = recorder.hooks.find(kind, number, hook)
+    if row is None and recorder.scope.known(module) is not None:
+        own = number in _torch.own_hooks(module)[kind]
+        options = _torch.hook_options(module, kind, number)
+        row = recorder.hooks.add(kind, number, hook, module if own else None, options=options)
+    return row
+
+
+def _hook_called(
+    number: int,
+    hook: Any,
+    module: nn.Module,
+    args: Any,
+    kwargs: dict[str, Any] | None = None,
+    **result: Any,
+) -> list[tuple[Firing, str]]:
+    kind, role = ("forward", "output") if result else ("forward_pre", "args")
+    if kind == "forward_pre" and kwargs is not None:
+        role = "args, kwargs"
+    firings = []
+    for recorder in active():
+        try:
+            settle_firing(recorder, module, sys.exc_info()[1])
+            row = _known(recorder, kind, number, hook, module)
+            stack = recorder.state().stack
+            if row is None or not stack or getattr(stack[-1], "target", None) is not module:
+                continue
+            seen = arguments(args, kwargs or {})
+            if result:
+                seen += leaves(result["result"], "output")
+            firing = Firing(recorder, row, seen)
+            firing.site = module
+            firings.append((firing, role))
+        except Exception:
+            recorder.failed(f"a {kind} hook")
+    return firings
+
+
+def _hook_returned(firings: list[tuple[Firing, str]], result: Any) -> Any:
+    for firing, role in reversed(firings):
+        try:
+            if role == "args" and result is not None and not isinstance(result, tuple):
+                firing.returned((result,), role)
+            elif role == "args, kwargs":
+                pair = result if isinstance(result, tuple) and len(result) == 2 else (None, None)
+                firing.returned_pair(*pair)
+            else:
+                firing.returned(result, role)
+        except Exception:
+            firing.recorder.failed("what a forward hook did")
+    return result
+
+
+def _forward_called(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> list[Any]:
+    started = []
+    for recorder in active():
+        try:
+            stack = recorder.state().stack
+            call = stack[-1] if stack else None
+            if isinstance(call, OpenCall) and call.target is module:
+                inputs = None
+                if _torch.module_has_hooks(module):
+                    inputs = recorder.observe_leaves(arguments(args, kwargs))
+                    if [one.value for one in inputs] == [one.value for one in call.inputs]:
+                        inputs = None
+                recorder.emit(ForwardStarted, call.number, inputs)
+                started.append((recorder, call.number))
+        except Exception:
+            recorder.failed("the beginning of forward")
+    return started
+
+
+def _forward_returned(started: list[Any], result: Any) -> Any:
+    for recorder, call in started:
+        recorder.emit(ForwardFinished, call)
+    return result
+
+
+# ------------------------------------------------------------------ backward hooks
+
+
+class _HookList(list[Any]):
+    """A list that can be found again, weakly, to take the spies out."""
+
+    __slots__ = ("__weakref__",)
+
+
+_spied: list[weakref.ref[_HookList]] = []
+
+
+_Row = tuple[weakref.ref[Recorder], HookId, Open | None]
+"""Who listens, the hook's row in its log, and the module call whose hooks were collected."""
+
+
+class _Spy:
+    """Stands for a backward hook in the list that one forward call handed to autograd.
+
+    It is called as ``hook(module, grad_input, grad_output)``, or for a pre hook as
+    ``hook(module, grad_output)``, and passes everything on.
+    """
+
+    def __init__(self, hook: Any, rows: list[_Row], kind: str) -> None:
+        functools.update_wrapper(self, hook)
+        self.hook = hook
+        self.rows = rows
+        self.kind = kind
+
+    def __call__(self, module: nn.Module, *gradients: Any) -> Any:
+        pre = self.kind == "full_backward_pre"
+        roles = ("grad_output",) if pre else ("grad_output", "grad_input")
+        firings = []
+        for ref, row, around in self.rows:
+            recorder = ref()
+            if recorder is None or recorder not in active():
+                continue
+            try:
+                seen = [
+                    pair
+                    for role, gradient in zip(roles, reversed(gradients), strict=False)
+                    for pair in leaves(gradient, role)
+                ]
+                firings.append(Firing(recorder, row, seen, around))
+            except Exception:
+                recorder.failed(f"a {self.kind} hook")
+        try:
+            result = self.hook(module, *gradients)
+        except BaseException as error:
+            for firing in reversed(firings):
+                firing.raised(error)
+            raise
+        for firing in reversed(firings):
+            try:
+                firing.returned(result, roles[-1])
+            except Exception:
+                firing.recorder.failed(f"what a {self.kind} hook did")
+        return result
+
+
+def _plain(hook: Any) -> Any:
+    return hook.hook if isinstance(hook, _Spy) else hook
+
+
+def _with_spies(module: nn.Module, hooks: list[Any], kind: str) -> list[Any]:
+    spied = _HookList()
+    available = [
+        (number, function)
+        for dictionary in (_torch.global_hooks().get(kind, {}), _torch.own_hooks(module)[kind])
+        for number, function in dictionary.items()
+    ]
+    for hook in hooks:
+        number = next((key for key, function in available if function is hook), None)
+        rows: list[_Row] = []
+        for recorder in active() if number is not None else ():
+            row = _known(recorder, kind, number, hook, module)  # type: ignore[arg-type]
+            if row is not None:
+                call = innermost_call(recorder.state().stack)
+                around = Open(call.number, call.module, None) if call is not None else None
+                rows.append((weakref.ref(recorder), row, around))
+        spied.append(_Spy(hook, rows, kind) if rows else hook)
+    _spied.append(weakref.ref(spied))
+    return spied
+
+
+def _spied_backward_hooks(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def _get_backward_hooks(self: nn.Module) -> Any:
+        full, legacy = original(self)
+        if not active() or _torch.is_compiling():
+            return full, legacy
+        return (
+            _with_spies(self, full, "full_backward") if full else full,
+            _with_spies(self, legacy, "backward") if legacy else legacy,
+        )
+
+    return _get_backward_hooks
+
+
+def _spied_backward_pre_hooks(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def _get_backward_pre_hooks(self: nn.Module) -> Any:
+        hooks = original(self)
+        if not hooks or not active() or _torch.is_compiling():
+            return hooks
+        return _with_spies(self, hooks, "full_backward_pre")
+
+    return _get_backward_pre_hooks

@@ -1,0 +1,85 @@
+"""Registrations and removals of hooks: every ``register_*`` makes a ``RemovableHandle``.
+
+The handle is made before the dictionary is filled, so the function is read from the frame of
+the registering function, which is on the stack at that moment.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+
+from hooktrace import _torch
+from hooktrace.events import HookRegistered, HookRemoved
+from hooktrace.hooktable import calling_line
+from hooktrace.patches import Patch, active
+from hooktrace.recorder import Recorder
+
+__all__ = ["begin", "patches"]
+
+def patches() -> Iterator[Patch]:
+    """Yield the process-wide patches of this probe."""
+    yield Patch(_torch.HANDLE, "__init__", _sensing_init)
+    yield Patch(_torch.HANDLE, "remove", _sensing_remove)
+
+
+def begin(recorder: Recorder) -> None:
+    """Make rows for the hooks that the models' parameters have already."""
+    for name, parameter in recorder.scope.parameters():
+        recorder.watch_leaf(parameter, name, parameter=True)
+
+
+def _sensing_init(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def __init__(self: Any, hooks_dict: Any, *, extra_dict: Any = None) -> None:
+        original(self, hooks_dict, extra_dict=extra_dict)
+        if active() and not _torch.is_compiling():
+            _registered(self.id, hooks_dict, sys._getframe(1))
+
+    return __init__
+
+
+def _registered(number: int, hooks: Any, frame: FrameType) -> None:
+    found = _torch.registration(frame)
+    if found is None:
+        return
+    kind, owner, function, options = found
+    line = calling_line(frame)
+    for recorder in active():
+        try:
+            if isinstance(owner, nn.Module) and recorder.scope.known(owner) is None:
+                if not recorder.scope.everything:
+                    continue
+            row = recorder.hooks.add(
+                kind, number, function, owner, registered_at=line, options=options
+            )
+            if isinstance(owner, torch.Tensor):
+                recorder.hooks.watch(kind, hooks, owner)
+            recorder.emit(HookRegistered, row)
+        except Exception:
+            recorder.failed("the registration of a hook")
+
+
+def _sensing_remove(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def remove(self: Any) -> None:
+        hooks = self.hooks_dict_ref() if active() else None
+        function = hooks.get(self.id) if hooks else None
+        original(self)
+        if function is None or _torch.is_compiling():
+            return
+        for recorder in active():
+            try:
+                row = recorder.hooks.find_any(self.id, function)
+                if row is not None:
+                    recorder.emit(HookRemoved, row)
+            except Exception:
+                recorder.failed("the removal of a hook")
+
+    return remove

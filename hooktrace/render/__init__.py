@@ -1,0 +1,1 @@
+"""Renderers: from the log to text and pictures."""

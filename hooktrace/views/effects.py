@@ -1,0 +1,165 @@
+"""What was changed, and by whom: edits by hooks, and writes in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hooktrace.events import Change, Edit, HookFired, TensorWritten, TracedHook, Value
+from hooktrace.log import EventLog
+from hooktrace.views.calls import Call, CallIndex
+from hooktrace.views.values import content
+
+__all__ = ["EditView", "WriteView", "edits", "writes"]
+
+
+class EditView:
+    """One change that a hook made.
+
+    Attributes:
+        hook: The hook: kind, owner, name, where defined and registered.
+        role: What it changed, such as ``grad`` or ``output``.
+        how: ``in_place``, ``returned`` or ``assigned``.
+        before, after: The tensor then and afterwards, where it was small enough to be copied.
+        factor: A number c if ``after == c * before`` up to rounding, else None.
+        change: Everything that was measured of the difference.
+        seq: The event in which it happened.
+    """
+
+    def __init__(self, log: EventLog, event: HookFired, edit: Edit) -> None:
+        self._log = log
+        self._edit = edit
+        self.hook: TracedHook = log.hooks[event.hook]
+        self.role = edit.role
+        self.how = edit.how
+        self.seq = event.seq
+
+    @property
+    def before(self) -> Any:
+        """The tensor as the hook found it."""
+        return content(self._log, self._edit.before, _ADVICE)
+
+    @property
+    def after(self) -> Any:
+        """The tensor as the hook left it."""
+        return content(self._log, self._edit.after, _ADVICE)
+
+    @property
+    def change(self) -> Change:
+        """What was measured of the difference."""
+        before, after = self._edit.before.value, self._edit.after.value
+        found = self._log.changes.get((before, after)) if before and after else None
+        if found is not None:
+            return found
+        return Change("replaced", f"{self._edit.before} -> {self._edit.after}")
+
+    @property
+    def factor(self) -> float | None:
+        """The number that the tensor was multiplied by, if that is what happened."""
+        return self.change.factor
+
+    def __str__(self) -> str:
+        how = {"in_place": "in place", "returned": "returned", "assigned": "assigned"}[self.how]
+        text = f"{self.hook.kind} hook {self.hook.name} on {self.hook.owner}: {self.role} "
+        before, after = self._edit.before, self._edit.after
+        if before.numbers is not None and after.numbers is not None and len(before.numbers) <= 4:
+            return f"{text}{before} -> {after} ({how}, {self.change.text})"
+        return f"{text}{how}, {self.change.text}"
+
+    def __repr__(self) -> str:
+        return f"<Edit {self}>"
+
+
+class WriteView:
+    """One write in place to a tensor that was seen.
+
+    Attributes:
+        before, after: The value that was overwritten, and the one left behind.
+        what: What the overwritten value was, such as ``output of features.0``.
+        by: Who wrote, in words.
+        call: The innermost module call open then, or None.
+        hook: The hook that wrote, or None.
+        certain: False where the write may have gone to a sibling view instead.
+        seq: The event.
+    """
+
+    def __init__(
+        self, log: EventLog, event: TensorWritten, what: str, call: Call | None
+    ) -> None:
+        self.before: Value = event.before
+        self.after: Value = event.after
+        self.what = what
+        self.call = call
+        self.hook: TracedHook | None = None if event.hook is None else log.hooks[event.hook]
+        self.certain = event.certain
+        self.seq = event.seq
+
+    @property
+    def by(self) -> str:
+        """Who wrote, in words."""
+        if self.hook is not None:
+            return f"{self.hook.kind} hook {self.hook.name} on {self.hook.owner}"
+        if self.call is None:
+            return "code outside of every traced call"
+        if self.call.children:
+            return f"functional code in {self.call} ({self.call.module.type})"
+        return f"{self.call} ({self.call.module.type})"
+
+    def __str__(self) -> str:
+        verb = "was overwritten by" if self.certain else "was possibly overwritten (shared view) by"
+        return f"{self.what} {verb} {self.by}"
+
+    def __repr__(self) -> str:
+        return f"<Write {self}>"
+
+
+_ADVICE = (
+    "Only tensors of at most 1 MiB are copied around a hook; trace(..., keep=[...]) keeps the "
+    "values of whole modules."
+)
+
+
+def edits(log: EventLog) -> list[EditView]:
+    """Return every change by a hook, in order."""
+    return [EditView(log, event, edit) for event in log.of(HookFired) for edit in event.edits]
+
+
+def writes(log: EventLog, calls: CallIndex) -> list[WriteView]:
+    """Return every write in place to a tensor that was seen, in order."""
+    origins = origin_of_values(log, calls)
+    return [
+        WriteView(
+            log,
+            event,
+            origins.get(event.before) or describe_tensor(log, event.before),
+            calls.calls.get(event.call) if event.call is not None else None,
+        )
+        for event in log.of(TensorWritten)
+    ]
+
+
+def origin_of_values(log: EventLog, calls: CallIndex) -> dict[Value, str]:
+    """Say for each value of a call what it is: ``output of x`` before ``args[0] of y``.
+
+    A value that a hook or a later call wrote keeps the name of what it was first.
+    """
+    origins: dict[Value, str] = {}
+    for call in sorted(calls, key=lambda one: -one.depth):
+        for seen in call.seen_outputs:
+            if seen.value is not None:
+                origins.setdefault(seen.value, f"{seen.role} of {call}")
+    for call in calls:
+        for seen in call.seen_inputs:
+            if seen.value is not None:
+                origins.setdefault(seen.value, f"{seen.role} of {call}")
+    for event in log.of(HookFired):
+        row = log.hooks[event.hook]
+        for seen in event.inputs:
+            if seen.value is not None:
+                origins.setdefault(seen.value, f"{seen.role} given to {row.name} on {row.owner}")
+    return origins
+
+
+def describe_tensor(log: EventLog, value: Value) -> str:
+    """Name a tensor by its variable or parameter, or by its number."""
+    name = log.tensors[value.tensor].name
+    return f"tensor {name}" if name else f"tensor t{value.tensor}"

@@ -1,0 +1,92 @@
+"""The story of one named tensor: what it held, what its gradient was, and who changed that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hooktrace.errors import NoGradientError, UnknownNameError, nearest
+from hooktrace.events import (
+    BackwardStarted,
+    GradientAccumulated,
+    GradientComputed,
+    GradientRetained,
+    HookFired,
+    Observation,
+    TensorId,
+    TracedHook,
+    TracedTensor,
+)
+from hooktrace.log import EventLog
+from hooktrace.views.values import content
+
+__all__ = ["TensorView", "named_tensors", "tensor_view"]
+
+_ADVICE = "Tensors of plain code are recorded by their summary, small ones with their numbers."
+
+
+class TensorView:
+    """A tensor that has a name: a parameter, or a variable of the code around the block.
+
+    Attributes:
+        name: Its name.
+        row: Its row in the log.
+        operation: Name of the autograd node that made it; empty for a leaf.
+        value: What it was seen to hold; None if that was never looked at.
+        gradients: The gradients that arrived for it, in order.
+        accumulated: For a leaf, each time its ``.grad`` was filled or added to.
+        retained: For a non-leaf with ``retain_grad()``, each time its ``.grad`` was filled.
+        hooks: The hooks on it.
+        firings: Their firings, in order.
+    """
+
+    def __init__(self, log: EventLog, number: TensorId) -> None:
+        self._log = log
+        self.row: TracedTensor = log.tensors[number]
+        self.name = self.row.name
+        self.operation = next(
+            (log.nodes[node].name for value, (node, _) in log.producers.items() if value.tensor == number),
+            "",
+        )
+        self.value: Observation | None = next(
+            (seen for value, seen in log.contents.items() if value.tensor == number), None
+        )
+        self.gradients = [one for one in log.of(GradientComputed) if one.tensor == number]
+        self.accumulated = [one for one in log.of(GradientAccumulated) if one.tensor == number]
+        self.retained = [one for one in log.of(GradientRetained) if one.tensor == number]
+        self.hooks: list[TracedHook] = [hook for hook in log.hooks if hook.tensor == number]
+        numbers = {hook.id for hook in self.hooks}
+        self.firings = [one for one in log.of(HookFired) if one.hook in numbers]
+
+    @property
+    def grad(self) -> Any:
+        """What ``.grad`` held after the last backward run; None if it was never filled.
+
+        Raises:
+            NoGradientError: No backward ran while the trace was open.
+        """
+        filled = [(one.seq, one.after) for one in self.accumulated]
+        filled += [(one.seq, one.gradient) for one in self.retained]
+        if not filled and not self._log.of(BackwardStarted):
+            raise NoGradientError(f"No backward ran inside the block, so {self.name}.grad is unknown.")
+        return content(self._log, max(filled)[1], _ADVICE) if filled else None
+
+    def __repr__(self) -> str:
+        what = self.operation or ("leaf" if self.row.leaf else "tensor")
+        return f"<Tensor {self.name} ({what}) = {self.value if self.value else 'not looked at'}>"
+
+
+def named_tensors(log: EventLog) -> dict[str, TensorId]:
+    """Return the tensors that have a name; of several with one name the latest."""
+    return {row.name: row.id for row in log.tensors if row.name}
+
+
+def tensor_view(log: EventLog, name: str) -> TensorView:
+    """Return the story of the tensor of this name.
+
+    Raises:
+        UnknownNameError: No tensor has this name; the message gives the nearest ones.
+    """
+    known = named_tensors(log)
+    if name not in known:
+        raise UnknownNameError(f"No tensor named {name!r} was seen.{nearest(name, known)}")
+    return TensorView(log, known[name])

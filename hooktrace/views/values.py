@@ -1,0 +1,101 @@
+"""What a field of a view holds: the tensor where it was kept, and a stand-in where it was not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hooktrace.errors import NotKeptError
+from hooktrace.events import Observation, TensorSummary, format_numbers
+from hooktrace.log import EventLog
+
+__all__ = ["Unkept", "content"]
+
+
+class Unkept:
+    """Stands for a tensor whose values were not kept; says what is known of it.
+
+    Attributes:
+        shape: Tuple of sizes.
+        dtype: Such as ``"float32"``.
+        device: Such as ``"cpu"``.
+        requires_grad: As at the time.
+        numbers: All elements in row-major order for CPU tensors of at most 16, else None.
+
+    Raises:
+        NotKeptError: On asking for anything else, or using it as a tensor.
+    """
+
+    __slots__ = ("_advice", "_observation")
+
+    def __init__(self, observation: Observation, advice: str) -> None:
+        self._observation = observation
+        self._advice = advice
+
+    @property
+    def _summary(self) -> TensorSummary:
+        summary = self._observation.summary
+        assert isinstance(summary, TensorSummary)
+        return summary
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the dimensions."""
+        return self._summary.shape
+
+    @property
+    def dtype(self) -> str:
+        """Name of the dtype, without ``torch.``."""
+        return self._summary.dtype
+
+    @property
+    def device(self) -> str:
+        """Name of the device."""
+        return self._summary.device
+
+    @property
+    def requires_grad(self) -> bool:
+        """As at the time of the observation."""
+        return self._summary.requires_grad
+
+    @property
+    def numbers(self) -> tuple[float, ...] | None:
+        """All elements, if it is small enough to have been recorded whole."""
+        return self._observation.numbers
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name.startswith("_repr"):
+            raise AttributeError(name)
+        raise NotKeptError(
+            f"The values of {self._observation.role} were not kept, only their summary "
+            f"({self._summary}), so there is no .{name}. {self._advice}"
+        )
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        everything = [*args, *(kwargs or {}).values()]
+        one = next((item for item in everything if isinstance(item, cls)), None)
+        advice = one._advice if one is not None else "Name the module in keep=."
+        raise NotKeptError(f"A tensor whose values were not kept cannot be computed with. {advice}")
+
+    def __repr__(self) -> str:
+        numbers = self._observation.numbers
+        what = format_numbers(numbers) if numbers is not None else "values not kept"
+        return f"<{self._observation.role}: {self._summary}, {what}>"
+
+
+def content(log: EventLog, observation: Observation | None, advice: str) -> Any:
+    """Return the recorded tensor, an `Unkept`, or for what is no tensor its text.
+
+    Args:
+        log: Where the snapshots are.
+        observation: What was seen; None gives None.
+        advice: A sentence that tells how the value could have been kept.
+    """
+    if observation is None:
+        return None
+    if observation.value is None:
+        return observation.summary
+    kept = log.snapshots.get(observation.value)
+    return kept if kept is not None else Unkept(observation, advice)
