@@ -53,6 +53,7 @@ __all__ = [
 
 _PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
+
 def is_plain(tensor: Tensor) -> bool:
     """Whether reading attributes of `tensor` runs no code of the user's.
 

@@ -129,9 +129,7 @@ class Firing(Open):
                 self._snapshot(before.value)
                 self.recorder.keep(after.value, thing)
             edits[seen.id] = Edit(role, "in_place", before, after)
-            self.recorder.emit(
-                TensorWritten, before.value, after.value, self.call, self.hook, True
-            )
+            self.recorder.emit(TensorWritten, before.value, after.value, self.call, self.hook, True)
         return list(edits.values())
 
     def _replaced(self, result: Any, role: str, how: str) -> list[Edit]:

@@ -142,7 +142,9 @@ def leaves(tree: Any, role: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
     elif isinstance(tree, dict):
         attributes = is_dataclass(tree)
         for key, item in tree.items():
-            yield from leaves(item, f"{role}.{key}" if attributes else f"{role}[{key!r}]", depth + 1)
+            yield from leaves(
+                item, f"{role}.{key}" if attributes else f"{role}[{key!r}]", depth + 1
+            )
     elif isinstance(tree, (tuple, list)):
         names = getattr(tree, "_fields", None)
         for index, item in enumerate(tree):

@@ -109,7 +109,11 @@ def _clamped(one: torch.Tensor, other: torch.Tensor) -> tuple[str, str, float | 
         return _NO
     if cut_below and cut_above:
         return "clamped", f"clamped to [{low:.6g}, {high:.6g}]", None
-    return "clamped", f"clamped to {'>= ' if cut_below else '<= '}{low if cut_below else high:.6g}", None
+    return (
+        "clamped",
+        f"clamped to {'>= ' if cut_below else '<= '}{low if cut_below else high:.6g}",
+        None,
+    )
 
 
 def _tidy(number: float, rounding: float) -> float:

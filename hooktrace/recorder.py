@@ -241,6 +241,11 @@ class Recorder:
         self.identities.forget()
         self.hooks.forget()
         self._leaves.clear()
-        for listeners in (self.on_open, self.on_close, self.on_backward_start, self.on_backward_end):
+        for listeners in (
+            self.on_open,
+            self.on_close,
+            self.on_backward_start,
+            self.on_backward_end,
+        ):
             listeners.clear()
         self._threads.clear()

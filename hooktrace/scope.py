@@ -38,7 +38,12 @@ class Scope:
     """
 
     def __init__(
-        self, log: EventLog, models: Sequence[tuple[str, nn.Module]], *, everything: bool, keep: Keep
+        self,
+        log: EventLog,
+        models: Sequence[tuple[str, nn.Module]],
+        *,
+        everything: bool,
+        keep: Keep,
     ) -> None:
         self.log = log
         self.everything = everything
@@ -241,7 +246,9 @@ def _split(keep: Keep) -> tuple[list[str], list[weakref.ref[nn.Module]]]:
         elif isinstance(item, nn.Module):
             modules.append(weakref.ref(item))
         else:
-            raise TypeError(f"keep= takes names, patterns and modules, but got {type(item).__name__}")
+            raise TypeError(
+                f"keep= takes names, patterns and modules, but got {type(item).__name__}"
+            )
     return patterns, modules
 
 

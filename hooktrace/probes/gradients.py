@@ -156,7 +156,9 @@ class Gradients:
             if isinstance(argument, torch.Tensor) and argument.requires_grad:
                 node = argument.grad_fn
                 if node is None:
-                    call.edges.setdefault((id(argument), -1), []).append(_Argument(call.number, index))
+                    call.edges.setdefault((id(argument), -1), []).append(
+                        _Argument(call.number, index)
+                    )
                 else:
                     key = (id(node), argument.output_nr)
                     call.edges.setdefault(key, []).append(_Argument(call.number, index))

@@ -23,6 +23,7 @@ from hooktrace.recorder import Recorder
 
 __all__ = ["begin", "patches"]
 
+
 def patches() -> Iterator[Patch]:
     """Yield the process-wide patches of this probe."""
     yield Patch(_torch.HANDLE, "__init__", _sensing_init)

@@ -128,7 +128,9 @@ class Call:
         """
         outputs = self.outputs
         if len(outputs) != 1:
-            why = f"raised {self.exception}" if self.exception else f"returned {len(outputs)} values"
+            why = (
+                f"raised {self.exception}" if self.exception else f"returned {len(outputs)} values"
+            )
             raise HooktraceError(f"{self} {why}; use .outputs, not .output.")
         return outputs[0]
 

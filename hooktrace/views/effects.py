@@ -82,9 +82,7 @@ class WriteView:
         seq: The event.
     """
 
-    def __init__(
-        self, log: EventLog, event: TensorWritten, what: str, call: Call | None
-    ) -> None:
+    def __init__(self, log: EventLog, event: TensorWritten, what: str, call: Call | None) -> None:
         self.before: Value = event.before
         self.after: Value = event.after
         self.what = what

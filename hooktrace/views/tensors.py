@@ -44,7 +44,11 @@ class TensorView:
         self.row: TracedTensor = log.tensors[number]
         self.name = self.row.name
         self.operation = next(
-            (log.nodes[node].name for value, (node, _) in log.producers.items() if value.tensor == number),
+            (
+                log.nodes[node].name
+                for value, (node, _) in log.producers.items()
+                if value.tensor == number
+            ),
             "",
         )
         self.value: Observation | None = next(
@@ -67,7 +71,9 @@ class TensorView:
         filled = [(one.seq, one.after) for one in self.accumulated]
         filled += [(one.seq, one.gradient) for one in self.retained]
         if not filled and not self._log.of(BackwardStarted):
-            raise NoGradientError(f"No backward ran inside the block, so {self.name}.grad is unknown.")
+            raise NoGradientError(
+                f"No backward ran inside the block, so {self.name}.grad is unknown."
+            )
         return content(self._log, max(filled)[1], _ADVICE) if filled else None
 
     def __repr__(self) -> str:

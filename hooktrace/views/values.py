@@ -71,9 +71,7 @@ class Unkept:
         )
 
     @classmethod
-    def __torch_function__(
-        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         everything = [*args, *(kwargs or {}).values()]
         one = next((item for item in everything if isinstance(item, cls)), None)
         advice = one._advice if one is not None else "Name the module in keep=."
