@@ -1,0 +1,126 @@
+"""Short words for pictures: configurations, paths, shapes, hooks."""
+
+from __future__ import annotations
+
+import re
+
+from hooktrace.events import Observation, TensorSummary, format_numbers
+from hooktrace.views.hookuse import HookStory
+
+__all__ = ["badge", "clip", "configuration", "path", "shape", "wrap"]
+
+_DULL = {
+    "bias=True", "dilation=1", "dilation=(1, 1)", "ceil_mode=False", "padding=0", "groups=1",
+    "affine=True", "track_running_stats=True", "inplace=False", "elementwise_affine=True",
+    "eps=1e-05", "eps=1e-06", "momentum=0.1", "start_dim=1", "end_dim=-1", "stride=1",
+    "stride=(1, 1)", "padding=(0, 0)", "approximate='none'",
+}  # fmt: skip
+_RENAMED = {
+    "kernel_size": "kernel",
+    "num_embeddings": "",
+    "embedding_dim": "",
+    "output_size": "to",
+    "normalized_shape": "",
+}
+
+
+def clip(string: str, length: int) -> str:
+    """Shorten a string at its end, and say so with three dots."""
+    line = " ".join(string.split())
+    return line if len(line) <= length else line[: length - 3].rstrip() + "..."
+
+
+def path(name: str, length: int = 34) -> str:
+    """Shorten a dotted name at its beginning: its end is what tells modules apart."""
+    return name if len(name) <= length else "..." + name[-(length - 3) :].lstrip(".")
+
+
+def configuration(kind: str, config: str) -> str:
+    """Write a module's ``extra_repr`` shortly, leaving out what is usual.
+
+    >>> configuration("Conv2d", "3, 64, kernel_size=(3, 3), stride=(2, 2), bias=False")
+    '3 -> 64, kernel 3x3, stride 2, no bias'
+    >>> configuration("Linear", "in_features=8, out_features=2, bias=True")
+    '8 -> 2'
+    """
+    parts = [part for part in _split(config) if part not in _DULL]
+    if kind.startswith(("Conv", "Linear", "NonDynamicallyQuantizableLinear")) and len(parts) > 1:
+        ends = [part.rpartition("=")[2] for part in parts[:2]]
+        parts[:2] = [" -> ".join(ends)]
+    return ", ".join(_plain(part) for part in parts)
+
+
+def _plain(part: str) -> str:
+    if part == "bias=False":
+        return "no bias"
+    if part == "inplace=True":
+        return "in place"
+    key, sign, value = part.partition("=")
+    value = _square(value) if sign else value
+    if not sign:
+        return _square(part)
+    return f"{_RENAMED.get(key, key.replace('_', ' '))} {value}".strip()
+
+
+def _square(value: str) -> str:
+    sizes = re.fullmatch(r"\((\d+), (\d+)\)", value)
+    return f"{sizes[1]}x{sizes[2]}" if sizes else value
+
+
+def _split(config: str) -> list[str]:
+    """Split at the commas that are outside of brackets."""
+    parts, depth, start = [], 0, 0
+    for position, sign in enumerate(config):
+        depth += (sign in "([{") - (sign in ")]}")
+        if sign == "," and depth == 0:
+            parts.append(config[start:position].strip())
+            start = position + 1
+    return [part for part in (*parts, config[start:].strip()) if part]
+
+
+def wrap(string: str, length: int, lines: int = 2) -> list[str]:
+    """Break a string at spaces into at most so many lines; the last one is clipped."""
+    found: list[str] = []
+    words = string.split()
+    while words and len(found) < lines:
+        line = words.pop(0)
+        while words and len(line) + 1 + len(words[0]) <= length:
+            line += " " + words.pop(0)
+        found.append(clip(line, length + 6))
+    if words and found:
+        found[-1] = clip(f"{found[-1]} {' '.join(words)}", length)
+    return found
+
+
+def shape(seen: Observation) -> str:
+    """Write what flows: the shape, and the numbers of a very small tensor.
+
+    >>> shape(Observation("x", None, TensorSummary((1, 3), "float32", "cpu", False)))
+    '1x3'
+    """
+    if isinstance(seen.summary, str):
+        return clip(seen.summary, 20)
+    words = seen.summary.dimensions
+    if not seen.summary.dtype.startswith("float32"):
+        words += f" {seen.summary.dtype}"
+    if seen.numbers is not None and len(seen.numbers) <= 4:
+        words += f" = {format_numbers(seen.numbers)}"
+    return words
+
+
+def badge(story: HookStory) -> str:
+    """Say in one line what a hook is and what it did.
+
+    The words ``changed``, ``only looked``, ``never fired`` and ``raised`` are always among them.
+    """
+    number = f"#{story.order} " if story.order else ""
+    where = f" on {story.on}" if story.on else ""
+    name = clip(story.hook.name.replace("<locals>.", ""), 28)
+    words = f"{number}{story.hook.kind} hook{where}: {name}"
+    times = f" ({len(story.firings)}x)" if len(story.firings) > 1 else ""
+    if story.state == "raised":
+        error = next(event.exception for event in story.firings if event.exception)
+        return f"{words}{times} raised {clip(error or '', 40)}"
+    if story.state == "changed":
+        return f"{words}{times} changed {clip('; '.join(story.texts), 60)}"
+    return f"{words} never fired" if story.state == "never" else f"{words}{times} only looked"

@@ -1,0 +1,143 @@
+"""Which hooks belong to which module call, and what became of each: changed, observed, never."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from hooktrace.events import CallId, HookFired, HookId, ModuleId, TensorId, TracedHook
+from hooktrace.log import EventLog
+from hooktrace.views.calls import Call, CallIndex
+from hooktrace.views.effects import EditView
+
+__all__ = ["HookStory", "HookUse"]
+
+
+@dataclass
+class HookStory:
+    """What one hook did at one place.
+
+    Attributes:
+        hook: The hook.
+        order: Its place among the hooks that fired, from 1, by first firing; 0 if it never did.
+        firings: Its firings there.
+        on: What it hangs on beside the module itself, such as ``weight``.
+        texts: What it changed, such as ``output x2``; empty if it only observed.
+    """
+
+    hook: TracedHook
+    order: int
+    firings: list[HookFired]
+    on: str = ""
+    texts: list[str] = field(default_factory=list)
+
+    @property
+    def state(self) -> str:
+        """One of ``raised``, ``changed``, ``observed``, ``never``."""
+        if any(event.exception for event in self.firings):
+            return "raised"
+        if self.texts:
+            return "changed"
+        return "observed" if self.firings else "never"
+
+
+class HookUse:
+    """The hooks of a log by the place where a picture shows them.
+
+    A module hook belongs to the calls of its module, a hook on a parameter to the module that
+    owns the parameter, a hook on another tensor to the call that returned it.  A global hook
+    belongs to the calls in which it changed something.
+    """
+
+    def __init__(self, log: EventLog, calls: CallIndex) -> None:
+        self.log = log
+        self.order: dict[HookId, int] = {}
+        self._firings: dict[HookId, list[HookFired]] = defaultdict(list)
+        for event in log.of(HookFired):
+            self.order.setdefault(event.hook, len(self.order) + 1)
+            self._firings[event.hook].append(event)
+        self._of_module: dict[ModuleId, list[tuple[TracedHook, str]]] = defaultdict(list)
+        self._of_call: dict[CallId, list[TracedHook]] = defaultdict(list)
+        self._everywhere: list[TracedHook] = []
+        self._elsewhere: list[TracedHook] = []
+        self._sort(calls)
+
+    def _sort(self, calls: CallIndex) -> None:
+        names = {name: row.id for row in self.log.modules for name in (row.name, *row.aliases)}
+        called = {call.called.module for call in calls}
+        returned = _first_returned(calls)
+        for hook in self.log.hooks:
+            row = None if hook.tensor is None else self.log.tensors[hook.tensor]
+            owner, _, last = ("", "", "") if row is None else row.name.rpartition(".")
+            module = hook.module
+            if module is None and row is not None and row.parameter:
+                module = names.get(owner)
+            if module is not None:
+                self._of_module[module].append((hook, last))
+                if module not in called:
+                    self._elsewhere.append(hook)
+            elif hook.tensor in returned:
+                self._of_call[returned[hook.tensor]].append(hook)
+            elif hook.tensor is None:
+                self._everywhere.append(hook)
+            else:
+                self._elsewhere.append(hook)
+
+    def elsewhere(self) -> list[HookStory]:
+        """Return the hooks that hang on nothing that was called."""
+        return [self._story(hook) for hook in self._elsewhere]
+
+    def globally(self) -> list[HookStory]:
+        """Return the hooks that were registered for every module."""
+        return [self._story(hook) for hook in self._everywhere]
+
+    def at(self, call: Call) -> list[HookStory]:
+        """Return the hooks that a picture shows at this call, in the order of firing."""
+        stories = [self._story(*one, call=call) for one in self._of_module[call.called.module]]
+        stories += [self._story(hook, "output") for hook in self._of_call[call.id]]
+        changes = (self._story(hook, call=call) for hook in self._everywhere)
+        stories += [one for one in changes if one.state in ("changed", "raised")]
+        return sorted(stories, key=lambda one: (one.order == 0, one.order))
+
+    def mark(self, call: Call) -> Any:
+        """Describe the hooks at a call so that equal marks look alike in a picture."""
+        return tuple(
+            (one.hook.kind, one.hook.name, one.on, one.state, tuple(one.texts))
+            for one in self.at(call)
+        )
+
+    def _story(self, hook: TracedHook, on: str = "", call: Call | None = None) -> HookStory:
+        firings = self._firings[hook.id]
+        if call is not None:
+            firings = [one for one in firings if one.call is None or one.call == call.id]
+        return HookStory(
+            hook, self.order.get(hook.id, 0), firings, on, describe_edits(self.log, firings)
+        )
+
+
+def _first_returned(calls: CallIndex) -> dict[TensorId, CallId]:
+    """Say for each tensor which call was the first to return it."""
+    exits = sorted((call.exited.seq, call.id, call) for call in calls if call.exited is not None)
+    found: dict[TensorId, CallId] = {}
+    for _, _, call in exits:
+        for seen in call.seen_outputs:
+            if seen.value is not None:
+                found.setdefault(seen.value.tensor, call.id)
+    return found
+
+
+def describe_edits(log: EventLog, firings: list[HookFired]) -> list[str]:
+    """Say what firings changed, each thing once: ``grad x2 in place, then returned x3``."""
+    texts: list[str] = []
+    for event in firings:
+        by_role: dict[str, list[str]] = {}
+        for edit in event.edits:
+            view = EditView(log, event, edit)
+            how = " in place" if edit.how == "in_place" else ""
+            by_role.setdefault(edit.role, []).append(f"{view.change.text}{how}")
+        for role, changes in by_role.items():
+            text = f"{role} {', then '.join(changes)}"
+            if text not in texts:
+                texts.append(text)
+    return texts

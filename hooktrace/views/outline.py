@@ -1,0 +1,207 @@
+"""What a picture of module calls shows at a given depth, with repeats folded.
+
+Three or more neighbours of one shape fold into one: the same class and configuration, the same
+shapes in and out, the same hooks doing the same, and so on inside.  A module that has a hook of
+its own therefore stands out of its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hooktrace.events import CallId, TensorSummary
+from hooktrace.views.calls import Call
+from hooktrace.views.hookuse import HookUse
+
+__all__ = ["Item", "Outline", "around", "inside", "outline"]
+
+_LONGEST_PERIOD = 8
+_FEWEST_REPEATS = 3
+_READABLE = 30  # boxes that can be read on one screen
+
+
+@dataclass
+class Item:
+    """A call as the picture shows it.
+
+    Attributes:
+        call: The call; of a folded row, its first.
+        repeats: The further calls of a folded row.
+        children: What is shown inside; empty for a box.
+        parent: The item around it.
+        row: Number of the folded row it belongs to; 0 if it is no part of one.
+    """
+
+    call: Call
+    parent: Item | None = None
+    repeats: list[Call] = field(default_factory=list)
+    children: list[Item] = field(default_factory=list)
+    row: int = 0
+
+    @property
+    def key(self) -> str:
+        """Its id in the picture."""
+        return f"call-{self.call.id}"
+
+    @property
+    def same_module(self) -> bool:
+        """Whether the repeats are calls of one and the same module."""
+        return all(one.module.id == self.call.module.id for one in self.repeats)
+
+
+@dataclass
+class Outline:
+    """All items, and where each call went.
+
+    Attributes:
+        items: The outermost items.
+        home: The innermost item that stands for a call: its own, that of the row into which it
+            was folded, or the box that hides it.
+        hidden: For the calls inside the repeats of folded rows, the numbers of those rows.
+        depth: Levels of nesting that are shown.
+    """
+
+    items: list[Item]
+    home: dict[CallId, Item]
+    hidden: dict[CallId, set[int]]
+    depth: int
+
+    def boxes(self) -> list[Item]:
+        """Return the items without children, in order."""
+        found: list[Item] = []
+        stack = list(reversed(self.items))
+        while stack:
+            item = stack.pop()
+            if item.children:
+                stack += reversed(item.children)
+            else:
+                found.append(item)
+        return found
+
+
+def outline(roots: Sequence[Call], uses: HookUse, depth: int | None = None) -> Outline:
+    """Choose what to show.
+
+    Args:
+        roots: The outermost calls.
+        uses: The hooks and where they act.
+        depth: Levels of children of the roots to show, at least 0; None for as many as can be
+            read on one screen.
+    """
+    shapes = _shapes(roots, uses)
+    if depth is not None:
+        return _outline(roots, shapes, depth)
+    best = _outline(roots, shapes, 1)
+    deepest = max((call.depth for call in inside(roots)), default=0)
+    for level in range(2, deepest + 1):
+        deeper = _outline(roots, shapes, level)
+        if len(deeper.boxes()) > _READABLE:
+            break
+        best = deeper
+    return best
+
+
+def around(item: Item | None) -> list[Item]:
+    """Return an item and the items around it, innermost first."""
+    found = []
+    while item is not None:
+        found.append(item)
+        item = item.parent
+    return found
+
+
+def inside(calls: Sequence[Call]) -> list[Call]:
+    """Return the calls and all calls inside them, each before those inside it."""
+    found: list[Call] = []
+    stack = list(reversed(calls))
+    while stack:
+        call = stack.pop()
+        found.append(call)
+        stack += reversed(call.children)
+    return found
+
+
+def _outline(roots: Sequence[Call], shapes: dict[CallId, Any], depth: int) -> Outline:
+    home: dict[CallId, Item] = {}
+    items = fold(roots, shapes)
+    queue = [(item, 0) for item in items]
+    while queue:
+        item, level = queue.pop()
+        home[item.call.id] = item
+        if level < depth and item.call.children:
+            item.children = fold(item.call.children, shapes)
+            for child in item.children:
+                child.parent = item
+                queue.append((child, level + 1))
+        else:
+            for call in inside([item.call]):
+                home[call.id] = item
+    return Outline(items, home, _settle_repeats(items, home), depth)
+
+
+def _settle_repeats(items: list[Item], home: dict[CallId, Item]) -> dict[CallId, set[int]]:
+    """Send the calls inside the repeats of a row to where their like in the first one is shown."""
+    outer_first: list[Item] = []
+    queue = list(items)
+    while queue:
+        item = queue.pop()
+        outer_first.append(item)
+        queue += item.children
+    hidden: dict[CallId, set[int]] = {}
+    for item in reversed(outer_first):
+        first = inside([item.call])
+        for repeat in item.repeats:
+            for like, call in zip(first, inside([repeat]), strict=True):
+                home[call.id] = home[like.id]
+                hidden.setdefault(call.id, set()).update(hidden.get(like.id, ()), (item.row,))
+    return hidden
+
+
+def fold(calls: Sequence[Call], shapes: dict[CallId, Any]) -> list[Item]:
+    """Fold rows of at least three of one shape; a row may repeat a pattern of several calls."""
+    marks = [shapes[call.id] for call in calls]
+    items: list[Item] = []
+    start = 0
+    while start < len(calls):
+        period, times = _longest_row(marks, start)
+        row = calls[start].id + 1 if times > 1 else 0
+        for offset in range(period):
+            at = range(start + offset, start + period * times, period)
+            items.append(Item(calls[at[0]], repeats=[calls[one] for one in at[1:]], row=row))
+        start += period * times
+    return items
+
+
+def _longest_row(marks: list[Any], start: int) -> tuple[int, int]:
+    best = (1, 1)
+    for period in range(1, min(_LONGEST_PERIOD, (len(marks) - start) // _FEWEST_REPEATS) + 1):
+        pattern, times = marks[start : start + period], 1
+        while marks[start + period * times : start + period * (times + 1)] == pattern:
+            times += 1
+        if times >= _FEWEST_REPEATS and period * times > best[0] * best[1]:
+            best = (period, times)
+    return best
+
+
+def _shapes(roots: Sequence[Call], uses: HookUse) -> dict[CallId, Any]:
+    """Give equal numbers to calls of one shape; children are numbered before their parents."""
+    numbers: dict[Any, int] = {}
+    shapes: dict[CallId, Any] = {}
+    for call in reversed(inside(roots)):
+        mark = (
+            call.module.type,
+            call.module.config,
+            tuple(_size(one.summary) for one in call.seen_inputs),
+            tuple(_size(one.summary) for one in call.seen_outputs),
+            call.exception,
+            uses.mark(call),
+            tuple(shapes[child.id] for child in call.children),
+        )
+        shapes[call.id] = numbers.setdefault(mark, len(numbers))
+    return shapes
+
+
+def _size(summary: TensorSummary | str) -> Any:
+    return summary.shape if isinstance(summary, TensorSummary) else ""
