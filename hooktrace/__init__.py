@@ -16,17 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hooktrace import errors, events
+    from hooktrace.comparison import Comparison, compare
     from hooktrace.session import Trace, trace
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Comparison": "hooktrace.comparison",
     "Trace": "hooktrace.session",
+    "compare": "hooktrace.comparison",
     "trace": "hooktrace.session",
 }
 _MODULES = ("errors", "events")
 
-__all__ = ["Trace", "__version__", "errors", "events", "trace"]
+__all__ = ["Comparison", "Trace", "__version__", "compare", "errors", "events", "trace"]
 
 
 def __getattr__(name: str) -> Any:

@@ -165,6 +165,22 @@ class Trace:
 
     # -------------------------------------------------------------- shown
 
+    def feature_maps(self, name: str | None = None, **options: Any) -> Any:
+        """Draw kept outputs of convolutions as grids, one tile for each channel.
+
+        Args:
+            name: A call as in ``t[name]``; None draws every kept convolution.
+            options: Those of `hooktrace.images.feature_maps`: ``item`` of the batch, ``scale``
+                (pixels for a value), and torchvision's ``nrow``, ``padding``, ``normalize``,
+                ``value_range`` and ``scale_each``.
+
+        Returns:
+            A ``PIL.Image``, or without a name a dict of them by name.
+        """
+        from hooktrace import images
+
+        return images.draw(self._calls.refresh(), name, **options)
+
     def __str__(self) -> str:
         from hooktrace.render.text import table
 

@@ -1,0 +1,213 @@
+"""`compare()`: two traces of one architecture side by side, to see what in-place code hides.
+
+What the numbers mean: "equal" is bit for bit; an element of a capture is "wrong" if it compares
+unequal to what the module returned (NaN beside NaN is right, 0 beside -0 too).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hooktrace import agreement
+from hooktrace.agreement import Agreement
+from hooktrace.captures import Capture, Contents, Overwrite, captures
+from hooktrace.errors import NotKeptError, UnknownFormatError
+from hooktrace.pairing import SIDES, MismatchError, left_out, matched, nothing_kept, settings
+from hooktrace.sheets import Pair, pair_sheet
+from hooktrace.views.calls import CallIndex
+
+if TYPE_CHECKING:
+    from hooktrace.session import Trace
+
+__all__ = ["Agreement", "Capture", "Comparison", "MismatchError", "Overwrite", "compare"]
+
+_LINES = 60  # most lines of a printed comparison
+
+
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        captures: One record for each output that both traces kept, in order.
+        settings: ``name: first | second`` for each module whose configuration differs.
+        left_out: Name of a call -> why it is not among `captures`.
+        outputs: Whether the models returned the same.
+        gradients: Whether the kept calls' ``grad_outputs`` and ``grad_inputs`` are the same.
+        parameter_gradients: Whether the parameters' ``.grad`` are the same.
+    """
+
+    def __init__(self, first: Trace, second: Trace) -> None:
+        logs = (first.log, second.log)
+        indexes = (CallIndex(first.log).refresh(), CallIndex(second.log).refresh())
+        pairs = matched(*indexes)
+        kept = [(one, other) for one, other in pairs if one.kept and other.kept]
+        if not kept:
+            raise NotKeptError(nothing_kept(pairs))
+        found = list(captures(kept, logs, indexes))
+        if not found:
+            raise NotKeptError(
+                "No kept value is left in these traces: they were released, or the kept modules "
+                "returned no tensors."
+            )
+        self._contents: list[tuple[Contents, Contents]] = [(one, other) for _, one, other in found]
+        self.captures: tuple[Capture, ...] = tuple(capture for capture, *_ in found)
+        self.settings = tuple(settings(pairs))
+        self.left_out = left_out(pairs, indexes)
+        self.outputs = agreement.outputs(pairs, logs)
+        self.gradients = agreement.kept_gradients(kept, logs)
+        self.parameter_gradients = agreement.parameter_gradients(first, second)
+
+    # -------------------------------------------------------------- the answers
+
+    @property
+    def wrong(self) -> tuple[Capture, ...]:
+        """The captures that a naive hook would have got wrong in either trace."""
+        return tuple(one for one in self.captures if one.first or one.second)
+
+    @property
+    def outputs_equal(self) -> bool | None:
+        """Whether the models returned the same; None where it cannot be told."""
+        return self.outputs.equal
+
+    @property
+    def gradients_equal(self) -> bool | None:
+        """Whether all gradients that both traces have are the same; None where there are none.
+
+        These are the gradients of the kept calls and the parameters' ``.grad``; `gradients` and
+        `parameter_gradients` tell them apart, and why one of them is not available.
+        """
+        known = {self.gradients.equal, self.parameter_gradients.equal} - {None}
+        return None if not known else known == {True}
+
+    def draw(self, path: str | os.PathLike[str], *, item: int = 0) -> Path:
+        """Draw every capture that a naive hook gets wrong: returned | what the hook would show.
+
+        Args:
+            path: Where to, ending in ``.png``.
+            item: Which item of the batch.
+
+        Returns:
+            The path.
+
+        Raises:
+            UnknownFormatError: `path` does not end in ``.png``.
+            NotKeptError: No captured value was overwritten, so there is nothing to see.
+            MissingExtraError: Pillow is not installed.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise UnknownFormatError(
+                f"A comparison is drawn as .png, but the path ends in {path.suffix!r}."
+            )
+        if not self.wrong:
+            raise NotKeptError(
+                "In neither trace was a captured value overwritten, so there is nothing to draw. "
+                "Was in-place code traced, and the module *before* it kept?"
+            )
+        captions = ("what the module returned", "what a naive hook would have shown")
+        heading = "Captured values that were overwritten in place"
+        sheet = pair_sheet(heading, captions, self._pairs(), item=item)
+        sheet.save(path)
+        return path
+
+    def _pairs(self) -> Iterator[Pair]:
+        both = any(one.first for one in self.captures) and any(one.second for one in self.captures)
+        for capture, contents in zip(self.captures, self._contents, strict=True):
+            for number, found in enumerate((capture.first, capture.second)):
+                if found is not None:
+                    side = f", {SIDES[number]} trace" if both else ""
+                    title = f"{capture.label}  {capture.type}  {capture.summary.dimensions}{side}"
+                    yield Pair(
+                        title, f"{found.described}; overwritten by {found.by}", *contents[number]
+                    )
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {len(self.wrong)} of {len(self.captures)} captures overwritten>"
+
+
+def compare(first: Trace, second: Trace) -> Comparison:
+    """Put two traces of the same architecture side by side.
+
+    Made for a model with ``inplace=True`` against the same with ``inplace=False``: it tells which
+    kept outputs a hook without a clone would have got wrong, by how much, and whether the two
+    models nevertheless computed the same.
+
+    Args:
+        first: A trace with ``keep=`` for the modules in question.  Keep the model itself too
+            (``keep=True``, or ``keep=[..., model]``) to compare what it returned.
+        second: Another one.  The modules must have the same names and classes; their
+            settings and weights may differ.
+
+    Returns:
+        The comparison; print it, or draw it with `Comparison.draw`.
+
+    Raises:
+        MismatchError: The traces are of different modules.
+        NotKeptError: No call was kept in both.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import hooktrace as ht
+        >>> traces = []
+        >>> for inplace in (True, False):
+        ...     net = nn.Sequential(nn.Identity(), nn.Hardtanh(inplace=inplace))
+        ...     with ht.trace(net, keep=True) as t:
+        ...         _ = net(torch.tensor([[-3.0, 0.5]]))
+        ...     traces.append(t)
+        >>> found = ht.compare(*traces)
+        >>> found.outputs_equal, [(one.name, str(one.first)) for one in found.wrong]
+        (True, [('0', '50 % wrong by up to 2')])
+    """
+    return Comparison(first, second)
+
+
+# ------------------------------------------------------------------ as text
+
+
+def _lines(found: Comparison) -> list[str]:
+    """Return the lines of a printed comparison, at most `_LINES`."""
+    count = len(found.captures)
+    head = [
+        f"{count} capture{'s' * (count != 1)} kept in both traces, "
+        f"{len(found.wrong)} of them overwritten after the module returned",
+        "",
+        f"outputs of the models     {found.outputs}",
+        f"gradients of kept calls   {found.gradients}",
+        f"gradients of parameters   {found.parameter_gradients}",
+        "",
+        *_listed("settings that differ (first | second)", list(found.settings), limit=4),
+        *([""] if found.settings else []),
+    ]
+    tail = _listed("left out", [f"{name}: {why}" for name, why in found.left_out.items()])
+    room = _LINES - len(head) - len(tail) - 5
+    shown = list(found.captures) if count <= room else list(found.wrong)[:room]
+    title = "What a naive hook, one that stores `output` without a clone, holds in the end:"
+    more = [f"... and {count - len(shown)} more in .captures"] if count > len(shown) else []
+    return [*head, title, *_rows(shown), *more, *([""] if tail else []), *tail]
+
+
+def _listed(title: str, items: list[str], limit: int = 8) -> list[str]:
+    """Return a titled list, cut off after `limit` items."""
+    if not items:
+        return []
+    rest = [f"  ... and {len(items) - limit} more"] if len(items) > limit else []
+    return [f"{title}:", *(f"  {item}" for item in items[:limit]), *rest]
+
+
+def _rows(captures: Iterable[Capture]) -> list[str]:
+    """Return an aligned table of captures with a line of headings."""
+    cells = [("call", "module", "shape", "first trace", "second trace", "really returned")]
+    for one in captures:
+        sides = ["right" if side is None else str(side) for side in (one.first, one.second)]
+        same = "the same" if one.returned_equal else f"differs by {one.returned_difference:.3g}"
+        cells.append((one.label, one.type, one.summary.dimensions, sides[0], sides[1], same))
+    widths = [max(len(row[column]) for row in cells) for column in range(6)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    return [f"  {line}" for line in lines]

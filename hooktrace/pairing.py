@@ -1,0 +1,81 @@
+"""Which calls of two traces of one architecture belong together: by name, never by position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from hooktrace.errors import HooktraceError
+from hooktrace.views.calls import Call, CallIndex
+
+__all__ = ["SIDES", "MismatchError", "left_out", "matched", "nothing_kept", "settings"]
+
+SIDES = ("first", "second")
+
+
+class MismatchError(HooktraceError, ValueError):
+    """Two traces are not of the same architecture."""
+
+
+def matched(first: CallIndex, second: CallIndex) -> list[tuple[Call, Call]]:
+    """Pair the calls of two traces by the name of the module and the number of the call."""
+    ours, theirs = ({call_key(call): call for call in calls} for calls in (first, second))
+    names = [{call.module.name: call for call in calls} for calls in (first, second)]
+    for side in (0, 1):
+        extra = [call for name, call in names[side].items() if name not in names[1 - side]]
+        if extra:
+            shown = ", ".join(f"{call.name} ({call.module.type})" for call in extra[:3])
+            more = f" and {len(extra) - 3} more" if len(extra) > 3 else ""
+            raise MismatchError(
+                f"Only the {SIDES[side]} trace has calls of {shown}{more}. compare() takes two "
+                f"traces of the same architecture."
+            )
+    for name, call in names[0].items():
+        types = call.module.type, names[1][name].module.type
+        if types[0] != types[1] and not call.children:
+            raise MismatchError(
+                f"{name!r} is {types[0]} in the first trace and {types[1]} in the second. "
+                f"compare() takes two traces of the same architecture."
+            )
+    return [(call, theirs[key]) for key, call in ours.items() if key in theirs]
+
+
+def call_key(call: Call) -> tuple[str, int]:
+    """Return what calls of two traces have in common: the module's name, the call's number."""
+    return call.module.name, call.index
+
+
+def settings(pairs: Iterable[tuple[Call, Call]]) -> Iterator[str]:
+    """Yield ``name: first | second`` for each module whose configuration differs."""
+    found = {
+        one.name: (one.module.config, other.module.config)
+        for one, other in pairs
+        if one.module.config != other.module.config
+    }
+    for name, (one, other) in found.items():
+        yield f"{name}: {one or 'default'} | {other or 'default'}"
+
+
+def left_out(pairs: Iterable[tuple[Call, Call]], indexes: tuple[CallIndex, ...]) -> dict[str, str]:
+    """Return by name of the call why it cannot be compared."""
+    found = {}
+    for calls in pairs:
+        kept = [call.kept for call in calls]
+        if not all(kept):
+            side = "either trace" if not any(kept) else f"the {SIDES[kept.index(False)]} trace"
+            found[str(calls[0])] = f"not kept in {side}"
+    keys = [{call_key(call) for call in calls} for calls in indexes]
+    for number, index in enumerate(indexes):
+        for call in index:
+            if call_key(call) not in keys[1 - number]:
+                found[str(call)] = f"only called in the {SIDES[number]} trace"
+    return found
+
+
+def nothing_kept(pairs: list[tuple[Call, Call]]) -> str:
+    """Say what each trace kept, where no call was kept in both."""
+    sides = [sorted({pair[side].name for pair in pairs if pair[side].kept}) for side in (0, 1)]
+    names = [", ".join(map(repr, side[:4])) or "nothing" for side in sides]
+    return (
+        f"No call was kept in both traces: the first kept {names[0]}, the second {names[1]}. "
+        f"Give both the same names: trace(model, keep=[...])."
+    )

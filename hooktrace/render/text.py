@@ -1,0 +1,264 @@
+"""The trace as text: ``print(t)``, at most 60 lines."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hooktrace.events import (
+    BackwardStarted,
+    CallId,
+    Edit,
+    HookFired,
+    HookId,
+    Observation,
+    ProbeFailed,
+    TensorSummary,
+    TensorWritten,
+    TracedHook,
+)
+from hooktrace.log import EventLog
+from hooktrace.views import effects
+from hooktrace.views.calls import Call, CallIndex
+from hooktrace.views.tensors import TensorView, named_tensors
+
+__all__ = ["MOST_LINES", "table"]
+
+MOST_LINES = 60
+_WIDTH = 120
+_CELL = 40  # characters that a column other than the last may take
+_CALLS, _HOOKS, _TENSORS, _WRITES = 26, 14, 10, 6  # lines for each part at most
+
+
+def table(log: EventLog, calls: CallIndex) -> str:
+    """Return the trace as a table: calls in order, hooks, what they changed, what was left out.
+
+    Args:
+        log: What was recorded; its edits should be measured already.
+        calls: The index of its calls, up to date.
+    """
+    left_out: list[str] = []
+    edits = effects.edits(log)
+    parts = [_headline(log, calls, edits)]
+    if len(calls):
+        parts.append(_calls(log, calls, left_out))
+    tensors = _interesting_tensors(log)
+    if tensors:
+        parts.append(_tensors(tensors, left_out))
+    if len(log.hooks):
+        parts.append(_hooks(log, edits, left_out))
+    writes = [one for one in effects.writes(log, calls) if one.hook is None]
+    if writes:
+        parts.append(_writes(writes, left_out))
+    if left_out:
+        parts.append("Left out: " + "; ".join(left_out) + ".")
+    return "\n\n".join(parts)
+
+
+# ------------------------------------------------------------------ parts
+
+
+def _headline(log: EventLog, calls: CallIndex, edits: list[effects.EditView]) -> str:
+    roots = list(dict.fromkeys(f"{one.module.type}" for one in calls.roots()))
+    what = " and ".join(roots[:3]) + (" and more" if len(roots) > 3 else "")
+    firings = log.of(HookFired)
+    changed = len({edit.seq for edit in edits})
+    counts = [
+        _count(len(calls), "call"),
+        f"{_count(len(log.hooks), 'hook')} fired {_count(len(firings), 'time')}"
+        + (f" and changed something {_count(changed, 'time')}" if changed else ""),
+        _count(len(log.of(BackwardStarted)), "backward run"),
+        _count(len(log.events), "event"),
+    ]
+    text = f"Trace{' of ' + what if what else ''}: {', '.join(counts)}"
+    if log.error:
+        text += f"\nEnded early by {log.error}{_where(calls)}. The trace is complete up to there."
+    failures = len(log.of(ProbeFailed))
+    if failures:
+        text += (
+            f"\nIncomplete: {_count(failures, 'observation')} of hooktrace failed (ProbeFailed)."
+        )
+    return text
+
+
+def _where(calls: CallIndex) -> str:
+    raised = [call for call in calls if call.exception]
+    return f", raised in {raised[-1]} ({raised[-1].module.type})" if raised else ""
+
+
+def _calls(log: EventLog, calls: CallIndex, left_out: list[str]) -> str:
+    roots = calls.roots()
+    shown = [call for call in calls if _root(call) is roots[0]]
+    depth = max(call.depth for call in shown)
+    while depth and sum(call.depth <= depth for call in shown) > _CALLS:
+        depth -= 1
+    rows = [call for call in shown if call.depth <= depth][:_CALLS]
+    if len(rows) < len(shown):
+        left_out.append(f"{_count(len(shown) - len(rows), 'inner call')} (t.calls())")
+    if len(roots) > 1:
+        left_out.append(f"{_count(len(roots) - 1, 'further outermost call')} (t.steps)")
+    overwriters = {event.call for event in log.of(TensorWritten) if event.hook is None}
+    grid = _grid("call", "in -> out", "ms", "grad_output", "hooks and effects")
+    for call in rows:
+        inside = len(call.children) if call.depth == depth else 0
+        _add(
+            grid,
+            "  " * call.depth + _short(call, calls) + (f" (+{inside} inside)" if inside else ""),
+            _shapes(call),
+            "" if call.duration_ns is None else f"{call.duration_ns / 1e6:.2f}",
+            _gradient(call),
+            _effects(log, call, overwriters),
+        )
+    return _draw(grid)
+
+
+def _short(call: Call, calls: CallIndex) -> str:
+    """Name and class; below a call that is shown, without the part that the parent's name says."""
+    name = call.module.name
+    around = call.parent.module.name if call.parent is not None else ""
+    if around and name.startswith(around + "."):
+        name = name[len(around) + 1 :]
+    number = f"@{call.index}" if calls.count(call.name) > 1 else ""
+    return f"{name}{number} {call.module.type}".strip()
+
+
+def _shapes(call: Call) -> str:
+    if call.exception:
+        return f"raised {call.exception}"
+    return f"{_few(call.seen_inputs)} -> {_few(call.seen_outputs)}"
+
+
+def _gradient(call: Call) -> str:
+    arrived = [one for one in call.gradients if one.gradient.role.startswith("grad_output")]
+    if not arrived:
+        return "-"
+    seen = arrived[-1].gradient
+    numbers = seen.numbers
+    return str(seen) if numbers is not None and len(numbers) <= 3 else "arrived"
+
+
+def _effects(log: EventLog, call: Call, overwriters: set[CallId | None]) -> str:
+    notes = []
+    for firing in call.hooks:
+        hook = log.hooks[firing.hook]
+        note = f"{hook.kind} {hook.name}"
+        if firing.edits:
+            note += " (" + ", ".join(_change(log, edit) for edit in firing.edits) + ")"
+        notes.append(note + (" (raised)" if firing.exception else ""))
+    if call.id in overwriters:
+        notes.append("writes in place")
+    if call.kept:
+        notes.append("kept, then overwritten" if call.overwritten is not None else "kept")
+    return ", ".join(notes)
+
+
+def _change(log: EventLog, edit: Edit) -> str:
+    before, after = edit.before.value, edit.after.value
+    change = log.changes.get((before, after)) if before and after else None
+    return f"{edit.role} {change.text if change else 'replaced'}"
+
+
+def _interesting_tensors(log: EventLog) -> list[TensorView]:
+    """Named tensors that are no parameters: what the code around the block calls by a name."""
+    named = set(named_tensors(log).values())
+    order = list(dict.fromkeys(value.tensor for value in log.contents))  # as the caller wrote them
+    numbers = [one for one in order if one in named and not log.tensors[one].parameter]
+    views = [TensorView(log, number) for number in numbers]
+    return [one for one in views if one.value is not None and (one.operation or one.row.leaf)]
+
+
+def _tensors(tensors: list[TensorView], left_out: list[str]) -> str:
+    if len(tensors) > _TENSORS:
+        left_out.append(f"{_count(len(tensors) - _TENSORS, 'tensor')} (t.tensor(name))")
+    grid = _grid("tensor", "made by", "value", "gradient", ".grad")
+    for one in tensors[:_TENSORS]:
+        gradients = [seen.gradient for seen in one.gradients]
+        filled = [seen.after for seen in one.accumulated] + [s.gradient for s in one.retained]
+        _add(
+            grid,
+            one.name,
+            one.operation or "leaf",
+            str(one.value),
+            str(gradients[-1]) if gradients else "",
+            str(filled[-1]) if filled else "None",
+        )
+    return _draw(grid)
+
+
+def _hooks(log: EventLog, edits: list[effects.EditView], left_out: list[str]) -> str:
+    firings: dict[HookId, int] = {}
+    for event in log.of(HookFired):
+        firings[event.hook] = firings.get(event.hook, 0) + 1
+    changes: dict[HookId, list[str]] = {}
+    for edit in edits:
+        changes.setdefault(edit.hook.id, []).append(str(edit).partition(": ")[2])
+    rows: list[TracedHook] = sorted(
+        log.hooks, key=lambda hook: (hook.id not in changes, bool(firings.get(hook.id)), hook.id)
+    )
+    if len(rows) > _HOOKS:
+        left_out.append(f"{_count(len(rows) - _HOOKS, 'hook')} (t.hooks)")
+    grid = _grid("hook", "on", "function", "fired", "changed", "defined at")
+    for hook in rows[:_HOOKS]:
+        fired = firings.get(hook.id, 0)
+        _add(
+            grid,
+            hook.kind,
+            hook.owner,
+            hook.name,
+            f"{fired}x" if fired else "never",
+            "; ".join(dict.fromkeys(changes.get(hook.id, ["nothing"] if fired else [""]))),
+            hook.defined_at.rpartition("/")[2],
+        )
+    return _draw(grid)
+
+
+def _writes(writes: list[effects.WriteView], left_out: list[str]) -> str:
+    if len(writes) > _WRITES:
+        left_out.append(f"{_count(len(writes) - _WRITES, 'write')} in place (t.writes())")
+    return "\n".join(["Written in place:", *(f"  {one}" for one in writes[:_WRITES])])
+
+
+# ------------------------------------------------------------------ small parts
+
+
+def _root(call: Call) -> Call:
+    while call.parent is not None:
+        call = call.parent
+    return call
+
+
+def _few(seen: tuple[Observation, ...]) -> str:
+    summaries = (one.summary for one in seen)
+    shapes = [one.dimensions for one in summaries if isinstance(one, TensorSummary)]
+    return ", ".join(shapes[:3]) + (f", +{len(shapes) - 3}" if len(shapes) > 3 else "") or "-"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _grid(*columns: str) -> Table:
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column == "ms" else "left"
+        grid.add_column(column, no_wrap=True, justify=justify)
+    return grid
+
+
+def _add(grid: Table, *cells: str) -> None:
+    grid.add_row(*(Text(" ".join(cell.split("\n"))) for cell in cells))
+
+
+def _draw(grid: Table) -> str:
+    """Lay the grid out: the last column gives way first, then what is longer than _CELL."""
+    for column in grid.columns[:-1]:
+        column.min_width = min(_CELL, max(map(len, (str(column.header), *map(str, column.cells)))))
+    console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, legacy_windows=False)
+    console.print(grid)
+    lines: Iterable[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,310 @@
+"""`compare`: what a hook without a clone would have got wrong, against what PyTorch computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import hooktrace as ht
+from hooktrace.agreement import same_bits
+from hooktrace.comparison import MismatchError
+from hooktrace.errors import NotKeptError, UnknownFormatError
+
+
+def net(inplace: bool, seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(inplace=inplace), nn.Flatten(), nn.Linear(4 * 6 * 6, 3)
+    )
+
+
+def picture() -> torch.Tensor:
+    return torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def traced(model: nn.Module, keep: Any = True, backward: bool = True) -> ht.Trace:
+    with ht.trace(model, keep=keep) as t:
+        loss = model(picture()).square().sum()
+        if backward:
+            loss.backward()
+    return t
+
+
+def twins(keep: Any = True) -> tuple[ht.Trace, ht.Trace, list[nn.Module]]:
+    models: list[nn.Module] = [net(True), net(False)]
+    return traced(models[0], keep), traced(models[1], keep), models
+
+
+def test_what_a_hook_without_a_clone_holds_is_told_exactly():
+    captured = {}
+    model = net(True)
+    handle = model[0].register_forward_hook(lambda m, a, output: captured.update(naive=output))
+    model(picture())
+    handle.remove()
+    returned = model[0](picture())
+    wrong = captured["naive"] != returned
+
+    first, second, _models = twins()
+    found = next(one for one in ht.compare(first, second).captures if one.name == "0")
+
+    assert found.first is not None
+    assert found.first.wrong == int(wrong.sum()) > 0
+    assert found.first.share == pytest.approx(wrong.float().mean().item())
+    assert found.first.max_difference == pytest.approx(
+        (captured["naive"] - returned).abs().max().item()
+    )
+    assert found.first.by == "1@0 (ReLU)"
+    assert found.second is None
+    assert found.returned_equal
+
+
+def test_only_the_layer_before_the_in_place_one_is_wrong():
+    first, second, _models = twins()
+
+    assert [one.name for one in ht.compare(first, second).wrong] == ["0"]
+
+
+def test_outputs_and_gradients_agree_although_the_captures_do_not():
+    first, second, _models = twins()
+    found = ht.compare(first, second)
+
+    assert found.outputs_equal is True
+    assert found.gradients_equal is True
+    assert found.gradients.equal is True
+    assert found.parameter_gradients.equal is True
+    assert found.parameter_gradients.count == 4
+
+
+def test_another_weight_makes_outputs_and_gradients_differ():
+    models = [net(True), net(False)]
+    with torch.no_grad():
+        models[1][3].bias[0] += 1
+    first, second = (traced(model) for model in models)
+    found = ht.compare(first, second)
+
+    assert found.outputs_equal is False
+    assert found.gradients_equal is False
+    assert found.parameter_gradients.max_difference == max(
+        float((one.grad.double() - other.grad.double()).abs().max())
+        for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True)
+    )
+    assert "differ in" in str(found.outputs)
+
+
+def test_equal_means_bit_for_bit():
+    nan = torch.tensor([float("nan"), 1.0])
+
+    assert same_bits(nan, nan.clone())
+    assert not same_bits(torch.tensor([0.0]), torch.tensor([-0.0]))
+    assert not same_bits(torch.zeros(2), torch.zeros(2, dtype=torch.float64))
+    assert same_bits(torch.ones(2, 3).t(), torch.ones(3, 2))
+
+
+def test_the_gradients_of_a_model_that_is_gone_are_not_guessed():
+    first, second, models = twins()
+    models.clear()
+    found = ht.compare(first, second)
+
+    assert found.parameter_gradients.equal is None
+    assert "the model is gone" in str(found.parameter_gradients)
+    assert found.gradients_equal is True  # those of the kept calls
+
+
+@pytest.mark.parametrize("change", ["clear", "scale"])
+def test_gradients_that_changed_after_the_trace_are_not_compared(change):
+    first, second, models = twins()
+    if change == "clear":
+        models[1].zero_grad()
+    else:
+        models[1].get_parameter("3.weight").grad.mul_(2)
+    found = ht.compare(first, second)
+
+    assert found.parameter_gradients.equal is None
+    assert "after the trace" in found.parameter_gradients.reason
+    assert "second trace" in found.parameter_gradients.reason
+
+
+def test_a_post_accumulate_hook_belongs_to_the_gradients_that_are_compared():
+    models = [net(True), net(False)]
+
+    def double(parameter: torch.Tensor) -> None:
+        parameter.grad.mul_(2)
+
+    models[1][0].weight.register_post_accumulate_grad_hook(double)
+    found = ht.compare(*(traced(model) for model in models))
+
+    assert found.parameter_gradients.equal is False
+    assert found.parameter_gradients.worst == "0.weight.grad"
+
+
+def test_two_traces_of_one_model_do_not_share_its_last_gradients():
+    model = net(True)
+    first = traced(model)
+    model.zero_grad()
+    model[1].inplace = False
+    second = traced(model)
+    found = ht.compare(first, second)
+
+    assert found.parameter_gradients.equal is None
+    assert "same model" in found.parameter_gradients.reason
+    assert [one.name for one in found.wrong] == ["0"]
+
+
+def test_without_backward_there_are_no_gradients_to_compare():
+    models = [net(True), net(False)]
+    found = ht.compare(traced(models[0]), traced(models[1], backward=False))
+
+    assert found.gradients_equal is None
+    assert "no backward() ran inside the second trace" in str(found)
+
+
+def test_an_output_that_was_not_kept_is_not_guessed():
+    models = [nn.Sequential(nn.Linear(64, 64), nn.ReLU(inplace=one)) for one in (True, False)]
+    traces = []
+    for model in models:
+        with ht.trace(model, keep=["0"]) as t:
+            model(torch.randn(1, 64, generator=torch.Generator().manual_seed(1)))
+        traces.append(t)
+    found = ht.compare(*traces)
+
+    assert found.outputs_equal is None
+    assert "keep=[..., model]" in found.outputs.reason
+
+
+def test_the_output_of_a_model_can_be_kept_by_giving_the_model():
+    models = [net(True), net(False)]
+    first, second = (traced(model, keep=["0", model]) for model in models)
+
+    assert ht.compare(first, second).outputs_equal is True
+
+
+def test_a_write_that_pytorch_does_not_count_is_found_too():
+    class Sneaky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Identity()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.inner(x)
+            y.data.zero_()
+            return y
+
+    traces = []
+    for _ in range(2):
+        model = Sneaky()
+        with ht.trace(model, keep=["inner"]) as t:
+            model(torch.ones(3))
+        traces.append(t)
+    (capture,) = ht.compare(*traces).wrong
+
+    assert capture.first is not None
+    assert capture.first.wrong == 3
+    assert ".data" in capture.first.by
+
+
+def test_calls_are_paired_by_name_and_number():
+    class Twice(nn.Module):
+        def __init__(self, inplace: bool) -> None:
+            super().__init__()
+            self.inner = nn.Hardtanh(inplace=inplace)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(self.inner(x * 2) * 3)
+
+    traces = []
+    for inplace in (True, False):
+        model = Twice(inplace)
+        with ht.trace(model, keep=["inner"]) as t:
+            model(torch.randn(3))
+            if inplace:
+                model(torch.randn(3))
+        traces.append(t)
+    found = ht.compare(*traces)
+
+    assert [one.name for one in found.captures] == ["inner@0", "inner@1"]
+    assert found.left_out["inner@2"] == "only called in the first trace"
+
+
+def test_calls_that_one_trace_did_not_keep_are_left_out_and_named():
+    models = [net(True), net(False)]
+    found = ht.compare(traced(models[0], keep=["0", "1"]), traced(models[1], keep=["0"]))
+
+    assert [one.name for one in found.captures] == ["0"]
+    assert found.left_out["1@0"] == "not kept in the second trace"
+    assert "1@0: not kept in the second trace" in str(found)
+
+
+def test_traces_of_different_modules_are_refused():
+    other = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten())
+    with pytest.raises(MismatchError, match=r"Only the first trace has calls of 3 \(Linear\)"):
+        ht.compare(traced(net(True)), traced(other))
+    other = net(True)
+    other[1] = nn.Tanh()
+    with pytest.raises(MismatchError, match="'1' is ReLU in the first trace and Tanh"):
+        ht.compare(traced(net(True)), traced(other))
+
+
+def test_traces_that_kept_nothing_in_common_are_refused():
+    with pytest.raises(NotKeptError, match="the first kept '0', the second nothing"):
+        ht.compare(traced(net(True), keep=["0"]), traced(net(False), keep=False))
+
+
+def test_released_traces_are_refused():
+    first, second, _models = twins()
+    first.release()
+    with pytest.raises(NotKeptError, match="released"):
+        ht.compare(first, second)
+
+
+def test_a_printed_comparison_has_at_most_sixty_lines():
+    def deep(inplace: bool) -> nn.Module:
+        torch.manual_seed(0)
+        layers = [(nn.Linear(3, 3), nn.ReLU(inplace=inplace)) for _ in range(50)]
+        return nn.Sequential(*(layer for pair in layers for layer in pair))
+
+    traces = []
+    for inplace in (True, False):
+        model = deep(inplace)
+        with ht.trace(model, keep=True) as t:
+            model(torch.ones(1, 3))
+        traces.append(t)
+    lines = str(ht.compare(*traces)).splitlines()
+
+    assert 30 < len(lines) <= 60
+    assert any(line.startswith("... and") and "more" in line for line in lines)
+
+
+def test_the_picture_shows_negative_values_blue_only_on_the_side_that_was_returned(tmp_path):
+    first, second, _models = twins()
+    path = ht.compare(first, second).draw(tmp_path / "pair.png")
+    with Image.open(path) as image:
+        pixels = torch.tensor(np.asarray(image.convert("RGB"))).int()
+    blue = (pixels[..., 2] - pixels[..., 0] > 60) & (torch.arange(len(pixels)) < 400)[:, None]
+    middle = pixels.shape[1] // 2
+
+    assert int(blue[:, :middle].sum()) > 1000
+    assert int(blue[150:-60, middle:].sum()) == 0
+
+
+def test_a_comparison_without_a_difference_has_nothing_to_draw(tmp_path):
+    found = ht.compare(traced(net(False)), traced(net(False)))
+    with pytest.raises(NotKeptError, match="nothing to draw"):
+        found.draw(tmp_path / "pair.png")
+
+
+def test_a_comparison_is_drawn_as_png_only(tmp_path):
+    first, second, _models = twins()
+    with pytest.raises(UnknownFormatError, match=r"\.svg"):
+        ht.compare(first, second).draw(tmp_path / "pair.svg")
+
+
+def test_the_lazy_name_stays_a_function():
+    assert callable(ht.compare)
+    first, second, _models = twins()
+    assert isinstance(ht.compare(first, second), ht.Comparison)
+    assert callable(ht.compare)  # no submodule took its place
