@@ -1,53 +1,73 @@
-"""Long pictures wrap: the chain is cut where few values cross, and goes on in the next column."""
+"""Long pictures wrap: the chain is cut where one value crosses, and goes on in the next column.
+
+At a cut the arrow ends in a sign that says where it goes on, and begins again in the next column
+at a sign that says where it came from.  A frame that is cut goes on as "(continued)".  So the
+columns share no arrow, and any engine puts them side by side.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import combinations
 
-from hooktrace.render.dot import Arrow, Box, Frame
+from hooktrace.render.dot import Arrow, Box, Frame, Scene
 
-__all__ = ["columns"]
+__all__ = ["wrap_columns"]
 
 _TALLEST = 11  # boxes above each other in one column
-_MOST_CROSSING = 1
+_MOST_CUTS = 5
+_MOST_CHOICES = 18
+_MOST_CROSSING = 2
+
+Sign = Callable[[str, str, str], Box]  # (name, words, tooltip)
 
 
-def columns(members: list[Box | Frame], arrows: list[Arrow]) -> list[Arrow]:
-    """Cut long chains, changing the arrows that cross a cut.
+def wrap_columns(scene: Scene, sign: Sign, names: dict[str, str]) -> Scene:
+    """Return the scene, wrapped into columns if it is long and can be cut.
 
     Args:
-        members: Boxes and frames of the picture.
-        arrows: Its arrows; those that lead to the next column stop pulling it down.
-
-    Returns:
-        Invisible arrows that hold the heads of the columns at the top.
+        scene: Boxes, frames and arrows.
+        sign: Makes the box at either end of a cut.
+        names: What to call the boxes in a sign.
     """
-    ranks = _ranks([box.name for box in _boxes(members)], arrows)
+    frames = _frames(scene.members)
+    ranks = _ranks(list(frames), scene.arrows)
     height = max(ranks.values(), default=0) + 1
     if height <= _TALLEST:
-        return []
-    wanted = -(-height // _TALLEST)
-    cuts = _cuts(ranks, arrows, height, wanted)
-    for arrow in arrows:
-        if any(ranks[arrow.tail] < cut <= ranks[arrow.head] for cut in cuts):
-            arrow.options |= {"constraint": "false"}
-            arrow.classes += " wrapped"
-    return []
+        return scene
+    cuts = _choose(_costs(ranks, scene.arrows, frames), height)
+    if not cuts:
+        return scene
+    column = {name: sum(rank >= cut for cut in cuts) for name, rank in ranks.items()}
+    members: list[Box | Frame] = []
+    for number in range(len(cuts) + 1):
+        members += _only(scene.members, column, number)
+    signs, arrows = _cut_arrows(scene.arrows, column, sign, names)
+    fed = {arrow.head for arrow in arrows}
+    heads = {name: number for name, number in column.items() if name not in fed}
+    for number, box in signs:
+        if box.name not in fed:
+            heads[box.name] = number
+    return Scene(scene.title, [*members, *(box for _, box in signs)], arrows, heads)
 
 
-def _boxes(members: list[Box | Frame]) -> list[Box]:
-    found: list[Box] = []
-    stack = list(reversed(members))
+def _frames(members: Sequence[Box | Frame]) -> dict[str, tuple[str, ...]]:
+    """Return the names of all boxes, each with its frames from the outermost to the innermost."""
+    found: dict[str, tuple[str, ...]] = {}
+    stack: list[tuple[Box | Frame, tuple[str, ...]]] = [(one, ()) for one in reversed(members)]
     while stack:
-        member = stack.pop()
+        member, around = stack.pop()
         if isinstance(member, Box):
-            found.append(member)
+            found[member.name] = around
         else:
-            stack += reversed(member.members)
+            inner = (*around, member.name)
+            stack += [(one, inner) for one in reversed(member.members)]
     return found
 
 
-def _ranks(names: list[str], arrows: list[Arrow]) -> dict[str, int]:
+def _ranks(names: list[str], arrows: Sequence[Arrow]) -> dict[str, int]:
     """Number the layers: a box is below everything that leads to it."""
     after: dict[str, list[str]] = defaultdict(list)
     waiting = dict.fromkeys(names, 0)
@@ -66,17 +86,81 @@ def _ranks(names: list[str], arrows: list[Arrow]) -> dict[str, int]:
     return ranks
 
 
-def _cuts(ranks: dict[str, int], arrows: list[Arrow], height: int, wanted: int) -> list[int]:
-    """Choose the layers at which a column begins, near equal heights, where little crosses."""
-    crossing = dict.fromkeys(range(1, height), 0)
+def _costs(
+    ranks: dict[str, int], arrows: Sequence[Arrow], frames: dict[str, tuple[str, ...]]
+) -> dict[int, float]:
+    """Return the layers at which a column can begin, each with what a cut there costs.
+
+    A cut may cross the arrows of one value only.  It costs one layer for each frame it splits
+    beyond the first.
+    """
+    costs: dict[int, float] = {}
+    for layer in range(2, max(ranks.values())):
+        across = [one for one in arrows if ranks[one.tail] < layer <= ranks[one.head]]
+        if len({one.tail for one in across}) == 1 and len(across) <= _MOST_CROSSING:
+            split = set(frames[across[0].tail]) & set(frames[across[0].head])
+            costs[layer] = max(0, len(split) - 1) + 0.5 * (len(across) - 1)
+    return costs
+
+
+def _choose(costs: dict[int, float], height: int) -> tuple[int, ...]:
+    """Choose the fewest cuts that make the picture low enough, and of those the best."""
+    layers = sorted(sorted(costs, key=lambda layer: costs[layer])[:_MOST_CHOICES])
+    best: tuple[float, tuple[int, ...]] = (height, ())
+    for count in range(1, _MOST_CUTS + 1):
+        for cuts in combinations(layers, count):
+            price = _height(cuts, height) + sum(costs[cut] for cut in cuts) / 2
+            if price < best[0] - 1e-9:
+                best = (price, cuts)
+        if best[1] and _height(best[1], height) <= _TALLEST:
+            break
+    return best[1]
+
+
+def _height(cuts: tuple[int, ...], height: int) -> int:
+    bounds = (0, *cuts, height)
+    return max(end - start for start, end in zip(bounds, bounds[1:], strict=False))
+
+
+def _only(members: Sequence[Box | Frame], column: dict[str, int], number: int) -> list[Box | Frame]:
+    """Return the members of one column, frames cut to it."""
+    found: list[Box | Frame] = []
+    for member in members:
+        if isinstance(member, Box):
+            if column[member.name] == number:
+                found.append(member)
+            continue
+        inner = _only(member.members, column, number)
+        if inner:
+            first = min(column[name] for name in _frames([member]))
+            found.append(_part(member, inner, number - first))
+    return found
+
+
+def _part(frame: Frame, members: list[Box | Frame], part: int) -> Frame:
+    if part == 0:
+        return replace(frame, members=members)
+    name = f"{frame.name}-part{part + 1}"
+    return replace(frame, name=name, label=frame.continued or frame.label, members=members)
+
+
+def _cut_arrows(
+    arrows: Sequence[Arrow], column: dict[str, int], sign: Sign, names: dict[str, str]
+) -> tuple[list[tuple[int, Box]], list[Arrow]]:
+    """End every arrow across a cut in a sign, and begin it anew at another."""
+    signs: dict[str, tuple[int, Box]] = {}
+    kept: dict[tuple[str, str], Arrow] = {}
     for arrow in arrows:
-        for layer in range(ranks[arrow.tail] + 1, ranks[arrow.head] + 1):
-            crossing[layer] += 1
-    allowed = [layer for layer, count in crossing.items() if count <= _MOST_CROSSING]
-    cuts: list[int] = []
-    for column in range(1, wanted):
-        ideal = round(height * column / wanted)
-        near = [one for one in allowed if abs(one - ideal) <= height // wanted // 2]
-        if near:
-            cuts.append(min(near, key=lambda one: (abs(one - ideal), one)))
-    return sorted(set(cuts))
+        start, end = column[arrow.tail], column[arrow.head]
+        if start == end:
+            kept[arrow.tail, arrow.head] = arrow
+            continue
+        leave, enter = f"{arrow.tail}-goes-on", f"{arrow.tail}-came-{end}"
+        heads = [one.head for one in arrows if one.tail == arrow.tail and column[one.head] != start]
+        where = " and ".join(names.get(head, "") for head in heads)
+        signs[leave] = (start, sign(leave, f"goes on at {where}", "continued in another column"))
+        words = f"from {names.get(arrow.tail, '')}"
+        signs[enter] = (end, sign(enter, words, "continued from another column"))
+        kept.setdefault((arrow.tail, leave), replace(arrow, head=leave))
+        kept[enter, arrow.head] = replace(arrow, tail=enter, label="")
+    return list(signs.values()), list(kept.values())

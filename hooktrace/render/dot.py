@@ -70,22 +70,27 @@ def row(
         size: Point size.
         ink: Name of the colour of the text.
         bold: Whether it is set in bold.
-        fill: Name of the colour behind it; empty for none.
-        border: Name of the colour of its frame; empty for none.
+        fill: Name of the colour inside its frame; empty for none.
+        border: Name of the colour of its frame; empty for no frame.
         dashed: Whether that frame is dashed.
     """
-    cell = f'BGCOLOR="{colour(fill)}" ' if fill else ""
-    if border:
-        cell += f'BORDER="1" COLOR="{colour(border)}" CELLPADDING="2" '
-    if dashed:
-        cell += 'STYLE="DASHED" '
-    words = text(content) or " "
+    words = f" {text(content)} "
     words = f"<B>{words}</B>" if bold else words
     font = f'<FONT POINT-SIZE="{size}" COLOR="{colour(ink)}">{words}</FONT>'
-    return f"<TR><TD {cell}>{font}</TD></TR>"
+    if not border:
+        return f"<TR><TD>{font}</TD></TR>"
+    style = ' STYLE="ROUNDED,DASHED"' if dashed else ' STYLE="ROUNDED"'
+    return (
+        f'<TR><TD CELLPADDING="2"><TABLE BORDER="1" CELLBORDER="0" CELLSPACING="0" '
+        f'CELLPADDING="2" COLOR="{colour(border)}"{style}'
+        + (f' BGCOLOR="{colour(fill)}"' if fill else "")
+        + f"><TR><TD>{font}</TD></TR></TABLE></TD></TR>"
+    )
 
 
-def table(rows: list[str], *, fill: str, border: str, width: float = 1, dashed: bool = False) -> str:
+def table(
+    rows: list[str], *, fill: str, border: str, width: float = 1, dashed: bool = False
+) -> str:
     """Write an HTML-like label: a rounded table of rows."""
     style = "ROUNDED,DASHED" if dashed else "ROUNDED"
     return (
@@ -117,7 +122,12 @@ class Box:
 
 @dataclass
 class Frame:
-    """A cluster: a frame around boxes and further frames."""
+    """A cluster: a frame around boxes and further frames.
+
+    Attributes:
+        label: HTML-like label.
+        continued: Its label in a further column, if the picture wraps.
+    """
 
     name: str
     label: str
@@ -125,6 +135,7 @@ class Frame:
     tooltip: str = ""
     fill: str = "cluster0"
     border: str = "frame"
+    continued: str = ""
     members: list[Box | Frame] = field(default_factory=list)
 
 
@@ -156,12 +167,13 @@ class Scene:
         title: HTML-like label above it.
         members: Boxes and frames.
         arrows: Edges.
-        columns: For a picture that wraps, the names of the boxes that begin a column.
+        heads: For a picture that wraps, the boxes that nothing leads to, with their columns.
     """
 
     title: str
     members: list[Box | Frame] = field(default_factory=list)
     arrows: list[Arrow] = field(default_factory=list)
+    heads: dict[str, int] = field(default_factory=dict)
 
 
 def write(scene: Scene) -> str:
@@ -175,10 +187,25 @@ def write(scene: Scene) -> str:
         f'  edge [fontname="{FONT}", fontsize=9, color="{colour("line")}", arrowsize=0.7,',
         f'        fontcolor="{colour("soft")}"]',
     ]
+    lines += _columns(scene.heads)
     for member in scene.members:
         lines += _member(member, "  ")
     lines += [_arrow(arrow) for arrow in scene.arrows]
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _columns(heads: dict[str, int]) -> list[str]:
+    """Write invisible points in a row, which hold the columns in their order at the top."""
+    if not heads:
+        return []
+    points = [f'"column-{number}"' for number in range(max(heads.values()) + 1)]
+    lines = [f"  {point} [shape=point, style=invis, width=0.02]" for point in points]
+    lines.append(f"  {{ rank=same; {' -> '.join(points)} [style=invis, minlen=3] }}")
+    lines += [
+        f"  {points[number]} -> {quote(name)} [style=invis, weight=3]"
+        for name, number in heads.items()
+    ]
+    return lines
 
 
 def _member(member: Box | Frame, indent: str) -> list[str]:

@@ -19,7 +19,7 @@ _SIGNS = {
     "observed": ("seen", "blue frame: a hook that only looked; #1, #2 ... is the order of firing"),
     "never": ("never", "dashed frame: a hook that never fired"),
     "raised": ("raised", "red: a hook that raised"),
-    "written": ("written", "double arrowhead: overwritten in place by the module it points to"),
+    "written": ("written", "double arrowhead: what it points to overwrote the value in place"),
     "operation": ("soft", "dashed box: code between modules"),
     "more": ("soft", "+N more: so many further modules of the same shape"),
     "times": ("soft", "xN: the same module, called N times"),
@@ -35,7 +35,7 @@ def title(log: EventLog, roots: list[Call], plan: Outline, uses: HookUse, seen: 
     words = f"{names}: {calls} module call{'s' * (calls != 1)}"
     deepest = max((call.depth for call in inside(roots)), default=0)
     if plan.depth < deepest:
-        words += f", depth {plan.depth} of {deepest} shown"
+        words += f", depth {plan.depth} of {deepest} shown (depth={plan.depth + 1} opens more)"
     notes = []
     if log.error:
         notes.append(("raised", f"The block ended early: {clip(log.error, 100)}"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hooktrace.events import BackwardStarted
 from hooktrace.log import EventLog
-from hooktrace.render.columns import columns
+from hooktrace.render.columns import wrap_columns
 from hooktrace.render.dot import Arrow, Box, Frame, Scene, colour, row, table, text
 from hooktrace.render.legend import Seen, title
 from hooktrace.render.wording import badge, clip, configuration, path, shape, wrap
@@ -41,9 +41,7 @@ def module_scene(
 class _Painter:
     """Turns items, operations and links into boxes, frames and arrows."""
 
-    def __init__(
-        self, log: EventLog, roots: list[Call], uses: HookUse, plan: Outline
-    ) -> None:
+    def __init__(self, log: EventLog, roots: list[Call], uses: HookUse, plan: Outline) -> None:
         self.log = log
         self.roots = roots
         self.uses = uses
@@ -53,18 +51,33 @@ class _Painter:
         self.seen = Seen()
 
     def scene(self) -> Scene:
-        members: list[Box | Frame] = [
-            self._terminal(one) for one in self.flow.terminals.values() if one.text == "input"
-        ]
-        members += [self._member(item, 0) for item in self.plan.items]
+        ends: dict[str, list[Box]] = {"input": [], "output": []}
+        for one in self.flow.terminals.values():
+            ends[one.text].append(self._terminal(one))
+        members: list[Box | Frame] = [*ends["input"]]
+        for item in self.plan.items:
+            shown = self._member(item, 0)
+            needless = isinstance(shown, Frame) and self._needless(item)
+            members += shown.members if needless else [shown]
         members += [self._operation(one) for one in self._operations(None)]
-        members += [
-            self._terminal(one) for one in self.flow.terminals.values() if one.text == "output"
-        ]
+        members += ends["output"]
         arrows = [self._arrow(link) for link in self.flow.links]
-        arrows += columns(members, arrows)
+        names = self._names()
         heading = title(self.log, self.roots, self.plan, self.uses, self.seen)
-        return Scene(heading, members, arrows)
+        return wrap_columns(Scene(heading, members, arrows), _sign, names)
+
+    def _needless(self, item: Item) -> bool:
+        """Whether the frame of the whole says nothing that the title does not say."""
+        plain = not self.uses.at(item.call) and not self._failure(item.call)
+        return len(self.plan.items) == 1 and plain
+
+    def _names(self) -> dict[str, str]:
+        names = {item.key: path(item.call.name) for item in self.plan.boxes()}
+        for key, operation in self.flow.operations.items():
+            names[key] = clip(", ".join(operation.names), 30)
+        for key, terminal in self.flow.terminals.items():
+            names[key] = terminal.text
+        return names
 
     # -------------------------------------------------------------- boxes and frames
 
@@ -77,6 +90,7 @@ class _Painter:
             f"call container depth{level}",
             str(item.call),
             fill=f"cluster{level % 2}",
+            continued=_caption([_heading(path(item.call.name, 34), "(continued)")]),
         )
         frame.members = [self._member(child, level + 1) for child in item.children]
         frame.members += [self._operation(one) for one in self._operations(item.call)]
@@ -93,11 +107,7 @@ class _Painter:
         rows += [row(self._repeats(item), ink="soft", bold=True)] if item.repeats else []
         rows += self._badges(item)
         rows += self._failure(call)
-        return (
-            '<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="1" CELLPADDING="1">'
-            + "".join(rows)
-            + "</TABLE>>"
-        )
+        return _caption(rows)
 
     def _box(self, item: Item) -> Box:
         call = item.call
@@ -155,9 +165,7 @@ class _Painter:
 
     def _hidden_badges(self, item: Item) -> list[str]:
         """Count the hooks on the modules that the box hides."""
-        states = [
-            story.state for call in inside([item.call])[1:] for story in self.uses.at(call)
-        ]
+        states = [story.state for call in inside([item.call])[1:] for story in self.uses.at(call)]
         if not states:
             return []
         words = {"changed": "changed values", "observed": "only looked", "raised": "raised"}
@@ -169,6 +177,8 @@ class _Painter:
         worst = next(s for s in ("raised", "changed", "observed", "never") if s in states)
         self.seen.add(worst)
         line = f"{len(states)} hook{'s' * (len(states) > 1)} inside: {', '.join(parts)}"
+        if len(parts) == 1:
+            line = line.replace(f": {len(states)}", "")
         return [row(line, size=9, fill=_FILLS[worst], border=_INKS[worst])]
 
     def _notes(self, item: Item) -> list[str]:
@@ -200,8 +210,10 @@ class _Painter:
     def _failure(self, call: Call) -> list[str]:
         if call.exception:
             self.seen.add("failed")
-            return [row(line, size=9, ink="raised", bold=True)
-                    for line in wrap(f"raised {call.exception}", 44, 3)]
+            return [
+                row(line, size=9, ink="raised", bold=True)
+                for line in wrap(f"raised {call.exception}", 44, 3)
+            ]
         if call.exited is None:
             self.seen.add("failed")
             return [row("did not return while the trace was open", size=9, ink="raised")]
@@ -212,8 +224,7 @@ class _Painter:
     def _operation(self, operation: Operation) -> Box:
         rows = [row(line, ink="ink") for line in wrap(", ".join(operation.names), 30)]
         rows += [
-            row(f"reads {path(name, 30)}", size=9, ink="soft")
-            for name in operation.parameters[:2]
+            row(f"reads {path(name, 30)}", size=9, ink="soft") for name in operation.parameters[:2]
         ]
         rows += [
             row(f"output {note}", size=9, ink="written", bold=True)
@@ -225,13 +236,7 @@ class _Painter:
         return Box(operation.key, label, "operation", f"code between modules: {what}")
 
     def _terminal(self, terminal: Terminal) -> Box:
-        label = f'<<FONT POINT-SIZE="10" COLOR="{colour("ink")}">{text(terminal.text)}</FONT>>'
-        options = {
-            "shape": "box", "style": '"rounded,filled"', "height": "0.28", "width": "0.7",
-            "margin": '"0.08,0.03"', "fillcolor": f'"{colour("paper")}"',
-            "color": f'"{colour("ink")}"',
-        }  # fmt: skip
-        return Box(terminal.key, label, f"terminal {terminal.text}", terminal.text, options)
+        return _pill(terminal.key, terminal.text, f"terminal {terminal.text}", terminal.text)
 
     def _arrow(self, link: Link) -> Arrow:
         shapes = list(dict.fromkeys(shape(one) for one in link.seen))
@@ -243,7 +248,7 @@ class _Painter:
         if link.written:
             self.seen.add("written")
             classes.append("written")
-            lines.append(_line(f"overwritten in place by {path(link.written, 30)}", "written"))
+            lines.append(_line(link.written, "written"))
             options = _stroke("written", 1.6) | {"arrowhead": "normalnormal"}
         if link.edits:
             self.seen.add("changed")
@@ -254,9 +259,31 @@ class _Painter:
             self.seen.add("guess")
             classes.append("guess")
             options = {"style": "dashed"}
-        label = "<" + "<BR/>".join(lines) + ">" if lines else ""
+        label = "<" + "".join(f' {one}<BR ALIGN="LEFT"/>' for one in lines) + ">" if lines else ""
         words = "; ".join([*link.edits, *shapes])
         return Arrow(link.tail, link.head, label, " ".join(classes), words, options)
+
+
+def _pill(name: str, words: str, classes: str, tooltip: str, border: str = "ink") -> Box:
+    label = f'<<FONT POINT-SIZE="10" COLOR="{colour(border)}">{text(words)}</FONT>>'
+    options = {
+        "shape": "box", "style": '"rounded,filled"', "height": "0.28", "width": "0.7",
+        "margin": '"0.08,0.03"', "fillcolor": f'"{colour("paper")}"',
+        "color": f'"{colour(border)}"',
+    }  # fmt: skip
+    return Box(name, label, classes, tooltip, options)
+
+
+def _sign(name: str, words: str, tooltip: str) -> Box:
+    return _pill(name, words, "sign", tooltip, border="line")
+
+
+def _caption(rows: list[str]) -> str:
+    return (
+        '<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="1" CELLPADDING="1">'
+        + "".join(rows)
+        + "</TABLE>>"
+    )
 
 
 def _stroke(name: str, width: float) -> dict[str, str]:

@@ -31,8 +31,17 @@ def clip(string: str, length: int) -> str:
 
 
 def path(name: str, length: int = 34) -> str:
-    """Shorten a dotted name at its beginning: its end is what tells modules apart."""
-    return name if len(name) <= length else "..." + name[-(length - 3) :].lstrip(".")
+    """Shorten a dotted name at its beginning: its end is what tells modules apart.
+
+    >>> path("encoder.layers.encoder_layer_0.mlp.0", 26)
+    '...encoder_layer_0.mlp.0'
+    """
+    if len(name) <= length:
+        return name
+    parts = name.split(".")
+    while len(parts) > 1 and len(".".join(parts)) + 3 > length:
+        parts.pop(0)
+    return "..." + ".".join(parts)[-(length - 3) :]
 
 
 def configuration(kind: str, config: str) -> str:
@@ -123,4 +132,6 @@ def badge(story: HookStory) -> str:
         return f"{words}{times} raised {clip(error or '', 40)}"
     if story.state == "changed":
         return f"{words}{times} changed {clip('; '.join(story.texts), 60)}"
-    return f"{words} never fired" if story.state == "never" else f"{words}{times} only looked"
+    if story.state == "never":
+        return f"{words} never fired"
+    return f"{words}{times} {'returned equal values' if story.copied else 'only looked'}"

@@ -65,7 +65,7 @@ class Link:
         seen: What it is; empty where only the autograd graph tells of it.
         value: The tensor at its version, where known.
         edits: What hooks made of it on the way, such as ``x2 (double)``.
-        written: Who overwrote it in place, if the head did.
+        written: Says that the head overwrote it in place; empty if it did not.
         certain: False where only the order of the calls suggests the link.
     """
 
@@ -124,6 +124,7 @@ class _Weaver:
             self.made_by[source].append(value)
         self.returned = self._returned()
         self.edited = self._edited()
+        self.sights = {seen.value: seen for call in self.calls for seen in call.seen_outputs}
         self.external = self._external()
         self.storages = self._storages()
         self.node_place: dict[NodeId, str] = {}
@@ -176,7 +177,8 @@ class _Weaver:
 
     def _edit_text(self, event: HookFired, edit: Edit) -> str:
         view = EditView(self.log, event, edit)
-        return f"{view.change.text} by hook {view.hook.name}"
+        same = view.change.kind == "unchanged"
+        return "" if same else f"{view.change.text} by hook {view.hook.name}"
 
     def _external(self) -> dict[Value, str]:
         """The inputs of the outermost calls that nothing in the picture made."""
@@ -235,7 +237,7 @@ class _Weaver:
             if step is None:
                 break
             value, text, _ = step
-            edits.insert(0, text)
+            edits[:0] = [text] if text else []
         made = self.log.producers.get(value)
         place = self.node_place.get(made[0]) if made is not None else None
         return place or self.external.get(value), edits, value
@@ -247,7 +249,7 @@ class _Weaver:
             value, text, call = self.edited[value]
             if self._box(call) != box:
                 break
-            texts.insert(0, text)
+            texts[:0] = [text] if text else []
         return texts
 
     def memory(self, seen: Observation, before: int) -> tuple[str | None, Value | None]:
@@ -295,7 +297,7 @@ class _Weaver:
         for event in call.hooks:
             for edit in event.edits:
                 if edit.role.startswith(("args", "kwargs")) and edit.before.value == value:
-                    texts.append(self._edit_text(event, edit))
+                    texts += filter(None, [self._edit_text(event, edit)])
                     value = edit.after.value or value
         return texts
 
@@ -338,14 +340,28 @@ class _Weaver:
         if target.leaf is not None:
             self._take_leaf(place, target)
             return
-        values = self.made_by.get(source, [])
+        values = self.made_by.get(source) or self._only_output(target)
         tail, edits, value = self.node_place.get(source[0]), [], None
         for one in values:
             found, changes, before = self.source(one, len(self.log.events))
             if found is not None:
                 tail, edits, value = found, changes, before
         if tail is not None and tail != place and not self._across(tail, node.call):
-            self.links.append(Link(tail, place, [], value, edits))
+            seen = self.sights.get(value) if value is not None else None
+            self.links.append(Link(tail, place, [seen] if seen else [], value, edits))
+
+    def _only_output(self, node: TracedNode) -> list[Value]:
+        """Guess the value that a node made from the box it is in, if that returned just one.
+
+        A value that was overwritten before its node was looked up is not among the producers.
+        """
+        call = self.by_id.get(node.call) if node.call is not None else None
+        if call is None or self._box(call.id) is None:
+            return []
+        while call.parent is not None and self._box(call.parent.id) is not None:
+            call = call.parent
+        values = [seen.value for seen in call.seen_outputs if seen.value is not None]
+        return values if len(values) == 1 and values[0] not in self.log.producers else []
 
     def _take_leaf(self, place: str, target: TracedNode) -> None:
         assert target.leaf is not None
@@ -406,8 +422,10 @@ class _Weaver:
     def _mark_write(self, event: TensorWritten) -> bool:
         assert event.call is not None
         shown = self._like(event.call)
-        who = self.by_id[event.call].name
-        who = who if event.certain else f"{who} (possibly: a view of it)"
+        words = "overwritten in place" if event.certain else "possibly overwritten (shared memory)"
+        inner = self.by_id[event.call]
+        if self._box(event.call) != f"call-{event.call}" and inner.children == []:
+            words += f" by {inner.name}"
         made = self.log.producers.get(event.after)
         exact = self.node_place.get(made[0]) if made is not None else None
         found = False
@@ -417,7 +435,7 @@ class _Weaver:
                 operation is not None and operation.call == shown and exact in (None, link.head)
             )
             if here and link.value == event.before:
-                link.written = who
+                link.written = words
                 found = True
         return found or self._box(event.call) == self.source(event.before, event.seq)[0]
 

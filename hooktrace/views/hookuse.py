@@ -24,6 +24,7 @@ class HookStory:
         firings: Its firings there.
         on: What it hangs on beside the module itself, such as ``weight``.
         texts: What it changed, such as ``output x2``; empty if it only observed.
+        copied: Whether it returned something new that held the same values.
     """
 
     hook: TracedHook
@@ -31,6 +32,7 @@ class HookStory:
     firings: list[HookFired]
     on: str = ""
     texts: list[str] = field(default_factory=list)
+    copied: bool = False
 
     @property
     def state(self) -> str:
@@ -111,9 +113,9 @@ class HookUse:
         firings = self._firings[hook.id]
         if call is not None:
             firings = [one for one in firings if one.call is None or one.call == call.id]
-        return HookStory(
-            hook, self.order.get(hook.id, 0), firings, on, describe_edits(self.log, firings)
-        )
+        texts = describe_edits(self.log, firings)
+        copied = any(event.edits for event in firings) and not texts
+        return HookStory(hook, self.order.get(hook.id, 0), firings, on, texts, copied)
 
 
 def _first_returned(calls: CallIndex) -> dict[TensorId, CallId]:
@@ -134,6 +136,8 @@ def describe_edits(log: EventLog, firings: list[HookFired]) -> list[str]:
         by_role: dict[str, list[str]] = {}
         for edit in event.edits:
             view = EditView(log, event, edit)
+            if view.change.kind == "unchanged":
+                continue
             how = " in place" if edit.how == "in_place" else ""
             by_role.setdefault(edit.role, []).append(f"{view.change.text}{how}")
         for role, changes in by_role.items():

@@ -20,6 +20,7 @@ __all__ = ["Item", "Outline", "around", "inside", "outline"]
 _LONGEST_PERIOD = 8
 _FEWEST_REPEATS = 3
 _READABLE = 30  # boxes that can be read on one screen
+_STILL_READABLE = 45  # boxes that are worth it to show what hooks did inside
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Outline:
         home: The innermost item that stands for a call: its own, that of the row into which it
             was folded, or the box that hides it.
         hidden: For the calls inside the repeats of folded rows, the numbers of those rows.
-        depth: Levels of nesting that are shown.
+        depth: Levels of nesting that are shown everywhere.
     """
 
     items: list[Item]
@@ -88,19 +89,39 @@ def outline(roots: Sequence[Call], uses: HookUse, depth: int | None = None) -> O
         roots: The outermost calls.
         uses: The hooks and where they act.
         depth: Levels of children of the roots to show, at least 0; None for as many as can be
-            read on one screen.
+            read on one screen, and more where hooks are inside.
     """
     shapes = _shapes(roots, uses)
     if depth is not None:
-        return _outline(roots, shapes, depth)
-    best = _outline(roots, shapes, 1)
+        return _outline(roots, shapes, depth, set())
     deepest = max((call.depth for call in inside(roots)), default=0)
-    for level in range(2, deepest + 1):
-        deeper = _outline(roots, shapes, level)
-        if len(deeper.boxes()) > _READABLE:
+    for opened in (_hooked(roots, uses), set()):
+        best = _outline(roots, shapes, 1, opened)
+        for level in range(2, deepest + 1):
+            deeper = _outline(roots, shapes, level, opened)
+            if len(deeper.boxes()) > _READABLE:
+                break
+            best = deeper
+        if len(best.boxes()) <= _STILL_READABLE:
             break
-        best = deeper
     return best
+
+
+def _hooked(roots: Sequence[Call], uses: HookUse) -> set[CallId]:
+    """Return the calls that have hooks somewhere inside: a picture opens them."""
+    found: set[CallId] = set()
+    for call in inside(roots):
+        if uses.at(call):
+            found.update(one.id for one in _outer(call))
+    return found
+
+
+def _outer(call: Call) -> list[Call]:
+    found = []
+    while call.parent is not None:
+        call = call.parent
+        found.append(call)
+    return found
 
 
 def around(item: Item | None) -> list[Item]:
@@ -123,14 +144,16 @@ def inside(calls: Sequence[Call]) -> list[Call]:
     return found
 
 
-def _outline(roots: Sequence[Call], shapes: dict[CallId, Any], depth: int) -> Outline:
+def _outline(
+    roots: Sequence[Call], shapes: dict[CallId, Any], depth: int, opened: set[CallId]
+) -> Outline:
     home: dict[CallId, Item] = {}
     items = fold(roots, shapes)
     queue = [(item, 0) for item in items]
     while queue:
         item, level = queue.pop()
         home[item.call.id] = item
-        if level < depth and item.call.children:
+        if item.call.children and (level < depth or item.call.id in opened):
             item.children = fold(item.call.children, shapes)
             for child in item.children:
                 child.parent = item
