@@ -185,12 +185,20 @@ def _lines(found: Comparison) -> list[str]:
         *_listed("settings that differ (first | second)", list(found.settings), limit=4),
         *([""] if found.settings else []),
     ]
-    tail = _listed("left out", [f"{name}: {why}" for name, why in found.left_out.items()])
+    tail = _listed("left out", list(_grouped(found.left_out)))
     room = _LINES - len(head) - len(tail) - 5
     shown = list(found.captures) if count <= room else list(found.wrong)[:room]
     title = "What a naive hook, one that stores `output` without a clone, holds in the end:"
     more = [f"... and {count - len(shown)} more in .captures"] if count > len(shown) else []
     return [*head, title, *_rows(shown), *more, *([""] if tail else []), *tail]
+
+
+def _grouped(left_out: dict[str, str], limit: int = 5) -> Iterator[str]:
+    """Yield a line for each reason, with the first names that it holds for."""
+    for why in dict.fromkeys(left_out.values()):
+        names = [name for name, reason in left_out.items() if reason == why]
+        rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+        yield f"{why}: {', '.join(names[:limit])}{rest}"
 
 
 def _listed(title: str, items: list[str], limit: int = 8) -> list[str]:

@@ -236,7 +236,7 @@ def test_calls_that_one_trace_did_not_keep_are_left_out_and_named():
 
     assert [one.name for one in found.captures] == ["0"]
     assert found.left_out["1@0"] == "not kept in the second trace"
-    assert "1@0: not kept in the second trace" in str(found)
+    assert "not kept in the second trace: 1@0" in str(found)
 
 
 def test_traces_of_different_modules_are_refused():

@@ -1,0 +1,97 @@
+"""The command line: each command is one public call.  Nothing heavy is imported before it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hooktrace import __version__
+from hooktrace.errors import HooktraceError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="hooktrace",
+    help="Make PyTorch's hooks visible: which fired, in what order, what each saw and changed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hooktrace {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command()
+def demo(
+    output: Annotated[
+        Path, typer.Option(help="Folder for the page and its pictures; it is made if need be.")
+    ] = Path("demo-output"),
+    photo: Annotated[
+        Path | None, typer.Option(help="Picture of your own, instead of the cat that comes along.")
+    ] = None,
+    download: Annotated[
+        bool,
+        typer.Option(
+            "--download",
+            help="Fetch AlexNet's trained weights (233 MB) if they are not on this machine. "
+            "Without it nothing is fetched, and random weights do where there are no others.",
+        ),
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Write into the folder even if it holds something other than an earlier demo. "
+            "Files of the same names are replaced; nothing else is touched.",
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only where the page is.")
+    ] = False,
+) -> None:
+    """Watch hooks of every kind at work in AlexNet, on a real photograph.
+
+    Prints what happened and writes a folder with diagrams, feature maps and a page that explains
+    them: open index.html in a browser.
+    """
+    from hooktrace.demo import run
+
+    page = run(
+        output,
+        photo=photo,
+        download=download,
+        force=force,
+        say=_silent if quiet else typer.echo,
+    )
+    if quiet:
+        typer.echo(page)
+
+
+def _silent(_text: str) -> None:
+    """Print nothing."""
+
+
+def main() -> None:
+    """Run the command line; what hooktrace itself complains about is shown without a traceback."""
+    try:
+        app()
+    except HooktraceError as error:
+        typer.echo(f"hooktrace: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,137 @@
+"""The demo: every kind of hook on AlexNet, on a real photograph, as text, pictures and a page.
+
+The code that registers the hooks is not in this package but in two small scripts in ``assets``,
+which are copied beside the page, so that a reader can open them, change them and run them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+import hooktrace as ht
+from hooktrace.demo.page import Story, write_page
+from hooktrace.demo.scene import DemoError, Scene, alexnet, set_scene
+
+__all__ = ["DemoError", "run"]
+
+SCRIPTS = ("alexnet_hooks.py", "tensor_hooks.py")
+_MARK = "hooktrace demo"  # the generator that the page names
+
+
+def run(
+    output: Path,
+    *,
+    photo: Path | None = None,
+    download: bool = False,
+    force: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Run the demo and write its folder.
+
+    Args:
+        output: The folder.
+        photo: A picture instead of the cat that scikit-image ships.
+        download: Whether pretrained weights may be downloaded.
+        force: Whether to write into a folder that holds something other than a demo.
+        say: What to print with.
+
+    Returns:
+        The path of ``index.html``.
+
+    Raises:
+        DemoError: `output` holds something else, or the photograph cannot be read.
+        MissingExtraError: A package of the extra ``demo`` is not installed.
+    """
+    check_folder(output, force=force)
+    scene = set_scene(photo, download=download)
+    output.mkdir(parents=True, exist_ok=True)
+    say(f"AlexNet with {scene.origin}.")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        story = tell(scene, output)
+    story = story._replace(warnings=_distinct(caught))
+    for title, text in story.sections():
+        say(f"\n{title}\n{'-' * len(title)}\n{text}")
+    page = write_page(story, output)
+    say(f"\nOpen {page} to see it all.")
+    return page
+
+
+def check_folder(output: Path, *, force: bool) -> None:
+    """Raise unless `output` is free, or an earlier demo that may be written over."""
+    if output.is_file():
+        raise DemoError(f"{output} is a file; --output names a folder.")
+    if force or not output.exists() or not any(output.iterdir()):
+        return
+    page = output / "index.html"
+    if not page.is_file() or _MARK not in page.read_text("utf-8", "replace")[:2000]:
+        raise DemoError(
+            f"The folder {output} is not empty and holds no earlier demo. Choose another one "
+            f"with --output, or write into it nevertheless with --force."
+        )
+
+
+def tell(scene: Scene, output: Path) -> Story:
+    """Run everything, draw the pictures into `output`, and return what there is to say."""
+    for name in SCRIPTS:
+        source = files("hooktrace.demo") / "assets" / name
+        (output / name).write_text(source.read_text("utf-8"), "utf-8")
+    hooked, plain = (_load(output / name) for name in SCRIPTS)
+    model = alexnet(scene)
+    main = hooked.watch(model, scene.images, scene.labels)
+    tensors = plain.watch()
+    scene.photo.save(output / "photo.png")
+    for name, trace in (("alexnet", main), ("tensors", tensors)):
+        for ending in ("svg", "png"):
+            trace.draw(output / f"{name}.{ending}")
+    maps = _feature_maps(main, output)
+    found = _compare(scene)
+    found.draw(output / "inplace.png")
+    return Story(scene, main, tensors, found, hooked, plain, maps)
+
+
+def _load(path: Path) -> ModuleType:
+    """Import a script by its path, so that it counts as the reader's code and not as ours."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _feature_maps(trace: ht.Trace, output: Path) -> dict[str, str]:
+    folder = output / "feature-maps"
+    folder.mkdir(exist_ok=True)
+    found = {}
+    for name in trace.feature_maps():
+        tiles = trace[name].output.shape[1]
+        size = 56 // trace[name].output.shape[-1] or 1
+        picture = trace.feature_maps(name, nrow=16 if tiles > 64 else 8, scale=size)
+        picture.save(folder / f"{name}.png")
+        found[name] = f"feature-maps/{name}.png"
+    return found
+
+
+def _compare(scene: Scene) -> ht.Comparison:
+    """Trace AlexNet with its in-place ReLUs and without; the weights are the same."""
+    models = [alexnet(scene, inplace=inplace) for inplace in (True, False)]
+    traces = []
+    for model in models:
+        with ht.trace(model, keep=["features.*", model]) as t:
+            loss = torch.nn.functional.cross_entropy(model(scene.images), scene.labels)
+            torch.autograd.backward(loss)
+        traces.append(t)
+    return ht.compare(*traces)
+
+
+def _distinct(caught: list[warnings.WarningMessage]) -> list[str]:
+    lines = (f"{one.category.__name__}: {' '.join(str(one.message).split())}" for one in caught)
+    return list(dict.fromkeys(lines))
