@@ -187,6 +187,58 @@ class Trace:
         measure.settle(self.log)
         return table(self.log, self._calls.refresh())
 
+    def graph(self, view: str = "all") -> networkx.MultiDiGraph:
+        """Return the trace as a graph, or one of its sub-views.
+
+        Args:
+            view: ``"all"``, ``"timeline"``, ``"dataflow"``, ``"gradients"`` or ``"hooks"``.
+
+        Raises:
+            UnknownNameError: There is no such view; the message names the nearest.
+        """
+        from hooktrace.views.graph import graph
+
+        measure.settle(self.log)
+        return graph(self.log, self._calls.refresh(), view)
+
+    def digraph(self, **options: Any) -> Digraph:
+        """Return the diagram as a `graphviz.Source` that needs no ``dot`` on the PATH.
+
+        Args:
+            **options: ``view`` (``"modules"`` or ``"tensors"``), ``depth`` (levels of nested
+                modules to open), ``step`` (of a loop, from 0), ``engine`` (name or path of the
+                layout program).
+
+        Raises:
+            UnknownNameError: There is no such view.
+        """
+        from hooktrace.render.diagram import digraph
+
+        measure.settle(self.log)
+        return digraph(self.log, self._calls.refresh(), **options)
+
+    def draw(self, path: str | Path, **options: Any) -> Path:
+        """Draw the diagram into a ``.svg``, ``.png`` or ``.dot`` file, whole or not at all.
+
+        Args:
+            path: The file; its ending names the format.
+            **options: Those of `digraph`.
+
+        Raises:
+            UnknownFormatError: No renderer writes files with this ending.
+            RenderError: The layout engine is missing, or refused the diagram, or warned.
+        """
+        from hooktrace.render.diagram import draw
+
+        measure.settle(self.log)
+        return draw(self.log, self._calls.refresh(), path, **options)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        from hooktrace.render.diagram import mimebundle
+
+        measure.settle(self.log)
+        return mimebundle(self.log, self._calls.refresh(), str(self))
+
     def __repr__(self) -> str:
         state = "closed" if self.log.sealed else "open"
         return f"<Trace ({state}): {len(self._calls.refresh())} calls, {len(self.log)} events>"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from hooktrace.render.dot import Arrow, Box, Frame, Scene
 
@@ -118,8 +118,7 @@ def _choose(costs: dict[int, float], height: int) -> tuple[int, ...]:
 
 
 def _height(cuts: tuple[int, ...], height: int) -> int:
-    bounds = (0, *cuts, height)
-    return max(end - start for start, end in zip(bounds, bounds[1:], strict=False))
+    return max(end - start for start, end in pairwise((0, *cuts, height)))
 
 
 def _only(members: Sequence[Box | Frame], column: dict[str, int], number: int) -> list[Box | Frame]:

@@ -6,7 +6,7 @@ from hooktrace.log import EventLog
 from hooktrace.render.dot import colour, text
 from hooktrace.render.wording import badge, clip
 from hooktrace.views.calls import Call
-from hooktrace.views.hookuse import HookUse
+from hooktrace.views.hookuse import HookStory, HookUse
 from hooktrace.views.outline import Outline, inside
 
 __all__ = ["Seen", "heading", "title"]
@@ -16,7 +16,7 @@ Seen = set[str]
 #: sign: (colour, words)
 _SIGNS = {
     "changed": ("changed", "thick orange: a hook changed the value"),
-    "observed": ("seen", "blue frame: a hook that only looked; #1, #2 ... is the order of firing"),
+    "observed": ("seen", "blue frame: a hook that observed; #1, #2 ... is the order of firing"),
     "never": ("never", "dashed frame: a hook that never fired"),
     "raised": ("raised", "red: a hook that raised"),
     "written": ("written", "double arrowhead: what it points to overwrote the value in place"),
@@ -39,11 +39,14 @@ def title(log: EventLog, roots: list[Call], plan: Outline, uses: HookUse, seen: 
     notes = []
     if log.error:
         notes.append(("raised", f"The block ended early: {clip(log.error, 100)}"))
-    for story in uses.globally()[:3]:
-        notes.append(("seen", f"every module: {badge(story)}"))
-    for story in uses.elsewhere()[:4]:
-        notes.append(("never", f"{clip(story.hook.owner, 40)}: {badge(story)}"))
+    notes += [("seen", f"every module: {badge(story)}") for story in uses.globally()[:3]]
+    notes += [("soft", f"{_place(story)}: {badge(story)}") for story in uses.elsewhere()[:4]]
     return heading(words, notes, seen)
+
+
+def _place(story: HookStory) -> str:
+    owner = clip(story.hook.owner, 40)
+    return owner if story.hook.module is None else f"{owner} was not called"
 
 
 def heading(words: str, notes: list[tuple[str, str]], seen: Seen) -> str:

@@ -6,20 +6,21 @@ from collections.abc import Sequence
 
 from hooktrace.events import BackwardStarted
 from hooktrace.log import EventLog
+from hooktrace.render.badges import badge_row, count_row
 from hooktrace.render.columns import wrap_columns
-from hooktrace.render.dot import Arrow, Box, Frame, Scene, colour, row, table, text
+from hooktrace.render.dot import Arrow, Box, Frame, Scene, row, table
 from hooktrace.render.legend import Seen, title
-from hooktrace.render.wording import badge, clip, configuration, path, shape, wrap
+from hooktrace.render.pieces import caption, heading_row, label, line, pill, stroke
+from hooktrace.render.wording import clip, configuration, path, shape, wrap
 from hooktrace.views.calls import Call, CallIndex
-from hooktrace.views.dataflow import Flow, Link, Operation, Terminal, flow
-from hooktrace.views.hookuse import HookStory, HookUse
+from hooktrace.views.dataflow import flow
+from hooktrace.views.hookuse import HookUse
+from hooktrace.views.links import Flow, Link, Operation, Terminal
 from hooktrace.views.outline import Item, Outline, inside, outline
 
 __all__ = ["module_scene"]
 
 _MOST_BADGES = 4
-_INKS = {"changed": "changed", "observed": "seen", "never": "never", "raised": "raised"}
-_FILLS = {"changed": "changed_fill", "observed": "seen_fill", "never": "", "raised": "raised_fill"}
 
 
 def module_scene(
@@ -57,8 +58,10 @@ class _Painter:
         members: list[Box | Frame] = [*ends["input"]]
         for item in self.plan.items:
             shown = self._member(item, 0)
-            needless = isinstance(shown, Frame) and self._needless(item)
-            members += shown.members if needless else [shown]
+            if isinstance(shown, Frame) and self._needless(item):
+                members += shown.members
+            else:
+                members.append(shown)
         members += [self._operation(one) for one in self._operations(None)]
         members += ends["output"]
         arrows = [self._arrow(link) for link in self.flow.links]
@@ -90,7 +93,7 @@ class _Painter:
             f"call container depth{level}",
             str(item.call),
             fill=f"cluster{level % 2}",
-            continued=_caption([_heading(path(item.call.name, 34), "(continued)")]),
+            continued=caption([heading_row(path(item.call.name, 34), "(continued)")]),
         )
         frame.members = [self._member(child, level + 1) for child in item.children]
         frame.members += [self._operation(one) for one in self._operations(item.call)]
@@ -103,11 +106,11 @@ class _Painter:
     def _frame_label(self, item: Item) -> str:
         call = item.call
         words = clip(call.module.type, 40)
-        rows = [_heading(path(call.name, 48), words if call.module.name else "")]
+        rows = [heading_row(path(call.name, 48), words if call.module.name else "")]
         rows += [row(self._repeats(item), ink="soft", bold=True)] if item.repeats else []
         rows += self._badges(item)
         rows += self._failure(call)
-        return _caption(rows)
+        return caption(rows)
 
     def _box(self, item: Item) -> Box:
         call = item.call
@@ -146,40 +149,15 @@ class _Painter:
 
     def _badges(self, item: Item) -> list[str]:
         stories = self.uses.at(item.call)
-        rows = [self._badge(story) for story in stories[:_MOST_BADGES]]
+        rows = [badge_row(story, self.seen) for story in stories[:_MOST_BADGES]]
         if len(stories) > _MOST_BADGES:
             rows.append(row(f"and {len(stories) - _MOST_BADGES} more hooks", size=9, ink="soft"))
         return rows
 
-    def _badge(self, story: HookStory) -> str:
-        self.seen.add(story.state)
-        return row(
-            badge(story),
-            size=9,
-            ink=_INKS[story.state] if story.state == "never" else "ink",
-            bold=story.state in ("changed", "raised"),
-            fill=_FILLS[story.state],
-            border=_INKS[story.state],
-            dashed=story.state == "never",
-        )
-
     def _hidden_badges(self, item: Item) -> list[str]:
         """Count the hooks on the modules that the box hides."""
-        states = [story.state for call in inside([item.call])[1:] for story in self.uses.at(call)]
-        if not states:
-            return []
-        words = {"changed": "changed values", "observed": "only looked", "raised": "raised"}
-        parts = [
-            f"{states.count(state)} {words.get(state, 'never fired')}"
-            for state in ("raised", "changed", "observed", "never")
-            if state in states
-        ]
-        worst = next(s for s in ("raised", "changed", "observed", "never") if s in states)
-        self.seen.add(worst)
-        line = f"{len(states)} hook{'s' * (len(states) > 1)} inside: {', '.join(parts)}"
-        if len(parts) == 1:
-            line = line.replace(f": {len(states)}", "")
-        return [row(line, size=9, fill=_FILLS[worst], border=_INKS[worst])]
+        stories = [story for call in inside([item.call])[1:] for story in self.uses.at(call)]
+        return [count_row(stories, self.seen)] if stories else []
 
     def _notes(self, item: Item) -> list[str]:
         call = item.call
@@ -236,68 +214,32 @@ class _Painter:
         return Box(operation.key, label, "operation", f"code between modules: {what}")
 
     def _terminal(self, terminal: Terminal) -> Box:
-        return _pill(terminal.key, terminal.text, f"terminal {terminal.text}", terminal.text)
+        return pill(terminal.key, terminal.text, f"terminal {terminal.text}", terminal.text)
 
     def _arrow(self, link: Link) -> Arrow:
         shapes = list(dict.fromkeys(shape(one) for one in link.seen))
-        lines = [_line(clip(one, 44), "soft") for one in shapes[:3]]
+        lines = [line(clip(one, 44), "soft") for one in shapes[:3]]
         if len(shapes) > 3:
-            lines.append(_line(f"and {len(shapes) - 3} more", "soft"))
+            lines.append(line(f"and {len(shapes) - 3} more", "soft"))
         options: dict[str, str] = {}
         classes = ["edge"]
         if link.written:
             self.seen.add("written")
             classes.append("written")
-            lines.append(_line(link.written, "written"))
-            options = _stroke("written", 1.6) | {"arrowhead": "normalnormal"}
+            lines.append(line(link.written, "written"))
+            options = stroke("written", 1.6) | {"arrowhead": "normalnormal"}
         if link.edits:
             self.seen.add("changed")
             classes.append("changed")
-            lines = [_line(clip(one, 48), "changed", bold=True) for one in link.edits[:3]] + lines
-            options = options | _stroke("changed", 3)
+            lines = [line(clip(one, 48), "changed", bold=True) for one in link.edits[:3]] + lines
+            options = options | stroke("changed", 3)
         if not link.certain:
             self.seen.add("guess")
             classes.append("guess")
             options = {"style": "dashed"}
-        label = "<" + "".join(f' {one}<BR ALIGN="LEFT"/>' for one in lines) + ">" if lines else ""
         words = "; ".join([*link.edits, *shapes])
-        return Arrow(link.tail, link.head, label, " ".join(classes), words, options)
-
-
-def _pill(name: str, words: str, classes: str, tooltip: str, border: str = "ink") -> Box:
-    label = f'<<FONT POINT-SIZE="10" COLOR="{colour(border)}">{text(words)}</FONT>>'
-    options = {
-        "shape": "box", "style": '"rounded,filled"', "height": "0.28", "width": "0.7",
-        "margin": '"0.08,0.03"', "fillcolor": f'"{colour("paper")}"',
-        "color": f'"{colour(border)}"',
-    }  # fmt: skip
-    return Box(name, label, classes, tooltip, options)
+        return Arrow(link.tail, link.head, label(lines), " ".join(classes), words, options)
 
 
 def _sign(name: str, words: str, tooltip: str) -> Box:
-    return _pill(name, words, "sign", tooltip, border="line")
-
-
-def _caption(rows: list[str]) -> str:
-    return (
-        '<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="1" CELLPADDING="1">'
-        + "".join(rows)
-        + "</TABLE>>"
-    )
-
-
-def _stroke(name: str, width: float) -> dict[str, str]:
-    return {"color": f'"{colour(name)}"', "penwidth": f"{width:g}"}
-
-
-def _line(words: str, ink: str, bold: bool = False) -> str:
-    inner = f"<B>{text(words)}</B>" if bold else text(words)
-    return f'<FONT COLOR="{colour(ink)}">{inner or " "}</FONT>'
-
-
-def _heading(name: str, kind: str) -> str:
-    tail = f'  <FONT COLOR="{colour("soft")}">{text(kind)}</FONT>' if kind else ""
-    return (
-        f'<TR><TD ALIGN="LEFT"><FONT POINT-SIZE="11" COLOR="{colour("ink")}">'
-        f"<B>{text(name) or ' '}</B>{tail}</FONT></TD></TR>"
-    )
+    return pill(name, words, "sign", tooltip, border="line")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from hooktrace.events import Observation, TensorSummary, format_numbers
+from hooktrace.events import Observation, TracedHook, format_numbers
 from hooktrace.views.hookuse import HookStory
 
-__all__ = ["badge", "clip", "configuration", "path", "shape", "wrap"]
+__all__ = ["badge", "clip", "configuration", "hook_name", "path", "shape", "wrap"]
 
 _DULL = {
     "bias=True", "dilation=1", "dilation=(1, 1)", "ceil_mode=False", "padding=0", "groups=1",
@@ -104,6 +104,7 @@ def wrap(string: str, length: int, lines: int = 2) -> list[str]:
 def shape(seen: Observation) -> str:
     """Write what flows: the shape, and the numbers of a very small tensor.
 
+    >>> from hooktrace.events import TensorSummary
     >>> shape(Observation("x", None, TensorSummary((1, 3), "float32", "cpu", False)))
     '1x3'
     """
@@ -120,12 +121,11 @@ def shape(seen: Observation) -> str:
 def badge(story: HookStory) -> str:
     """Say in one line what a hook is and what it did.
 
-    The words ``changed``, ``only looked``, ``never fired`` and ``raised`` are always among them.
+    One of the words ``changed``, ``observed``, ``never fired`` and ``raised`` is always there.
     """
     number = f"#{story.order} " if story.order else ""
-    where = f" on {story.on}" if story.on else ""
-    name = clip(story.hook.name.replace("<locals>.", ""), 28)
-    words = f"{number}{story.hook.kind} hook{where}: {name}"
+    where = f" on {clip(story.on, 24)}" if story.on else ""
+    words = f"{number}{story.hook.kind} hook {hook_name(story.hook)}{where}"
     times = f" ({len(story.firings)}x)" if len(story.firings) > 1 else ""
     if story.state == "raised":
         error = next(event.exception for event in story.firings if event.exception)
@@ -134,4 +134,9 @@ def badge(story: HookStory) -> str:
         return f"{words}{times} changed {clip('; '.join(story.texts), 60)}"
     if story.state == "never":
         return f"{words} never fired"
-    return f"{words}{times} {'returned equal values' if story.copied else 'only looked'}"
+    return f"{words}{times} {'returned equal values' if story.copied else 'observed'}"
+
+
+def hook_name(hook: TracedHook) -> str:
+    """Write the name of a hook's function shortly, by its end."""
+    return path(hook.name.replace("<locals>.", ""), 28)

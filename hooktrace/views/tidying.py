@@ -1,0 +1,91 @@
+"""Makes the links of a picture few: no dead ends, no chains of operations, no doubles."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from hooktrace.events import Value
+from hooktrace.views.links import Link, Operation
+
+__all__ = ["Tidier"]
+
+
+class Tidier:
+    """Drops dead ends, absorbs what reads only parameters, joins chains, merges doubles."""
+
+    def __init__(self, links: list[Link], operations: dict[str, Operation]) -> None:
+        self.links = links
+        self.operations = operations
+        self._drop_dead_ends()
+        self._absorb_parameters()
+        self._join_chains()
+        self._merge()
+
+    def _drop(self, keys: set[str]) -> None:
+        self.operations = {key: one for key, one in self.operations.items() if key not in keys}
+        self.links = [link for link in self.links if not keys & {link.tail, link.head}]
+
+    def _drop_dead_ends(self) -> None:
+        tails: dict[str, list[str]] = defaultdict(list)
+        for link in self.links:
+            tails[link.head].append(link.tail)
+        alive: set[str] = set()
+        stack = [link.head for link in self.links if link.head not in self.operations]
+        while stack:
+            key = stack.pop()
+            if key not in alive:
+                alive.add(key)
+                stack += tails[key]
+        self._drop({key for key in self.operations if key not in alive})
+
+    def _absorb_parameters(self) -> None:
+        """Merge an operation on parameters alone into what uses its result."""
+        while True:
+            fed = {link.head for link in self.links}
+            alone = [key for key in self.operations if key not in fed]
+            if not alone:
+                return
+            for key in alone:
+                for link in self.links:
+                    target = self.operations.get(link.head)
+                    if link.tail == key and target is not None:
+                        names = self.operations[key].parameters
+                        target.parameters += [n for n in names if n not in target.parameters]
+            self._drop(set(alone))
+
+    def _join_chains(self) -> None:
+        for key in list(self.operations):
+            while True:
+                after = {link.head for link in self.links if link.tail == key}
+                head = next(iter(after)) if len(after) == 1 else ""
+                target = self.operations.get(head)
+                if target is None or target.call != self.operations[key].call:
+                    break
+                if {link.tail for link in self.links if link.head == head} != {key}:
+                    break
+                self._join(self.operations[key], target)
+
+    def _join(self, first: Operation, second: Operation) -> None:
+        first.names += second.names
+        first.parameters += second.parameters
+        self.links = [
+            link for link in self.links if (link.tail, link.head) != (first.key, second.key)
+        ]
+        for link in self.links:
+            link.tail = first.key if link.tail == second.key else link.tail
+        del self.operations[second.key]
+
+    def _merge(self) -> None:
+        merged: dict[tuple[str, str], Link] = {}
+        for link in self.links:
+            known = merged.setdefault((link.tail, link.head), link)
+            if known is link:
+                continue
+            known.seen += [one for one in link.seen if one.value not in _values(known)]
+            known.edits += [text for text in link.edits if text not in known.edits]
+            known.written = known.written or link.written
+        self.links = list(merged.values())
+
+
+def _values(link: Link) -> list[Value | None]:
+    return [one.value for one in link.seen]
