@@ -56,7 +56,9 @@ def scene(
         raise RenderError("No module was called, so there is no modules view. Try view='tensors'.")
     if not -len(steps) <= step < len(steps):
         raise IndexError(f"There are {len(steps)} steps, so step={step} is none of them.")
-    return module_scene(log, calls, steps[step], depth)
+    number = step % len(steps)
+    words = f"step {number + 1} of {len(steps)}" if len(steps) > 1 else ""
+    return module_scene(log, calls, steps[number], depth, words)
 
 
 def rounds(log: EventLog, calls: CallIndex) -> list[list[Call]]:

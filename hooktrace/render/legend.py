@@ -28,7 +28,9 @@ _SIGNS = {
 }
 
 
-def title(log: EventLog, roots: list[Call], plan: Outline, uses: HookUse, seen: Seen) -> str:
+def title(
+    log: EventLog, roots: list[Call], plan: Outline, uses: HookUse, seen: Seen, step: str = ""
+) -> str:
     """Write the title of a module picture."""
     names = " and ".join(dict.fromkeys(clip(call.module.type, 40) for call in roots[:3]))
     calls = len(inside(roots))
@@ -36,7 +38,11 @@ def title(log: EventLog, roots: list[Call], plan: Outline, uses: HookUse, seen: 
     deepest = max((call.depth for call in inside(roots)), default=0)
     if plan.depth < deepest:
         words += f", depth {plan.depth} of {deepest} shown (depth={plan.depth + 1} opens more)"
+    words += f", {step}" if step else ""
     notes = []
+    if not len(log.nodes):
+        text = "Autograd was off or recorded nothing: code between modules is not known."
+        notes.append(("soft", text))
     if log.error:
         notes.append(("raised", f"The block ended early: {clip(log.error, 100)}"))
     notes += [("seen", f"every module: {badge(story)}") for story in uses.globally()[:3]]

@@ -11,12 +11,12 @@ from hooktrace.render.columns import wrap_columns
 from hooktrace.render.dot import Arrow, Box, Frame, Scene, row, table
 from hooktrace.render.legend import Seen, title
 from hooktrace.render.pieces import caption, heading_row, label, line, pill, stroke
-from hooktrace.render.wording import clip, configuration, path, shape, wrap
+from hooktrace.render.wording import clip, configuration, path, shape, short_numbers, wrap
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.dataflow import flow
 from hooktrace.views.hookuse import HookUse
 from hooktrace.views.links import Flow, Link, Operation, Terminal
-from hooktrace.views.outline import Item, Outline, inside, outline
+from hooktrace.views.outline import Item, Outline, around, inside, outline
 
 __all__ = ["module_scene"]
 
@@ -24,7 +24,11 @@ _MOST_BADGES = 4
 
 
 def module_scene(
-    log: EventLog, calls: CallIndex, roots: Sequence[Call], depth: int | None = None
+    log: EventLog,
+    calls: CallIndex,
+    roots: Sequence[Call],
+    depth: int | None = None,
+    step: str = "",
 ) -> Scene:
     """Compose the picture of the outermost calls `roots`.
 
@@ -33,10 +37,11 @@ def module_scene(
         calls: Its calls.
         roots: The outermost calls to draw, normally those of one step.
         depth: Levels of nesting to open; None for as many as can be read on one screen.
+        step: Which step of a loop this is, in words; empty if there is just one.
     """
     uses = HookUse(log, calls)
     plan = outline(roots, uses, depth)
-    return _Painter(log, list(roots), uses, plan).scene()
+    return _Painter(log, list(roots), uses, plan).scene(step)
 
 
 class _Painter:
@@ -50,8 +55,12 @@ class _Painter:
         self.flow: Flow = flow(log, roots, plan)
         self.backward = bool(log.of(BackwardStarted))
         self.seen = Seen()
+        self.folded = {
+            item.key for box in plan.boxes() for item in around(box)[::-1] if item.repeats
+        }
 
-    def scene(self) -> Scene:
+    def scene(self, step: str) -> Scene:
+        """Return the picture, wrapped if it is long."""
         ends: dict[str, list[Box]] = {"input": [], "output": []}
         for one in self.flow.terminals.values():
             ends[one.text].append(self._terminal(one))
@@ -66,8 +75,12 @@ class _Painter:
         members += ends["output"]
         arrows = [self._arrow(link) for link in self.flow.links]
         names = self._names()
-        heading = title(self.log, self.roots, self.plan, self.uses, self.seen)
+        heading = title(self.log, self.roots, self.plan, self.uses, self.seen, step)
         return wrap_columns(Scene(heading, members, arrows), _sign, names)
+
+    def _folded(self, key: str) -> bool:
+        """Whether what is shown stands for several, so that numbers of one would mislead."""
+        return any(one.key in self.folded for one in around(self.flow.item_of.get(key)))
 
     def _needless(self, item: Item) -> bool:
         """Whether the frame of the whole says nothing that the title does not say."""
@@ -105,8 +118,8 @@ class _Painter:
 
     def _frame_label(self, item: Item) -> str:
         call = item.call
-        words = clip(call.module.type, 40)
-        rows = [heading_row(path(call.name, 48), words if call.module.name else "")]
+        kind = clip(call.module.type, 40)
+        rows = [heading_row(path(call.name, 48), "" if call.name == kind else kind)]
         rows += [row(self._repeats(item), ink="soft", bold=True)] if item.repeats else []
         rows += self._badges(item)
         rows += self._failure(call)
@@ -117,7 +130,7 @@ class _Painter:
         hidden = len(inside([call])) - 1
         rows = [row(path(call.name), size=11, bold=True)]
         config = configuration(call.module.type, call.module.config)
-        if call.module.name:
+        if call.name != call.module.type:
             rows.append(row(clip(call.module.type, 34), ink="soft"))
         rows += [row(line, size=9, ink="soft") for line in wrap(config, 34)]
         if hidden:
@@ -167,11 +180,12 @@ class _Painter:
         ]
         if rows:
             self.seen.add("written")
-        return rows + self._gradient(call) + self._failure(call)
+        return rows + self._gradient(item) + self._failure(call)
 
-    def _gradient(self, call: Call) -> list[str]:
+    def _gradient(self, item: Item) -> list[str]:
         """Say what arrived on the way back, where that is worth a line."""
-        if not self.backward or call.exited is None or call.exception:
+        call = item.call
+        if not self.backward or call.exited is None or call.exception or self._folded(item.key):
             return []
         wanted = any(
             not isinstance(seen.summary, str) and seen.summary.requires_grad
@@ -183,9 +197,12 @@ class _Painter:
         last = arrived[-1]
         if last.numbers is None or len(last.numbers) > 4:
             return []
-        return [row(f"grad_output {last}", size=9, ink="seen")]
+        return [row(f"grad_output {short_numbers(last.numbers)}", size=9, ink="seen")]
 
     def _failure(self, call: Call) -> list[str]:
+        """Say that a call raised, at the innermost one; or that it is still open."""
+        if any(child.exception == call.exception is not None for child in call.children):
+            return []
         if call.exception:
             self.seen.add("failed")
             return [
@@ -217,7 +234,8 @@ class _Painter:
         return pill(terminal.key, terminal.text, f"terminal {terminal.text}", terminal.text)
 
     def _arrow(self, link: Link) -> Arrow:
-        shapes = list(dict.fromkeys(shape(one) for one in link.seen))
+        single = not any(self._folded(end) for end in (link.tail, link.head))
+        shapes = list(dict.fromkeys(shape(one, single) for one in link.seen))
         lines = [line(clip(one, 44), "soft") for one in shapes[:3]]
         if len(shapes) > 3:
             lines.append(line(f"and {len(shapes) - 3} more", "soft"))

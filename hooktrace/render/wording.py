@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from hooktrace.events import Observation, TracedHook, format_numbers
+from hooktrace.events import Observation, TracedHook
 from hooktrace.views.hookuse import HookStory
 
-__all__ = ["badge", "clip", "configuration", "hook_name", "path", "shape", "wrap"]
+__all__ = ["badge", "clip", "configuration", "hook_name", "path", "shape", "short_numbers", "wrap"]
 
 _DULL = {
     "bias=True", "dilation=1", "dilation=(1, 1)", "ceil_mode=False", "padding=0", "groups=1",
@@ -101,8 +101,8 @@ def wrap(string: str, length: int, lines: int = 2) -> list[str]:
     return found
 
 
-def shape(seen: Observation) -> str:
-    """Write what flows: the shape, and the numbers of a very small tensor.
+def shape(seen: Observation, numbers: bool = True) -> str:
+    """Write what flows: the shape, and the numbers of a very small tensor, to 4 digits.
 
     >>> from hooktrace.events import TensorSummary
     >>> shape(Observation("x", None, TensorSummary((1, 3), "float32", "cpu", False)))
@@ -113,9 +113,18 @@ def shape(seen: Observation) -> str:
     words = seen.summary.dimensions
     if not seen.summary.dtype.startswith("float32"):
         words += f" {seen.summary.dtype}"
-    if seen.numbers is not None and len(seen.numbers) <= 4:
-        words += f" = {format_numbers(seen.numbers)}"
+    if numbers and seen.numbers is not None and len(seen.numbers) <= 4:
+        words += f" = {short_numbers(seen.numbers)}"
     return words
+
+
+def short_numbers(numbers: tuple[float, ...]) -> str:
+    """Write numbers to 4 digits.
+
+    >>> short_numbers((0.123456, 2.0))
+    '[0.1235, 2]'
+    """
+    return "[" + ", ".join(f"{number:.4g}" for number in numbers) + "]"
 
 
 def badge(story: HookStory) -> str:

@@ -92,7 +92,7 @@ class _Weaver:
         self._guess_order()
         overwritten = self._mark_writes()
         tidy = Tidier(self.links, self.operations)
-        return Flow(tidy.links, tidy.operations, self.terminals, overwritten)
+        return Flow(tidy.links, tidy.operations, self.terminals, overwritten, self.item_of)
 
     def _outermost_in_box(self, call: Call) -> bool:
         return call.parent is None or self.sources.box(call.parent.id) is None

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from hooktrace.events import CallId, Observation, TracedNode, Value
+from hooktrace.views.outline import Item
 
 __all__ = ["Flow", "Link", "Operation", "Terminal", "operation_name"]
 
@@ -59,12 +60,18 @@ class Link:
 
 @dataclass
 class Flow:
-    """All links, and the nodes of the picture that are no calls."""
+    """All links, and the nodes of the picture that are no calls.
+
+    Attributes:
+        overwritten: By key: who overwrote its output, where no link shows it.
+        item_of: By key of a box or an operation: the item that it is, or that it is inside of.
+    """
 
     links: list[Link]
     operations: dict[str, Operation]
     terminals: dict[str, Terminal]
     overwritten: dict[str, list[str]]
+    item_of: dict[str, Item]
 
 
 def operation_name(node: TracedNode) -> str:
