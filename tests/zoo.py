@@ -536,7 +536,7 @@ def hooks_that_change_what_they_are_given() -> Any:
 
     net[0].weight.register_hook(both)
     net[0].bias.register_hook(lambda grad: grad.mul_(2))
-    net[2].weight.register_post_accumulate_grad_hook(lambda p: p.grad.mul_(2) and None)
+    net[2].weight.register_post_accumulate_grad_hook(lambda p: [p.grad.mul_(2), None][1])
     net[2].bias.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None))
 
     def step() -> Any:
