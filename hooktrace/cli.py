@@ -41,7 +41,11 @@ def _common(
 @app.command()
 def demo(
     output: Annotated[
-        Path, typer.Option(help="Folder for the page and its pictures; it is made if need be.")
+        Path,
+        typer.Option(
+            help="Folder for the page and its pictures. It is made if need be; an earlier demo "
+            "in it is written over."
+        ),
     ] = Path("demo-output"),
     photo: Annotated[
         Path | None, typer.Option(help="Picture of your own, instead of the cat that comes along.")

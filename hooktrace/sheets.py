@@ -91,7 +91,7 @@ def _legend(strip: Any, draw: Any, limit: float, top: int, shown: str) -> None:
     ramp = torch.linspace(-limit, limit, 160).expand(12, -1)
     strip.paste(picture(_colours(ramp, limit)), (_MARGIN + 60, top + 3))
     draw.text((_MARGIN + 52, top), f"{-limit:.3g}", fill=_FAINT, font=_font(13), anchor="ra")
-    text = f"{limit:.3g}   white is 0.  {shown}"
+    text = f"{limit:.3g}    White is 0. {shown}"
     draw.text((_MARGIN + 228, top), text, fill=_FAINT, font=_font(13))
 
 
@@ -106,8 +106,12 @@ def _tiles(tensor: torch.Tensor, item: int) -> tuple[torch.Tensor, str]:
         return cells.reshape(1, rows, columns), f"{values.numel()} numbers, row by row."
     maps = values.reshape(-1, *values.shape[-2:])
     count = min(64, len(maps))
-    rest = f" of {len(maps)}" if count < len(maps) else ""
-    words = f"{count}{rest} channels." if len(maps) > 1 else ""
+    words = (
+        f"{count} channels."
+        if count == len(maps)
+        else f"The first {count} of {len(maps)} channels."
+    )
+    words = words if len(maps) > 1 else ""
     return maps[:count], words
 
 

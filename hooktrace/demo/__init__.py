@@ -70,8 +70,8 @@ def check_folder(output: Path, *, force: bool) -> None:
         raise DemoError(f"{output} is a file; --output names a folder.")
     if force or not output.exists() or not any(output.iterdir()):
         return
-    page = output / "index.html"
-    if not page.is_file() or _MARK not in page.read_text("utf-8", "replace")[:2000]:
+    marked = {"index.html": _MARK, SCRIPTS[0]: _source(SCRIPTS[0])}  # the latter if it broke off
+    if not any(text in _beginning(output / name) for name, text in marked.items()):
         raise DemoError(
             f"The folder {output} is not empty and holds no earlier demo. Choose another one "
             f"with --output, or write into it nevertheless with --force."
@@ -81,8 +81,7 @@ def check_folder(output: Path, *, force: bool) -> None:
 def tell(scene: Scene, output: Path) -> Story:
     """Run everything, draw the pictures into `output`, and return what there is to say."""
     for name in SCRIPTS:
-        source = files("hooktrace.demo") / "assets" / name
-        (output / name).write_text(source.read_text("utf-8"), "utf-8")
+        (output / name).write_text(_source(name), "utf-8")
     hooked, plain = (_load(output / name) for name in SCRIPTS)
     model = alexnet(scene)
     main = hooked.watch(model, scene.images, scene.labels)
@@ -95,6 +94,14 @@ def tell(scene: Scene, output: Path) -> Story:
     found = _compare(scene)
     found.draw(output / "inplace.png")
     return Story(scene, main, tensors, found, hooked, plain, maps)
+
+
+def _source(name: str) -> str:
+    return (files("hooktrace.demo") / "assets" / name).read_text("utf-8")
+
+
+def _beginning(path: Path) -> str:
+    return path.read_text("utf-8", "replace")[:10_000] if path.is_file() else ""
 
 
 def _load(path: Path) -> ModuleType:
@@ -111,12 +118,13 @@ def _feature_maps(trace: ht.Trace, output: Path) -> dict[str, str]:
     folder = output / "feature-maps"
     folder.mkdir(exist_ok=True)
     found = {}
-    for name in trace.feature_maps():
-        tiles = trace[name].output.shape[1]
-        size = 56 // trace[name].output.shape[-1] or 1
-        picture = trace.feature_maps(name, nrow=16 if tiles > 64 else 8, scale=size)
-        picture.save(folder / f"{name}.png")
-        found[name] = f"feature-maps/{name}.png"
+    convolutions = [call for call in trace.calls("features.*") if call.module.type == "Conv2d"]
+    for call in convolutions:
+        tiles, width = call.output.shape[1], call.output.shape[-1]
+        columns = 8 if tiles <= 64 else 16 if tiles <= 256 else 24
+        options = {"nrow": columns, "scale": max(1, 56 // width)}
+        found[call.name] = f"feature-maps/{call.name}.png"
+        trace.feature_maps(call.name, **options).save(output / found[call.name])
     return found
 
 

@@ -19,6 +19,13 @@ from hooktrace.events import BackwardStarted, HookFired, TracedHook
 __all__ = ["Story", "write_page"]
 
 
+_WAYS = {
+    "in_place": "written in place",
+    "returned": "another value returned",
+    "assigned": "another tensor assigned",
+}
+
+
 class Story(NamedTuple):
     """What the demo has to tell.
 
@@ -44,18 +51,12 @@ class Story(NamedTuple):
 
     def sections(self) -> Iterator[tuple[str, str]]:
         """Yield titles and texts for the terminal."""
-        yield (
-            "One pass forward and backward through AlexNet, with hooks of every kind",
-            str(self.main),
-        )
+        yield "AlexNet forward and backward, with hooks of every kind", str(self.main)
         yield "What the hooks changed", "\n".join(map(str, self.main.edits))
         yield "Who wrote to a tensor in place", "\n".join(map(str, self.main.writes()))
         yield "What the hooks that only look have noted", "\n".join(self.hooked.notes)
         yield "What the model says", prediction(self)
-        yield (
-            "In-place ReLUs (first trace) against ordinary ones (second trace)",
-            str(self.comparison),
-        )
+        yield "In-place ReLUs (first trace), ordinary ones (second)", str(self.comparison)
         yield "A hook on a plain tensor", str(self.tensors)
         if self.warnings:
             yield "What PyTorch warned about", "\n".join(self.warnings)
@@ -98,6 +99,7 @@ def _context(story: Story) -> dict[str, Any]:
         "phases": _phases(story.main),
         "table": str(story.main),
         "edits": story.main.edits,
+        "ways": _WAYS,
         "writes": [str(one) for one in story.main.writes()],
         "notes": story.hooked.notes,
         "maps": [_map(story, name, path) for name, path in story.maps.items()],
@@ -113,7 +115,11 @@ def _hook(story: Story, row: TracedHook) -> dict[str, Any]:
     """Describe one hook of AlexNet: what it is, what it saw, what it changed."""
     firings = [one for one in story.main.of(HookFired) if one.hook == row.id]
     function = getattr(story.hooked, row.name)
-    changes = [str(one).partition(": ")[2] for one in story.main.edits if one.hook.id == row.id]
+    changes = [
+        {"role": one.role, "how": _WAYS[one.how], "text": one.change.text}
+        for one in story.main.edits
+        if one.hook.id == row.id
+    ]
     return {
         "kind": row.kind,
         "owner": row.owner,
@@ -124,7 +130,7 @@ def _hook(story: Story, row: TracedHook) -> dict[str, Any]:
         "place": Path(row.defined_at).name,
         "fired": len(firings),
         "saw": [f"{seen.role}: {seen.summary}" for seen in firings[0].inputs] if firings else [],
-        "changes": list(dict.fromkeys(changes)),
+        "changes": changes,
     }
 
 

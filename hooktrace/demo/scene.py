@@ -75,8 +75,9 @@ def alexnet(scene: Scene, *, inplace: bool = True) -> nn.Module:
         scene: Whose weights it gets.
         inplace: Whether its ReLUs write into their input.
     """
-    model: nn.Module = import_module("torchvision.models").alexnet()
-    model.load_state_dict(scene.weights)
+    with torch.device("meta"):  # its own initial weights are not wanted
+        model: nn.Module = import_module("torchvision.models").alexnet()
+    model.load_state_dict(scene.weights, assign=True)
     for module in model.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = inplace

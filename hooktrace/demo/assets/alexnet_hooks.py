@@ -1,4 +1,7 @@
-"""Every kind of hook on AlexNet, each with something to see.  Change it and run it again."""
+"""Every kind of hook on AlexNet, each with something to see.
+
+Change a copy of it and run that: the demo writes this file anew.
+"""
 
 from collections import Counter
 
