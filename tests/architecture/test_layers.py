@@ -72,7 +72,7 @@ def own_imports(tree: ast.AST) -> Iterator[tuple[str, str, int]]:
     """Yield (part, full name, line) of what is imported from the package itself."""
     for name, line in imports(tree):
         parts = name.split(".")
-        if parts[0] == "hooktrace" and len(parts) > 1:
+        if parts[0] == "hooktrace" and len(parts) > 1 and not parts[1].startswith("__"):
             yield parts[1], name, line
 
 

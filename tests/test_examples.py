@@ -1,0 +1,106 @@
+"""The examples run, and print what they promise."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "examples"
+SCRIPTS = sorted(FOLDER.glob("[0-9]*.py"))
+
+
+def printed(number: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the script of a number and return what it prints."""
+    (script,) = FOLDER.glob(f"{number}_*.py")
+    runpy.run_path(str(script), run_name="__main__")
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
+
+
+def test_gradients_stay_on_the_leaves(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed("01", capsys)
+    assert "w.grad = [5.0], x.grad = [2.0]" in text
+    assert "the hook on a was given [2.0]; b.grad = [3.0]" in text
+    assert re.search(r"^a +AddBackward0 +\[3\] +\[2\] +None$", text, re.MULTILINE)
+    order = re.findall(r"event +(\d+): (\w)\.grad = (\S+)", text)
+    assert [(name, value) for _, name, value in order] == [("b", "[3]"), ("w", "[5]"), ("x", "[2]")]
+    assert int(order[0][0]) < int(order[1][0])
+
+
+def test_a_hook_explains_30(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed("02", capsys)
+    assert "w.grad = [30.0]" in text
+    assert "double_then_triple on w: grad [5] -> [10] (in place, x2)" in text
+    assert "double_then_triple on w: grad [10] -> [30] (returned, x3)" in text
+    assert "Together: x6, from 5 to 30" in text
+
+
+def test_hooks_around_a_convolution(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed("03", capsys)
+    lines = text.splitlines()
+    assert [line.partition(":")[0] for line in lines[:3]] == ["forward_pre", "forward", "backward"]
+    assert "[9.0, 9.0, 9.0, 9.0, 18.0, 18.0, 18.0, 18.0]" in lines[1]
+    gradient = "[-0.5, 0.0, 0.0, 0.0, -0.5, 0.0, 0.0, 0.0]"
+    assert f"grad_input (None,), grad_output {gradient}" in lines[2]
+    assert f"0@0 Conv2d: grad_output {gradient}" in text
+    assert "1@0 MaxPool2d: grad_output [-0.5, -0.5]" in text
+
+
+def test_gradients_of_every_call(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed("04", capsys)
+    with_hooks, _, with_none = text.partition("With none:")
+    assert "Divide: grad_input [0.25], grad_output [1.0]" in with_hooks
+    assert "Linear: grad_input [2.0, 2.0, 2.0, 2.0], grad_output [0.25]" in with_hooks
+    for part in (with_hooks, with_none):
+        assert "[82.0] grad_input [2.0, 2.0, 2.0, 2.0], grad_output [0.25]" in part
+        assert "[20.5] grad_input [0.25], grad_output [1.0]" in part
+    assert "weight.grad = [[0.25, 0.5, 0.75, 1.0]], bias.grad = [0.25]" in text
+
+
+def test_a_gradient_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed("05", capsys)
+    rows = re.findall(r"^(0\.\d+) +(0\.\d+) +(0\.\d+)$", text, re.MULTILINE)
+    assert [f"{float(row[1]):.6f}" for row in rows] == ["0.083333", "0.074536", "0.068041"]
+    for formula, hook, trace in rows:
+        assert hook == trace
+        assert abs(float(formula) - float(hook)) <= 1e-7
+    assert "x = 1.0000 -> 0.9917" in text
+
+
+def test_what_inplace_does_to_alexnet(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torchvision")
+    text = printed("06", capsys)
+    smallest = [float(one) for one in re.findall(r"(-?\d\.\d{4}) in what", text)]
+    naive, kept, clean_naive, clean_kept = smallest
+    assert naive == 0
+    assert kept == clean_naive == clean_kept
+    assert kept < 0
+    assert "7 writes in place" in text
+    assert "output of features.0@0 was overwritten by features.1@0 (ReLU)" in text
+    assert re.search(r"outputs of the models +equal, bit for bit", text)
+    assert re.search(r"gradients of parameters +equal, bit for bit \(16 tensors\)", text)
+
+
+def test_gradients_where_full_hooks_raise(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torchvision")
+    text = printed("07", capsys)
+    assert "Output 0 of BackwardHookFunction is a view and is being modified inplace." in text
+    assert "It was raised in features.1@0." in text
+    assert "the same as images.grad: True" in text
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=[one.stem for one in SCRIPTS])
+def test_a_script_is_short_and_says_what_it_shows(script: Path) -> None:
+    source = script.read_text()
+    assert 20 <= len(source.splitlines()) <= 50
+    assert source.startswith('"""')
+
+
+def test_the_scripts_leave_no_file_behind() -> None:
+    found = [name for name in os.listdir(FOLDER) if not re.fullmatch(r"\d\d_\w+\.py|README\.md", name)]
+    assert [name for name in found if name != "__pycache__"] == []
