@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import inspect
+import operator
 import textwrap
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.nn.modules.module as torch_module
@@ -24,59 +27,87 @@ from torch.utils.hooks import RemovableHandle
 __all__ = [
     "ENGINE_OWNER",
     "HANDLE",
-    "NODE_REGISTRAR",
     "LEAF_SEQUENCE",
+    "NODE_REGISTRAR",
     "REGISTRATIONS",
+    "TENSOR_HOOKS",
+    "base_of",
     "content_copy",
     "current_sequence",
     "global_hooks",
+    "has_hooks",
     "hidden",
-    "instrumented_call_impl",
     "hook_options",
+    "instrumented_call_impl",
     "is_compiling",
-    "is_plain",
+    "is_python_node",
     "is_script_module",
+    "is_view",
     "is_wrapped",
     "module_has_hooks",
     "module_has_own_hooks",
+    "node_name",
     "numbers_of",
     "own_hooks",
+    "own_parameters",
     "plain_sum",
+    "put_first_hook",
     "registration",
     "same_content",
-    "storage_key",
+    "sequence_of",
+    "shape_of",
+    "take_first_hook",
     "torch_file",
+    "unseen",
     "version_of",
 ]
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
 
 # ------------------------------------------------------------------ tensors
 
 _PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 
 
-def is_plain(tensor: Tensor) -> bool:
-    """Whether reading attributes of `tensor` runs no code of the user's.
-
-    False for subclasses with a ``__torch_function__`` of their own and under a
-    ``TorchFunctionMode``: both see even ``tensor.shape``.
-    """
-    return type(tensor) in _PLAIN and not torch._C._len_torch_function_stack()
-
-
 @contextlib.contextmanager
-def hidden() -> Any:
-    """Within it, what hooktrace asks of tensors is seen by no function or dispatch mode."""
+def hidden() -> Iterator[None]:
+    """Within it, what hooktrace asks of tensors is seen by no mode and by no subclass."""
     with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
         yield
 
 
+def unseen(function: Callable[Params, Result]) -> Callable[Params, Result]:
+    """Let a function of ours run as if in `hidden`, for less where there is no dispatch mode."""
+
+    @functools.wraps(function)
+    def run(*args: Params.args, **kwargs: Params.kwargs) -> Result:
+        if _dispatch_modes():
+            with hidden():
+                return function(*args, **kwargs)
+        with _no_function_modes():
+            return function(*args, **kwargs)
+
+    return run
+
+
+_no_function_modes = torch._C.DisableTorchFunction
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+
+
 def is_wrapped(tensor: Tensor) -> bool:
-    """Whether the data of `tensor` cannot be read: functorch's wrappers, fake and meta tensors."""
+    """Whether the data of `tensor` cannot be read.
+
+    True for subclasses, the wrappers of functorch and of the old vmap, fake, meta, sparse and
+    nested tensors.
+    """
     return (
         type(tensor) not in _PLAIN
-        or tensor.device.type == "meta"
         or tensor.layout is not torch.strided
+        or tensor.is_meta
         or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        or torch._C._functorch.is_legacy_batchedtensor(tensor)
+        or tensor.is_nested
         or torch._is_functional_tensor(tensor)
     )
 
@@ -84,39 +115,38 @@ def is_wrapped(tensor: Tensor) -> bool:
 def version_of(tensor: Tensor) -> int | None:
     """Return the version counter, or None for an inference tensor, which has none."""
     try:
-        return int(tensor._version)
+        return tensor._version
     except (RuntimeError, NotImplementedError):
         return None
 
 
-def storage_key(tensor: Tensor) -> int | None:
-    """Return the address of the storage object, or None where there is no storage.
+is_view: Callable[[Tensor], bool] = operator.methodcaller("_is_view")
+"""Whether a tensor is a view, which shares its version counter with its base."""
 
-    Addresses are reused after the storage has died: compare only while a tensor lives.
-    """
+
+def shape_of(tensor: Tensor) -> Any:
+    """Return the sizes; -1 for each that there is none of, as in a nested tensor."""
     try:
-        return int(tensor.untyped_storage()._cdata)
-    except (RuntimeError, NotImplementedError):
-        return None
+        return tensor.shape
+    except RuntimeError:
+        return (-1,) * tensor.dim()
+
+
+def base_of(tensor: Tensor) -> Tensor | None:
+    """Return the tensor that `tensor` is a view of."""
+    return tensor._base
 
 
 def content_copy(tensor: Tensor) -> Tensor:
     """Return a copy on the same device that shares nothing with `tensor` or its graph."""
-    if torch._C._len_torch_dispatch_stack() or not is_plain(tensor):
-        with hidden():
-            return tensor.detach().clone()
     return tensor.detach().clone()
 
 
 def numbers_of(tensor: Tensor) -> tuple[float, ...] | None:
     """Return all elements in row-major order, or None where they cannot be read."""
-    if is_wrapped(tensor):
-        return None
     try:
-        if torch._C._len_torch_dispatch_stack():
-            with hidden():
-                return tuple(_flat(tensor.tolist()))
-        return tuple(_flat(tensor.tolist()))
+        nested = tensor.tolist()
+        return tuple(nested if tensor.dim() == 1 else _flat(nested))
     except (RuntimeError, NotImplementedError):
         return None
 
@@ -163,12 +193,27 @@ ENGINE_OWNER: Any = Variable  # whose `_execution_engine` every backward() and g
 NODE_REGISTRAR: Any = _HookMixin  # whose `_register_hook` C++ nodes call to store a Python hook
 
 
+sequence_of: Callable[[Any], int] = operator.methodcaller("_sequence_nr")
+"""Returns the sequence number of an autograd node, which counts per thread."""
+
+
+def node_name(node: Any) -> str:
+    """Return the name of an autograd node, such as ``AddmmBackward0`` or ``AccumulateGrad``."""
+    name = type(node).__name__
+    return str(node.name()).rpartition("::")[2] if name == "CppFunction" else name
+
+
 LEAF_SEQUENCE = 2**64 - 1  # the sequence number that all AccumulateGrad nodes have
+
+
+def is_python_node(node: Any) -> bool:
+    """Whether a node belongs to a custom ``autograd.Function``, which may do anything."""
+    return isinstance(node, torch.autograd.function.BackwardCFunction)
 
 
 def current_sequence() -> int:
     """Return the sequence number that the next autograd node of this thread will get."""
-    return int(torch.autograd._get_sequence_nr())
+    return int(torch.autograd._get_sequence_nr())  # type: ignore[attr-defined]
 
 
 # ------------------------------------------------------------------ hooks
@@ -188,6 +233,48 @@ def module_has_hooks(module: nn.Module) -> bool:
         or torch_module._global_backward_hooks
         or torch_module._global_backward_pre_hooks
     )
+
+
+def own_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the parameters of `module` itself that have a size yet, without its children's."""
+    for name, parameter in module._parameters.items():
+        if parameter is not None and not nn.parameter.is_lazy(parameter):
+            yield name, parameter
+
+
+TENSOR_HOOKS = {
+    "tensor": "_backward_hooks",
+    "post_accumulate_grad": "_post_accumulate_grad_hooks",
+}
+"""Where a tensor stores its hooks of each kind: None, or a dictionary of number -> function."""
+
+
+def has_hooks(tensor: Tensor) -> bool:
+    """Whether hooks of the kinds in `TENSOR_HOOKS` are registered on `tensor`."""
+    return bool(tensor._backward_hooks or tensor._post_accumulate_grad_hooks)
+
+
+def put_first_hook(leaf: Tensor, key: Any, hook: Any) -> bool:
+    """Give a leaf without any hooks one that runs after its gradient was accumulated.
+
+    Returns:
+        False, having done nothing, for a leaf that has a dictionary of hooks.
+    """
+    if leaf._post_accumulate_grad_hooks is not None or leaf._backward_hooks is not None:
+        return False
+    hooks: Any = OrderedDict()
+    hooks[key] = hook
+    leaf._post_accumulate_grad_hooks = hooks
+    return True
+
+
+def take_first_hook(leaf: Tensor, key: Any) -> None:
+    """Undo `put_first_hook`; leave what else was registered meanwhile."""
+    hooks: Any = leaf._post_accumulate_grad_hooks
+    if hooks is not None:
+        hooks.pop(key, None)
+        if not hooks:
+            leaf._post_accumulate_grad_hooks = None  # type: ignore[assignment]
 
 
 def global_hooks() -> dict[str, dict[int, Any]]:
@@ -235,8 +322,8 @@ def hook_options(module: nn.Module, kind: str, number: int) -> tuple[str, ...]:
 
 
 def is_compiling() -> bool:
-    """Whether Dynamo or export is tracing this code."""
-    return torch.compiler.is_compiling()
+    """Whether Dynamo, export or ``torch.jit.trace`` is tracing this code: then we step aside."""
+    return torch.compiler.is_compiling() or torch._C._is_tracing()
 
 
 # Code object of a registering function -> (kind, whether its `self` is what it registers on).
@@ -291,7 +378,7 @@ _TORCH_FOLDER = torch.__file__.rpartition("/")[0] + "/"
 
 
 class _HookSites(ast.NodeTransformer):
-    """Puts an observation around every place where ``_call_impl`` calls a hook or forward.
+    """Puts an observation around every place where ``_call_impl`` calls hooks, or forward amid them.
 
     ``hook(self, args, result)`` becomes
     ``hook_returned(hook_called(hook_id, hook, self, args=args, result=result),
@@ -301,6 +388,9 @@ class _HookSites(ast.NodeTransformer):
 
     def __init__(self) -> None:
         self.sites = 0
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        return node  # PyTorch's fast path: no hooks, so forward is the whole call
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
@@ -332,7 +422,7 @@ def _name(identifier: str) -> ast.Name:
     return ast.Name(id=identifier, ctx=ast.Load())
 
 
-_GUARD = "if torch.compiler.is_compiling():\n    return original(self, *args, **kwargs)\n"
+_GUARD = "if torch.compiler.is_compiling() or torch._C._is_tracing():\n    return original(self, *args, **kwargs)\n"
 _SITES = ("original", "hook_called", "hook_returned", "forward_called", "forward_returned")
 
 
@@ -357,7 +447,7 @@ def instrumented_call_impl(original: Callable[..., Any], **sites: Callable[..., 
     assert isinstance(function, ast.FunctionDef)
     visitor = _HookSites()
     visitor.visit(function)
-    if visitor.sites < 6:  # two calls of forward, four or more of hooks
+    if visitor.sites < 5:  # one call of forward, four or more of hooks
         raise LookupError(f"Module._call_impl calls hooks at {visitor.sites} places only")
     function.body[:0] = ast.parse(_GUARD).body
     factory = ast.parse(f"def factory({', '.join(_SITES)}):\n    return {function.name}").body[0]

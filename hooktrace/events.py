@@ -121,9 +121,11 @@ class Observation(Record, frozen=True, gc=False):
     numbers: tuple[float, ...] | None = None
 
     def __str__(self) -> str:
-        if self.numbers is not None:
-            return format_numbers(self.numbers)
-        return str(self.summary)
+        if self.numbers is None:
+            return str(self.summary)
+        if isinstance(self.summary, TensorSummary) and self.summary.shape == ():
+            return f"{self.numbers[0]:.6g}"
+        return format_numbers(self.numbers)
 
 
 class Change(Record, frozen=True, gc=False):

@@ -8,6 +8,7 @@ because afterwards it is too late; they are dropped at once when nothing changed
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,8 +19,9 @@ from hooktrace.events import Edit, HookFired, HookId, Observation, TensorWritten
 from hooktrace.identity import Seen, leaves, text_of
 from hooktrace.recorder import COPY_LIMIT_BYTES, Open, Recorder
 
-__all__ = ["Firing"]
+__all__ = ["Firing", "describe_error"]
 
+_NOTHING: tuple[Any, Seen | None, Any] = (None, None, None)
 GRADIENT_KINDS = frozenset(
     {"tensor", "full_backward", "full_backward_pre", "backward", "post_accumulate_grad"}
 )
@@ -36,7 +38,7 @@ class Firing(Open):
         around: The module call that the hook belongs to, if that is not what is open now.
     """
 
-    __slots__ = ("copies", "inputs", "recorder", "seen", "site", "started")
+    __slots__ = ("copies", "during", "inputs", "recorder", "seen", "site", "started", "trees")
 
     def __init__(
         self,
@@ -55,6 +57,8 @@ class Firing(Open):
         )
         self.recorder = recorder
         self.site: Any = None  # the module whose call runs this forward hook
+        self.during = sys.exc_info()[1]  # what was being handled when it was called
+        self.trees: list[tuple[str, Any]] = []  # containers that it could change, by role
         self.seen: dict[str, tuple[Any, Seen | None, Observation]] = {}
         self.copies: dict[Value, torch.Tensor] = {}
         gradient = recorder.log.hooks[hook].kind in GRADIENT_KINDS
@@ -80,7 +84,8 @@ class Firing(Open):
     def raised(self, error: BaseException | None) -> None:
         """Record the firing of a hook that did not return."""
         duration = self.recorder.clock() - self.started
-        what = describe_error(error) if error is not None else "an exception"
+        known = error is not None and error is not self.during
+        what = describe_error(error) if known else "an exception that PyTorch silenced"  # type: ignore[arg-type]
         self._finish(tuple(self._in_place()), duration, what)
 
     def returned_pair(self, args: Any, kwargs: Any) -> None:
@@ -106,8 +111,7 @@ class Firing(Open):
         if not isinstance(thing, torch.Tensor):
             self.seen[role] = (thing, None, Observation(role, None, text_of(thing)))
             return
-        observation = self.recorder.observe(thing, role)
-        seen, _ = self.recorder.identities.seen(thing)
+        observation, seen = self.recorder.sight(self.recorder.state(), thing, role)
         self.seen[role] = (thing, seen, observation)
         value = observation.value
         if copy and value is not None and value.version is not None and value not in self.copies:
@@ -122,7 +126,7 @@ class Firing(Open):
             version = _torch.version_of(thing)
             if version == before.value.version:
                 continue
-            seen.version = version
+            self.recorder.identities.refresh(thing, seen)
             after = self.recorder.identities.describe(thing, seen, role)
             assert after.value is not None
             if before.value in self.copies:
@@ -130,14 +134,17 @@ class Firing(Open):
                 self.recorder.keep(after.value, thing)
             edits[seen.id] = Edit(role, "in_place", before, after)
             self.recorder.emit(TensorWritten, before.value, after.value, self.call, self.hook, True)
-        return list(edits.values())
+        found = list(edits.values())
+        for role, tree in self.trees:
+            found += self._replaced(tree, role, "in_place")
+        return found
 
     def _replaced(self, result: Any, role: str, how: str) -> list[Edit]:
         edits = []
         gradient = self.recorder.log.hooks[self.hook].kind in GRADIENT_KINDS  # type: ignore[index]
         for place, thing in leaves(result, role):
-            old, seen, _ = self.seen.get(place, (None, None, None))
-            if old is thing:
+            old, seen, _ = self.seen.get(place, _NOTHING)
+            if old is thing or (seen is None and old == thing):
                 continue
             if seen is None:
                 before = Observation(place, None, text_of(old))
@@ -165,6 +172,8 @@ class Firing(Open):
     def _finish(self, edits: tuple[Edit, ...], duration: int, exception: str | None) -> None:
         recorder = self.recorder
         recorder.state().leave(self)
+        for listener in recorder.on_fired:
+            listener()
         recorder.emit(
             HookFired,
             self.hook,

@@ -20,7 +20,6 @@ from hooktrace.scope import Scope
 
 __all__ = [
     "KINDS",
-    "TENSOR_HOOKS",
     "HookTable",
     "caller_frame",
     "calling_line",
@@ -42,12 +41,6 @@ KINDS = (
 )
 """The kinds of hooks that are seen, by PyTorch's own words; ``backward`` is the legacy one."""
 
-TENSOR_HOOKS = {
-    "tensor": "_backward_hooks",
-    "post_accumulate_grad": "_post_accumulate_grad_hooks",
-}
-"""Where a tensor stores its hooks of each kind."""
-
 
 class HookTable:
     """Finds the row of a hook by its kind, the number in its dictionary, and its function.
@@ -60,7 +53,7 @@ class HookTable:
         self.scope = scope
         self.identities = identities
         self._rows: dict[tuple[str, int, int], HookId] = {}
-        self._dicts: dict[int, tuple[weakref.ref[Any], str, weakref.ref[torch.Tensor]]] = {}
+        self._dicts: dict[int, tuple[weakref.ref[Any], str]] = {}
 
     def find(self, kind: str, number: int, function: Any) -> HookId | None:
         """Return the row of a hook, or None if the trace does not know it."""
@@ -89,7 +82,7 @@ class HookTable:
             return known
         row = HookId(len(self.log.hooks))
         module = self.scope.known(owner) if isinstance(owner, nn.Module) else None
-        tensor = self.identities.seen(owner)[0].id if isinstance(owner, torch.Tensor) else None
+        tensor = self.identities.seen(owner).id if isinstance(owner, torch.Tensor) else None
         self.log.hooks.append(
             TracedHook(
                 row,
@@ -114,18 +107,18 @@ class HookTable:
                 return row
         return None
 
-    def watch(self, kind: str, hooks: Any, tensor: torch.Tensor) -> None:
-        """Remember a tensor's dictionary of hooks, without keeping either alive."""
-        self._dicts[id(hooks)] = (weakref.ref(hooks), kind, weakref.ref(tensor))
+    def watch(self, kind: str, hooks: Any) -> None:
+        """Remember a tensor's dictionary of hooks, without keeping it alive."""
+        self._dicts[id(hooks)] = (weakref.ref(hooks), kind)
 
-    def watched(self) -> Iterator[tuple[str, Any, torch.Tensor | None]]:
-        """Yield kind, dictionary and owner of the tensor hooks that still live."""
-        for key, (ref, kind, owner) in tuple(self._dicts.items()):
+    def watched(self) -> Iterator[tuple[str, Any]]:
+        """Yield kind and dictionary of the tensor hooks that still live."""
+        for key, (ref, kind) in tuple(self._dicts.items()):
             hooks = ref()
             if hooks is None:
                 del self._dicts[key]
             else:
-                yield kind, hooks, owner()
+                yield kind, hooks
 
     def rename_owners(self) -> None:
         """Take over the names that tensors have got since their hooks were registered."""
@@ -146,7 +139,7 @@ class HookTable:
             return "every module"
         if isinstance(owner, nn.Module):
             return self.scope.name_of(owner)
-        seen, _ = self.identities.seen(owner)
+        seen = self.identities.seen(owner)
         return self.log.tensors[seen.id].name or f"tensor t{seen.id}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -13,7 +14,7 @@ from hooktrace import _torch
 from hooktrace.events import Observation, StorageId, TensorId, TensorSummary, TracedTensor, Value
 from hooktrace.log import EventLog
 
-__all__ = ["SMALL", "Identities", "Seen", "arguments", "leaves", "text_of"]
+__all__ = ["SMALL", "Identities", "Seen", "arguments", "leaves", "results", "text_of"]
 
 SMALL = 16
 """CPU tensors of at most this many elements are recorded whole."""
@@ -22,15 +23,29 @@ _DEEPEST = 20  # containers nested deeper than this, or in themselves, are not l
 
 
 class Seen:
-    """What is remembered of a tensor between two sightings, without keeping it alive."""
+    """What is remembered of a tensor between two sightings, without keeping it alive.
 
-    __slots__ = ("id", "ref", "storage", "version")
+    Attributes:
+        ref: Weak reference to the tensor, which tells whether its address was used again.
+        id: Its row number.
+        value: The tensor at the version it was last seen with.
+        storage: Number of its storage; views have their base's.
+        summary: What was last read of it, for these sizes.
+        small: Whether its numbers are recorded.
+        edge: Sequence number of the node that made this value, and output number; None if
+            that was not looked up, or if there is none.
+    """
 
-    def __init__(self, tensor: torch.Tensor, number: TensorId, storage: StorageId | None) -> None:
-        self.ref = weakref.ref(tensor)
-        self.id = number
-        self.storage = storage
-        self.version = _torch.version_of(tensor)
+    __slots__ = ("edge", "id", "ref", "shape", "small", "storage", "summary", "value")
+
+    ref: weakref.ref[torch.Tensor]
+    id: TensorId
+    value: Value
+    storage: StorageId | None
+    summary: TensorSummary
+    shape: Any
+    small: bool
+    edge: tuple[Value, int, int] | None
 
 
 class Identities:
@@ -42,32 +57,56 @@ class Identities:
 
     def __init__(self, log: EventLog) -> None:
         self.log = log
-        self._tensors: dict[int, Seen] = {}
-        self._storages: dict[int, tuple[StorageId, weakref.ref[torch.Tensor]]] = {}
-        self._storage_count = 0
+        self.table: dict[int, Seen] = {}
+        self._numbers = itertools.count()
         self._summaries: dict[Any, tuple[TensorSummary, bool]] = {}
 
-    def seen(self, tensor: torch.Tensor) -> tuple[Seen, bool]:
-        """Return the entry of `tensor`, and whether it is new."""
-        entry = self._tensors.get(id(tensor))
-        if entry is not None and entry.ref() is tensor:
-            return entry, False
-        number = TensorId(len(self.log.tensors))
-        self.log.tensors.append(TracedTensor(number))
-        entry = Seen(tensor, number, self._storage(tensor))
-        self._tensors[id(tensor)] = entry
-        return entry, True
+    def seen(self, tensor: torch.Tensor) -> Seen:
+        """Return the entry of `tensor`, making one if need be."""
+        entry = self.table.get(id(tensor))
+        if entry is None or entry.ref() is not tensor:
+            entry = self.enter(tensor)
+        return entry
 
-    def known(self, tensor: torch.Tensor) -> TensorId | None:
-        """Return the number of `tensor` if it has one."""
-        entry = self._tensors.get(id(tensor))
-        return entry.id if entry is not None and entry.ref() is tensor else None
+    def known(self, tensor: torch.Tensor) -> Seen | None:
+        """Return the entry of `tensor` if it has one."""
+        entry = self.table.get(id(tensor))
+        return entry if entry is not None and entry.ref() is tensor else None
+
+    def enter(self, tensor: torch.Tensor) -> Seen:
+        """Make an entry for a tensor that has none."""
+        entry = self.table[id(tensor)] = Seen()
+        entry.ref = weakref.ref(tensor)
+        number: Any = next(self._numbers)
+        entry.id = number
+        entry.value = Value(entry.id, _torch.version_of(tensor))
+        entry.edge = None
+        self.read(tensor, entry)
+        if _torch.is_view(tensor):
+            base = _torch.base_of(tensor)
+            entry.storage = number if base is None else self.seen(base).storage
+        else:
+            entry.storage = number
+        return entry
+
+    def read(self, tensor: torch.Tensor, entry: Seen) -> None:
+        """Bring the summary of an entry up to date."""
+        shape = entry.shape = _torch.shape_of(tensor)
+        key = (shape, tensor.dtype, tensor.device, tensor.requires_grad)
+        try:
+            known = self._summaries.get(key)
+        except TypeError:  # symbolic sizes do not hash
+            known = _summarise(tensor, shape)
+        if known is None:
+            known = self._summaries[key] = _summarise(tensor, shape)
+        entry.summary, small = known
+        entry.small = small and not _torch.is_wrapped(tensor)
 
     def name(
         self, tensor: torch.Tensor, name: str, *, leaf: bool = False, parameter: bool = False
     ) -> TensorId:
         """Give `tensor` a name, unless it has one; return its number."""
-        number = self.seen(tensor)[0].id
+        number = self.seen(tensor).id
         row = self.log.tensors[number]
         if not row.name or (leaf and not row.leaf):
             self.log.tensors[number] = TracedTensor(
@@ -75,46 +114,25 @@ class Identities:
             )
         return number
 
-    def describe(self, tensor: torch.Tensor, seen: Seen, role: str) -> Observation:
-        """Return what can be read of `tensor` without touching its data, unless it is small."""
-        if not _torch.is_plain(tensor):
-            with _torch.hidden():
-                return self._describe(tensor, seen, role)
-        return self._describe(tensor, seen, role)
+    def describe(self, tensor: torch.Tensor, entry: Seen, role: str) -> Observation:
+        """Return what is known of `tensor`, whose entry is up to date; read it if it is small."""
+        numbers = _torch.numbers_of(tensor) if entry.small else None
+        return Observation(role, entry.value, entry.summary, entry.storage, numbers)
 
-    def _describe(self, tensor: torch.Tensor, seen: Seen, role: str) -> Observation:
-        key = (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad)
-        try:
-            known = self._summaries.get(key)
-        except TypeError:  # symbolic sizes do not hash
-            known = _summarise(tensor)
-        if known is None:
-            known = self._summaries[key] = _summarise(tensor)
-        summary, small = known
-        numbers = _torch.numbers_of(tensor) if small else None
-        return Observation(role, Value(seen.id, seen.version), summary, seen.storage, numbers)
+    def refresh(self, tensor: torch.Tensor, entry: Seen) -> None:
+        """Bring an entry up to date with its tensor."""
+        version = _torch.version_of(tensor)
+        if version != entry.value.version:
+            entry.value = Value(entry.id, version)
+        self.read(tensor, entry)
 
     def forget(self) -> None:
         """Drop all references; later sightings get new numbers."""
-        self._tensors.clear()
-        self._storages.clear()
-
-    def _storage(self, tensor: torch.Tensor) -> StorageId | None:
-        key = _torch.storage_key(tensor)
-        if key is None:
-            return None
-        known = self._storages.get(key)
-        if known is not None and known[1]() is not None:
-            number = known[0]
-        else:
-            number = StorageId(self._storage_count)
-            self._storage_count += 1
-        self._storages[key] = (number, weakref.ref(tensor))
-        return number
+        self.table.clear()
 
 
-def _summarise(tensor: torch.Tensor) -> tuple[TensorSummary, bool]:
-    shape = tuple(int(size) if isinstance(size, int) else -1 for size in tensor.shape)
+def _summarise(tensor: torch.Tensor, sizes: Any) -> tuple[TensorSummary, bool]:
+    shape = tuple(size if isinstance(size, int) else -1 for size in sizes)
     summary = TensorSummary(
         shape,
         str(tensor.dtype).removeprefix("torch."),
@@ -125,7 +143,7 @@ def _summarise(tensor: torch.Tensor) -> tuple[TensorSummary, bool]:
     for size in shape:
         elements *= size
     small = 0 <= elements <= SMALL and tensor.device.type == "cpu" and not tensor.dtype.is_complex
-    return summary, small
+    return summary, small and -1 not in shape
 
 
 def leaves(tree: Any, role: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -142,9 +160,8 @@ def leaves(tree: Any, role: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
     elif isinstance(tree, dict):
         attributes = is_dataclass(tree)
         for key, item in tree.items():
-            yield from leaves(
-                item, f"{role}.{key}" if attributes else f"{role}[{key!r}]", depth + 1
-            )
+            place = f"{role}.{key}" if attributes else f"{role}[{key!r}]"
+            yield from leaves(item, place, depth + 1)
     elif isinstance(tree, (tuple, list)):
         names = getattr(tree, "_fields", None)
         for index, item in enumerate(tree):
@@ -160,10 +177,19 @@ def leaves(tree: Any, role: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
 
 def arguments(args: Any, kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
     """Return the leaves of positional and keyword arguments with their roles."""
+    if not kwargs and type(args) is tuple and len(args) == 1 and isinstance(args[0], torch.Tensor):
+        return [("args[0]", args[0])]
     found = list(leaves(args, "args"))
     for name, argument in kwargs.items():
         found += leaves(argument, f"kwargs[{name!r}]")
     return found
+
+
+def results(result: Any) -> list[tuple[str, Any]]:
+    """Return the leaves of what a module returned with their roles."""
+    if isinstance(result, torch.Tensor):
+        return [("output", result)]
+    return list(leaves(result, "output"))
 
 
 def text_of(thing: Any) -> str:

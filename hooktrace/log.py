@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar, overload
 
 from hooktrace.events import (
@@ -20,7 +22,7 @@ from hooktrace.events import (
     Value,
 )
 
-__all__ = ["EventLog", "Table"]
+__all__ = ["EventLog", "NodeTable", "Table", "TensorTable"]
 
 Key = TypeVar("Key", bound=int)
 Row = TypeVar("Row", bound=Any)
@@ -53,6 +55,61 @@ class Table(Generic[Key, Row]):
         return f"<{len(self)} rows>"
 
 
+class NodeTable:
+    """Rows of autograd nodes, put together when they are read.
+
+    Writing is for the recorder alone: one list item a node.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.calls: list[CallId | None] = []
+        self.edges: list[tuple[tuple[NodeId, int], ...]] = []
+        self.leaves: dict[NodeId, TensorId] = {}
+
+    def add(self, name: str) -> NodeId:
+        """Add a node of which only the name is known yet."""
+        self.names.append(name)
+        self.calls.append(None)
+        self.edges.append(())
+        return NodeId(len(self.names) - 1)
+
+    def __getitem__(self, number: NodeId) -> TracedNode:
+        return TracedNode(
+            number,
+            self.names[number],
+            self.calls[number],
+            self.edges[number],
+            self.leaves.get(number),
+        )
+
+    def __iter__(self) -> Iterator[TracedNode]:
+        return (self[NodeId(number)] for number in range(len(self.names)))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class TensorTable:
+    """Rows of tensors.  Only those with a name or a role are stored; the others are implied."""
+
+    def __init__(self) -> None:
+        self._rows: dict[TensorId, TracedTensor] = {}
+
+    def __getitem__(self, number: TensorId) -> TracedTensor:
+        row = self._rows.get(number)
+        return TracedTensor(number) if row is None else row
+
+    def __setitem__(self, number: TensorId, row: TracedTensor) -> None:
+        self._rows[number] = row
+
+    def __iter__(self) -> Iterator[TracedTensor]:
+        return iter(tuple(self._rows.values()))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
 class EventLog:
     """What a trace recorded.
 
@@ -60,7 +117,8 @@ class EventLog:
     in a debugger, and after the traced program raised.
 
     Attributes:
-        events: The timeline; ``events[i].seq == i``.
+        rows: What probes append to: tuples (make, time_ns, thread, ...), from which the events are
+            made when they are read: ``make(seq, time_ns, thread, ...)`` gives an event or several.
         modules, hooks, tensors, nodes: Tables that events point into by row number.
         producers: For the outputs of module calls and for named tensors, the
             autograd node and output number that produced a value.
@@ -70,6 +128,7 @@ class EventLog:
         overwritten: For kept outputs, keyed by (call, role): a copy of what the tensor held
             when the root call ended, where that differs.
         edges: For kept outputs, keyed by (call, role): the gradient edge, an autograd object.
+        accumulated: Weak references from leaves to the tensor that filled their ``.grad`` last.
         changes: How the two sides of an edit differ, keyed by (before, after); filled on reading.
         kept: The modules whose values are kept.
         roots: Names of the traced models ("" for a single one).
@@ -78,21 +137,41 @@ class EventLog:
     """
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self.rows: list[Any] = []
+        self._events: list[Event] = []
+        self._read = 0
+        self._reading = threading.Lock()
         self.modules: Table[ModuleId, TracedModule] = Table()
         self.hooks: Table[HookId, TracedHook] = Table()
-        self.tensors: Table[TensorId, TracedTensor] = Table()
-        self.nodes: Table[NodeId, TracedNode] = Table()
+        self.tensors = TensorTable()
+        self.nodes = NodeTable()
         self.producers: dict[Value, tuple[NodeId, int]] = {}
         self.contents: dict[Value, Observation] = {}
         self.snapshots: dict[Value, Any] = {}
         self.overwritten: dict[tuple[CallId, str], Any] = {}
         self.edges: dict[tuple[CallId, str], Any] = {}
+        self.accumulated: dict[TensorId, Any] = {}
         self.changes: dict[tuple[Value, Value], Change] = {}
         self.kept: set[ModuleId] = set()
         self.roots: list[str] = []
         self.error: str | None = None
         self.sealed = False
+
+    @property
+    def events(self) -> list[Event]:
+        """The timeline, as far as it has been written; ``events[i].seq == i``."""
+        with self._reading:
+            events, rows = self._events, self.rows
+            while self._read < len(rows):
+                make, *fields = rows[self._read]
+                made = make(len(events), *fields)
+                if isinstance(made, tuple):
+                    events.extend(made)
+                else:
+                    events.append(made)
+                rows[self._read] = None
+                self._read += 1
+        return events
 
     def __len__(self) -> int:
         return len(self.events)

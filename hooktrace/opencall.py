@@ -8,124 +8,175 @@ import torch
 from torch import nn
 
 from hooktrace import _torch
-from hooktrace.events import CallId, ModuleCalled, ModuleExited, ModuleId, Observation, Value
+from hooktrace.events import (
+    CallId,
+    Event,
+    ForwardFinished,
+    ForwardStarted,
+    ModuleCalled,
+    ModuleExited,
+    ModuleId,
+    Observation,
+    Value,
+)
 from hooktrace.firing import Firing, describe_error
-from hooktrace.identity import arguments, leaves
-from hooktrace.recorder import Open, Recorder
+from hooktrace.identity import Seen, arguments, results, text_of
+from hooktrace.recorder import Open, Recorder, ThreadState
+from hooktrace.spans import Span
 
-__all__ = ["OpenCall", "close_call", "fail_call", "open_call"]
+__all__ = ["Leaf", "OpenCall", "close_call", "fail_call", "innermost_call", "open_call"]
+
+Leaf = tuple[Any, Seen | None]
+"""A leaf of arguments or results, and for a tensor what is remembered of it."""
 
 
 class OpenCall(Open):
     """A module call that has begun and not ended.
 
     Attributes:
+        number: The call.
         target: The module, as long as the call lasts.
         parent: The call around it.
-        arguments: Pairs (role, argument) of the leaves of its arguments.
+        plain: Whether no hook is registered on it: then forward is the whole call.
+        arguments: The leaves of its arguments.
+        inputs: The sightings of them.
         kept: Of an outermost call: the kept outputs, alive until it ends, so that it can be
             seen whether they were overwritten.
-        first_sequence, edges, frontier: For the gradients probe.
+        span: Of the gradients probe: the autograd nodes of this call.
     """
 
-    __slots__ = (
-        "arguments",
-        "edges",
-        "first_sequence",
-        "frontier",
-        "inputs",
-        "kept",
-        "number",
-        "parent",
-        "target",
-    )
+    __slots__ = ("arguments", "inputs", "kept", "number", "parent", "plain", "span", "target")
 
-    def __init__(
-        self,
-        call: CallId,
-        number: ModuleId,
-        target: nn.Module,
-        parent: OpenCall | None,
-        pairs: list[tuple[str, Any]],
-        inputs: tuple[Observation, ...],
-    ) -> None:
-        super().__init__(call, number, None)
-        self.number = call
-        self.target = target
-        self.parent = parent
-        self.arguments = pairs
-        self.inputs = inputs
-        self.kept: list[tuple[CallId, str, torch.Tensor, Value]] = []
-        self.first_sequence = 0
-        self.edges: dict[Any, list[Any]] = {}
-        self.frontier: dict[int, Any] = {}
+    number: CallId
+    target: nn.Module
+    parent: OpenCall | None
+    plain: bool
+    arguments: list[Leaf]
+    inputs: tuple[Observation, ...]
+    kept: list[tuple[CallId, str, torch.Tensor, Value]] | None
+    span: Span | None
+
+    def __init__(self) -> None:
+        self.hook = None
+        self.kept = None
+        self.span = None
 
 
+def look(
+    recorder: Recorder, state: ThreadState, pairs: list[tuple[str, Any]]
+) -> tuple[list[Leaf], tuple[Observation, ...]]:
+    """Describe leaves, and remember what is known of those that are tensors."""
+    if len(pairs) == 1 and isinstance(pairs[0][1], torch.Tensor):
+        role, thing = pairs[0]
+        observation, entry = recorder.sight(state, thing, role)
+        return [(thing, entry)], (observation,)
+    found: list[Leaf] = []
+    seen = []
+    for role, thing in pairs:
+        if isinstance(thing, torch.Tensor):
+            observation, entry = recorder.sight(state, thing, role)
+            found.append((thing, entry))
+            seen.append(observation)
+        else:
+            found.append((thing, None))
+            seen.append(Observation(role, None, text_of(thing)))
+    return found, tuple(seen)
+
+
+@_torch.unseen
 def open_call(
     recorder: Recorder, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> OpenCall | None:
     """Record that a module is called, if it belongs to the trace."""
     try:
-        stack = recorder.state().stack
+        state = recorder.state()
+        stack = state.stack
         parent = innermost_call(stack)
-        number = recorder.scope.find(module, parent.module if parent is not None else None)
-        if number is None:
+        module_id = recorder.scope.find(module, None if parent is None else parent.module)
+        if module_id is None:
             return None
-        pairs = arguments(args, kwargs)
-        inputs = recorder.observe_leaves(pairs)
-        call = CallId(next(recorder.calls))
-        opened = OpenCall(call, number, module, parent, pairs, inputs)
-        recorder.emit(
-            ModuleCalled, call, number, parent.number if parent is not None else None, inputs
+        call = OpenCall()
+        call.arguments, call.inputs = look(recorder, state, arguments(args, kwargs))
+        call.number = call.call = number = CallId(next(recorder.calls))
+        call.module = module_id
+        call.target = module
+        call.parent = parent
+        call.plain = not _torch.module_has_hooks(module)
+        around = None if parent is None else parent.number
+        kind = _begun if call.plain else ModuleCalled
+        recorder.write(
+            (kind, recorder.clock(), state.number, number, module_id, around, call.inputs)
         )
-        stack.append(opened)
-        if number in recorder.log.kept:
-            recorder.kept_calls.add(call)
+        stack.append(call)
+        if module_id in recorder.log.kept:
+            recorder.kept_calls.add(number)
         for listener in recorder.on_open:
-            listener(opened)
-        return opened
+            listener(call, state)
+        return call
     except Exception:
         recorder.failed("the beginning of a module call")
         return None
 
 
+@_torch.unseen
 def close_call(recorder: Recorder, call: OpenCall, result: Any) -> None:
     """Record that a module returned."""
+    state = recorder.state()
     try:
-        pairs = list(leaves(result, "output"))
-        outputs = recorder.observe_leaves(pairs)
-        recheck(recorder, call)
-        recorder.emit(ModuleExited, call.number, outputs, None)
+        found, outputs = look(recorder, state, results(result))
+        _recheck(recorder, state, call)
+        kind = _ended if call.plain else ModuleExited
+        recorder.write((kind, recorder.clock(), state.number, call.number, outputs, None))
         if call.number in recorder.kept_calls:
-            _keep(recorder, call, pairs, outputs)
+            _keep(recorder, call, found, outputs)
         for listener in recorder.on_close:
-            listener(call, pairs, outputs)
+            listener(call, state, found)
         if call.parent is None:
-            _close_root(recorder, call)
+            _close_root(recorder, state, call)
     except Exception:
         recorder.failed("the end of a module call")
     finally:
-        recorder.state().leave(call)
+        state.leave(call)
 
 
+@_torch.unseen
 def fail_call(recorder: Recorder, call: OpenCall, error: BaseException) -> None:
     """Record that a module raised."""
+    state = recorder.state()
     try:
         settle_firing(recorder, call.target, error)
-        recheck(recorder, call)
+        _recheck(recorder, state, call)
         recorder.emit(ModuleExited, call.number, (), describe_error(error))
+        for listener in recorder.on_close:
+            listener(call, state, [])
         if call.parent is None:
-            _close_root(recorder, call)
+            _close_root(recorder, state, call)
     except Exception:
         recorder.failed("a module call that raised")
     finally:
-        recorder.state().leave(call)
+        state.leave(call)
+
+
+def _begun(seq: int, time_ns: int, thread: int, call: CallId, *fields: Any) -> tuple[Event, Event]:
+    """Make the events of a call without hooks: forward begins with it."""
+    return (
+        ModuleCalled(seq, time_ns, thread, call, *fields),
+        ForwardStarted(seq + 1, time_ns, thread, call, None),
+    )
+
+
+def _ended(seq: int, time_ns: int, thread: int, call: CallId, *fields: Any) -> tuple[Event, Event]:
+    """Make the events of a call without hooks: it ends with forward."""
+    return (
+        ForwardFinished(seq, time_ns, thread, call),
+        ModuleExited(seq + 1, time_ns, thread, call, *fields),
+    )
 
 
 def innermost_call(stack: list[Any]) -> OpenCall | None:
     """Return the innermost module call that is open."""
     for one in reversed(stack):
-        if isinstance(one, OpenCall):
+        if type(one) is OpenCall:
             return one
     return None
 
@@ -137,38 +188,36 @@ def settle_firing(recorder: Recorder, module: nn.Module, error: BaseException | 
         stack[-1].raised(error)
 
 
-def recheck(recorder: Recorder, call: OpenCall) -> None:
+def _recheck(recorder: Recorder, state: ThreadState, call: OpenCall) -> None:
     """Notice what was written into the arguments of `call` while it is still the innermost."""
-    for _, argument in call.arguments:
-        if isinstance(argument, torch.Tensor):
-            seen, _ = recorder.identities.seen(argument)
-            recorder.check(argument, seen)
+    for argument, seen in call.arguments:
+        if seen is not None:
+            recorder.check(state, argument, seen)
 
 
 def _keep(
-    recorder: Recorder,
-    call: OpenCall,
-    pairs: list[tuple[str, Any]],
-    outputs: tuple[Observation, ...],
+    recorder: Recorder, call: OpenCall, found: list[Leaf], outputs: tuple[Observation, ...]
 ) -> None:
     root = call
     while root.parent is not None:
         root = root.parent
-    for (role, tensor), observation in zip(pairs, outputs, strict=True):
-        if observation.value is None:
+    if root.kept is None:
+        root.kept = []
+    for (tensor, seen), observation in zip(found, outputs, strict=True):
+        if seen is None:
             continue
-        recorder.keep(observation.value, tensor)
-        root.kept.append((call.number, role, tensor, observation.value))
+        role = observation.role
+        recorder.keep(seen.value, tensor)
+        root.kept.append((call.number, role, tensor, seen.value))
         if tensor.grad_fn is not None:
             recorder.log.edges[call.number, role] = torch.autograd.graph.get_gradient_edge(tensor)
 
 
-def _close_root(recorder: Recorder, call: OpenCall) -> None:
+def _close_root(recorder: Recorder, state: ThreadState, call: OpenCall) -> None:
     """At the end of the outermost call: who wrote to what, and is what was kept still there?"""
-    state = recorder.state()
-    recorder.check_alive(state.recent)
+    recorder.check_alive(state, state.recent)
     state.recent.clear()
-    for number, role, tensor, value in call.kept:
+    for number, role, tensor, value in call.kept or ():
         kept = recorder.log.snapshots.get(value)
         if kept is not None and not _torch.same_content(kept, tensor):
             recorder.log.overwritten[number, role] = _torch.content_copy(tensor)

@@ -42,24 +42,30 @@ class Patch:
         self._put: Any = None
 
     def install(self) -> None:
-        """Put the replacement in place."""
-        self._had = vars(self.owner)[self.attribute]
-        self._put = self.replace(self._had)
-        setattr(self.owner, self.attribute, self._put)
+        """Put the replacement in place, unless it still stands there below somebody else's."""
+        there = vars(self.owner)[self.attribute]
+        if self._put is None or there is self._had:
+            self._had = there
+            self._put = self.replace(there)
+            setattr(self.owner, self.attribute, self._put)
 
     def restore(self) -> None:
-        """Put the original back, unless somebody else has patched over ours meanwhile."""
+        """Put the original back.
+
+        Where somebody else has patched over ours meanwhile, ours stays below it and passes on.
+        """
         if vars(self.owner).get(self.attribute) is self._put:
             setattr(self.owner, self.attribute, self._had)
+            self._had = self._put = None
 
 
-def subscribe(recorder: Recorder, patches: Callable[[], Iterable[Patch]]) -> None:
+def subscribe(recorder: Recorder, patches: Iterable[Patch]) -> None:
     """Let `recorder` hear what happens from now on; install the patches for the first one."""
     global _active
     with _lock:
         if not _active:
             try:
-                for patch in patches():
+                for patch in patches:
                     patch.install()
                     _installed.append(patch)
             except BaseException:

@@ -12,13 +12,13 @@ import threading
 import time
 import traceback
 import warnings
-import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 
 from hooktrace import _torch
+from hooktrace._torch import numbers_of, version_of
 from hooktrace.errors import ProbeFailedWarning
 from hooktrace.events import (
     CallId,
@@ -31,11 +31,12 @@ from hooktrace.events import (
     TensorWritten,
     Value,
 )
-from hooktrace.hooktable import TENSOR_HOOKS, HookTable
+from hooktrace.hooktable import HookTable
 from hooktrace.identity import Identities, Seen, text_of
 from hooktrace.log import EventLog
-from hooktrace.nodes import Nodes
 from hooktrace.scope import Scope
+from hooktrace.spans import Spans
+from hooktrace.spies import user_hook
 
 __all__ = ["COPY_LIMIT_BYTES", "Open", "Recorder", "ThreadState"]
 
@@ -57,13 +58,14 @@ class Open:
 class ThreadState:
     """What is open on one thread."""
 
-    __slots__ = ("backwards", "number", "recent", "stack")
+    __slots__ = ("backwards", "number", "recent", "spans", "stack")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.stack: list[Any] = []  # Open and its subclasses, outermost first
         self.backwards: list[int] = []  # numbers of the backward runs, outermost first
         self.recent: list[Seen] = []  # tensors first seen since the outermost call began
+        self.spans = Spans()  # which autograd nodes were created in which call
 
     def leave(self, what: Any) -> None:
         """Take `what`, and whatever did not end inside it, off the stack."""
@@ -100,38 +102,41 @@ class Recorder:
         self.strict = strict
         self.clock = clock
         self.identities = Identities(log)
+        self.hooks = HookTable(log, scope, self.identities)
         self.calls = itertools.count()
         self.backwards = itertools.count()
         self.backward = -1  # the latest one to begin, on any thread
-        self.hooks = HookTable(log, scope, self.identities)
-        self.nodes = Nodes(log, self.identities)
         self.kept_calls: set[CallId] = set()
-        self.on_open: list[Callable[[Any, Any, dict[str, Any]], None]] = []
-        self.on_close: list[Callable[[Any, Any], None]] = []
-        self.on_backward_start: list[Callable[[int, Any], None]] = []
+        self.on_open: list[Callable[[Any, ThreadState], None]] = []
+        self.on_close: list[Callable[[Any, ThreadState, Any, Any], None]] = []
+        self.on_fired: list[Callable[[], None]] = []
+        self.on_backward_start: list[Callable[[int, Any], list[torch.Tensor]]] = []
         self.on_backward_end: list[Callable[[int], None]] = []
-        self._leaves: dict[TensorId, weakref.ref[torch.Tensor]] = {}
-        self._lock = threading.Lock()
-        self._threads: dict[int, ThreadState] = {}
+        self.write = log.rows.append
+        self._leaves: set[TensorId] = set()
+        self._own = threading.local()
+        self._states: list[ThreadState] = []
 
     # -------------------------------------------------------------- threads and events
 
     def state(self) -> ThreadState:
         """Return the calling thread's state."""
-        ident = threading.get_ident()
-        state = self._threads.get(ident)
-        if state is None:
-            state = self._threads[ident] = ThreadState(len(self._threads))
-        return state
+        try:
+            return self._own.state  # type: ignore[no-any-return]
+        except AttributeError:
+            state = self._own.state = ThreadState(len(self._states))
+            self._states.append(state)
+            return state
+
+    def states(self) -> list[ThreadState]:
+        """Return the states of all threads, the calling thread's first."""
+        own = self.state()
+        return [own, *(state for state in tuple(self._states) if state is not own)]
 
     def emit(self, kind: type[Event], *own: Any, time_ns: int | None = None) -> None:
         """Append an event of this kind with its own fields."""
-        thread = self.state().number
-        events = self.log.events
-        with self._lock:
-            events.append(
-                kind(len(events), self.clock() if time_ns is None else time_ns, thread, *own)
-            )
+        now = self.clock() if time_ns is None else time_ns
+        self.write((kind, now, self.state().number, *own))
 
     def failed(self, probe: str) -> None:
         """Note that a probe failed with the exception being handled; raise it if strict."""
@@ -156,77 +161,104 @@ class Recorder:
 
     # -------------------------------------------------------------- seeing tensors
 
+    def sight(
+        self, state: ThreadState, tensor: torch.Tensor, role: str, quiet: bool = False
+    ) -> tuple[Observation, Seen]:
+        """Describe a tensor, and note a write since it was seen last, unless `quiet`."""
+        identities = self.identities
+        seen = identities.table.get(id(tensor))
+        if seen is None or seen.ref() is not tensor:
+            seen = self._enter(state, tensor)
+        else:
+            version = version_of(tensor)
+            if version != seen.value.version:
+                if quiet:
+                    seen.value = Value(seen.id, version)
+                else:
+                    self._written(state, tensor, seen, version)
+            if (
+                tensor.requires_grad is not seen.summary.requires_grad
+                or _torch.shape_of(tensor) != seen.shape
+            ):
+                identities.read(tensor, seen)
+        numbers = numbers_of(tensor) if seen.small else None
+        return Observation(role, seen.value, seen.summary, seen.storage, numbers), seen
+
+    def _enter(self, state: ThreadState, tensor: torch.Tensor) -> Seen:
+        seen = self.identities.enter(tensor)
+        if state.stack:
+            state.recent.append(seen)
+        if seen.summary.requires_grad and _torch.has_hooks(tensor):
+            self.watch_hooks(tensor)
+        return seen
+
     def observe(self, tensor: torch.Tensor, role: str, *, quiet: bool = False) -> Observation:
         """Describe a tensor, and note a write since it was seen last, unless `quiet`."""
-        seen, new = self.identities.seen(tensor)
-        if new:
-            state = self.state()
-            if state.stack:
-                state.recent.append(seen)
-            if tensor.requires_grad and tensor.is_leaf:
-                self._leaves[seen.id] = seen.ref
-        elif quiet:
-            seen.version = _torch.version_of(tensor)
-        else:
-            self.check(tensor, seen)
-        return self.identities.describe(tensor, seen, role)
+        return self.sight(self.state(), tensor, role, quiet)[0]
 
-    def observe_leaves(self, pairs: Iterable[tuple[str, Any]]) -> tuple[Observation, ...]:
-        """Describe what `identity.leaves` or `identity.arguments` found."""
+    def observe_leaves(
+        self, state: ThreadState, pairs: Iterable[tuple[str, Any]]
+    ) -> tuple[Observation, ...]:
+        """Describe what `identity.arguments` or `identity.results` found."""
         return tuple(
             [
-                self.observe(leaf, role)
+                self.sight(state, leaf, role)[0]
                 if isinstance(leaf, torch.Tensor)
                 else Observation(role, None, text_of(leaf))
                 for role, leaf in pairs
             ]
         )
 
-    def check(self, tensor: torch.Tensor, seen: Seen) -> None:
-        """Note a write to `tensor` since it was seen last, by what is innermost now."""
-        version = _torch.version_of(tensor)
-        if version == seen.version or version is None or seen.version is None:
-            seen.version = version
-            return
-        before = Value(seen.id, seen.version)
-        seen.version = version
-        stack = self.state().stack
-        inner = stack[-1] if stack else None
-        self.emit(
-            TensorWritten,
-            before,
-            Value(seen.id, version),
-            inner.call if inner is not None else None,
-            inner.hook if inner is not None else None,
-            not tensor._is_view(),
-        )
+    def check(self, state: ThreadState, tensor: torch.Tensor, seen: Seen) -> None:
+        """Note a write to `tensor` since it was seen last."""
+        version = version_of(tensor)
+        if version != seen.value.version:
+            self._written(state, tensor, seen, version)
 
-    def check_alive(self, entries: Iterable[Seen]) -> None:
+    def _written(
+        self, state: ThreadState, tensor: torch.Tensor, seen: Seen, version: int | None
+    ) -> None:
+        """Note a write by what is innermost now."""
+        before = seen.value
+        seen.value = Value(seen.id, version)
+        if version is None or before.version is None:
+            return
+        inner = state.stack[-1] if state.stack else None
+        call, hook = (inner.call, inner.hook) if inner is not None else (None, None)
+        certain = not _torch.is_view(tensor)
+        row = (TensorWritten, self.clock(), state.number, before, seen.value, call, hook, certain)
+        self.write(row)
+
+    def check_alive(self, state: ThreadState, entries: Iterable[Seen]) -> None:
         """Note writes to those of the tensors that still live."""
         for seen in entries:
             tensor = seen.ref()
             if tensor is not None:
-                self.check(tensor, seen)
+                self.check(state, tensor, seen)
 
-    def leaves(self) -> Iterator[torch.Tensor]:
-        """Yield the leaves that were seen, require a gradient, and still live."""
-        for number, ref in tuple(self._leaves.items()):
-            leaf = ref()
-            if leaf is None:
-                del self._leaves[number]
-            else:
-                yield leaf
+    def leaf(self, leaf: torch.Tensor) -> TensorId:
+        """Return the number of a leaf, and note that it is one."""
+        number = self.identities.seen(leaf).id
+        if number not in self._leaves:
+            self._leaves.add(number)
+            self.identities.name(leaf, "", leaf=True)
+        return number
 
     def watch_leaf(self, leaf: torch.Tensor, name: str, *, parameter: bool = False) -> None:
         """Remember a leaf, its name, and the hooks it has."""
         number = self.identities.name(leaf, name, leaf=True, parameter=parameter)
-        self._leaves[number] = self.identities.seen(leaf)[0].ref
-        for kind, attribute in TENSOR_HOOKS.items():
-            hooks = getattr(leaf, attribute, None)
+        self._leaves.add(number)
+        self.watch_hooks(leaf)
+
+    def watch_hooks(self, tensor: torch.Tensor) -> None:
+        """Make rows for the hooks that a tensor has, and remember where they are stored."""
+        for kind, attribute in _torch.TENSOR_HOOKS.items():
+            hooks = getattr(tensor, attribute, None)
             if hooks:
-                self.hooks.watch(kind, hooks, leaf)
+                self.hooks.watch(kind, hooks)
                 for key, function in hooks.items():
-                    self.hooks.add(kind, key, function, leaf)
+                    if isinstance(key, int):
+                        self.hooks.add(kind, key, user_hook(function), tensor)
 
     # -------------------------------------------------------------- keeping content
 
@@ -248,4 +280,5 @@ class Recorder:
             self.on_backward_end,
         ):
             listeners.clear()
-        self._threads.clear()
+        self._own = threading.local()
+        self._states.clear()

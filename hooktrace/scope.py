@@ -74,9 +74,8 @@ class Scope:
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield the parameters that the models have now, with their names."""
         for name, module in self.modules():
-            for own, parameter in module._parameters.items():
-                if parameter is not None:
-                    yield f"{name}.{own}" if name else own, parameter
+            for own, parameter in _torch.own_parameters(module):
+                yield f"{name}.{own}" if name else own, parameter
 
     def find(self, module: nn.Module, parent: ModuleId | None) -> ModuleId | None:
         """Return the row of `module` if it belongs to the trace.
@@ -142,7 +141,7 @@ class Scope:
                 type(module).__name__,
                 tuple(names[1:]),
                 _config(module),
-                sum(own.numel() for own in module._parameters.values() if _has_size(own)),
+                _size(module),
                 root if root >= 0 else None,
             )
         )
@@ -228,8 +227,8 @@ def resolve_models(what: Any) -> tuple[list[tuple[str, nn.Module]], bool]:
             raise UnsupportedModuleError(
                 f"{type(module).__name__} {name!r} is a ScriptModule: TorchScript runs its inside "
                 f"without Python, so no hook of its children fires and none can be seen. Trace the "
-                f"eager model, or use `with trace() as t:` around the code that calls it to see the "
-                f"outermost calls, tensor hooks and gradients."
+                f"eager model, or put `with trace() as t:` around the code that calls it, to "
+                f"see the outermost calls, tensor hooks and gradients."
             )
     return pairs, False
 
@@ -259,5 +258,9 @@ def _config(module: nn.Module) -> str:
         return ""
 
 
-def _has_size(parameter: Any) -> bool:
-    return parameter is not None and not nn.parameter.is_lazy(parameter)
+def _size(module: nn.Module) -> int:
+    return sum(
+        parameter.numel()
+        for _, parameter in _torch.own_parameters(module)
+        if not nn.parameter.is_lazy(parameter)
+    )

@@ -295,6 +295,8 @@ def unlink_own_frames(error: BaseException) -> None:
                 tb.tb_next = tb.tb_next.tb_next
             tb = tb.tb_next
         queue += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            queue += one.exceptions
 
 
 def _ours(tb: TracebackType) -> bool:

@@ -6,7 +6,6 @@ open, ``begin(recorder)`` for when a trace opens, and ``finish(recorder)`` for w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -19,9 +18,7 @@ __all__ = ["Probes"]
 FAMILIES: tuple[Any, ...] = (registrations, module_hooks, module_calls, gradients, backward)
 
 
-def _all_patches() -> Iterator[patches.Patch]:
-    for family in FAMILIES:
-        yield from family.patches()
+PATCHES = tuple(patch for family in FAMILIES for patch in family.patches())
 
 
 class Probes:
@@ -30,14 +27,14 @@ class Probes:
     def __init__(self, recorder: Recorder, frame: FrameType | None) -> None:
         self.recorder = recorder
         self.gradients = gradients.Gradients(recorder)
-        self.plain = plain.Plain(recorder, self.gradients.watch_node, frame)
+        self.plain = plain.Plain(recorder, self.gradients, frame)
 
     def begin(self) -> None:
         """Look at what is registered already, and start to listen."""
         for family in FAMILIES:
             if hasattr(family, "begin"):
                 family.begin(self.recorder)
-        patches.subscribe(self.recorder, _all_patches)
+        patches.subscribe(self.recorder, PATCHES)
 
     def finish(self) -> None:
         """Stop to listen and leave nothing behind."""
@@ -47,7 +44,6 @@ class Probes:
             self.recorder.failed("the caller's variables")
         finally:
             patches.unsubscribe(self.recorder)
-            self.gradients.close()
             for family in FAMILIES:
                 if hasattr(family, "finish"):
                     family.finish(self.recorder)

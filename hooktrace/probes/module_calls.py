@@ -10,9 +10,9 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from torch import nn
 
+from hooktrace._torch import is_compiling
 from hooktrace.opencall import close_call, fail_call, open_call
 from hooktrace.patches import Patch, active
 
@@ -28,7 +28,7 @@ def _traced_call(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def __call__(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         recorders = active()
-        if not recorders or torch.compiler.is_compiling():
+        if not recorders or is_compiling():
             return original(self, *args, **kwargs)
         calls = [
             (recorder, call)

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import nn
 
 from hooktrace import _torch
@@ -24,6 +25,7 @@ from hooktrace.identity import arguments, leaves
 from hooktrace.opencall import OpenCall, innermost_call, settle_firing
 from hooktrace.patches import Patch, active
 from hooktrace.recorder import Open, Recorder
+from hooktrace.spies import Spy, user_hook
 
 __all__ = ["begin", "finish", "patches"]
 
@@ -54,12 +56,13 @@ def finish(recorder: Recorder) -> None:
         while _spied:
             hooks = _spied.pop()()
             if hooks is not None:
-                hooks[:] = [_plain(hook) for hook in hooks]
+                hooks[:] = map(user_hook, hooks)
 
 
 # ------------------------------------------------------------------ forward hooks
 
 
+@functools.cache  # deriving it takes some 30 ms
 def _instrumented(original: Callable[..., Any]) -> Callable[..., Any]:
     return _torch.instrumented_call_impl(  # type: ignore[no-any-return]
         original,
@@ -80,6 +83,7 @@ def _known(recorder: Recorder, kind: str, number: int, hook: Any, module: nn.Mod
     return row
 
 
+@_torch.unseen
 def _hook_called(
     number: int,
     hook: Any,
@@ -104,12 +108,19 @@ def _hook_called(
                 seen += leaves(result["result"], "output")
             firing = Firing(recorder, row, seen)
             firing.site = module
+            firing.trees = [("kwargs", kwargs)] if kwargs else []
+            firing.trees += [("output", one) for one in result.values() if not _is_tensor(one)]
             firings.append((firing, role))
         except Exception:
             recorder.failed(f"a {kind} hook")
     return firings
 
 
+def _is_tensor(thing: Any) -> bool:
+    return isinstance(thing, torch.Tensor)
+
+
+@_torch.unseen
 def _hook_returned(firings: list[tuple[Firing, str]], result: Any) -> Any:
     for firing, role in reversed(firings):
         try:
@@ -125,18 +136,19 @@ def _hook_returned(firings: list[tuple[Firing, str]], result: Any) -> Any:
     return result
 
 
+@_torch.unseen
 def _forward_called(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> list[Any]:
+    """Note that forward begins; only in calls with hooks, for it is the whole call otherwise."""
     started = []
     for recorder in active():
         try:
             stack = recorder.state().stack
             call = stack[-1] if stack else None
             if isinstance(call, OpenCall) and call.target is module:
-                inputs = None
-                if _torch.module_has_hooks(module):
-                    inputs = recorder.observe_leaves(arguments(args, kwargs))
-                    if [one.value for one in inputs] == [one.value for one in call.inputs]:
-                        inputs = None
+                state = recorder.state()
+                inputs = recorder.observe_leaves(state, arguments(args, kwargs))
+                if [one.value for one in inputs] == [one.value for one in call.inputs]:
+                    inputs = None
                 recorder.emit(ForwardStarted, call.number, inputs)
                 started.append((recorder, call.number))
         except Exception:
@@ -166,22 +178,23 @@ _Row = tuple[weakref.ref[Recorder], HookId, Open | None]
 """Who listens, the hook's row in its log, and the module call whose hooks were collected."""
 
 
-class _Spy:
+class _BackwardSpy(Spy):
     """Stands for a backward hook in the list that one forward call handed to autograd.
 
     It is called as ``hook(module, grad_input, grad_output)``, or for a pre hook as
-    ``hook(module, grad_output)``, and passes everything on.
+    ``hook(module, grad_output)``.
     """
 
-    def __init__(self, hook: Any, rows: list[_Row], kind: str) -> None:
-        functools.update_wrapper(self, hook)
-        self.hook = hook
-        self.rows = rows
-        self.kind = kind
+    __slots__ = ("rows",)
 
-    def __call__(self, module: nn.Module, *gradients: Any) -> Any:
-        pre = self.kind == "full_backward_pre"
-        roles = ("grad_output",) if pre else ("grad_output", "grad_input")
+    def __init__(self, hook: Any, kind: str, rows: list[_Row]) -> None:
+        super().__init__(hook, kind)
+        self.rows = rows
+
+    @_torch.unseen
+    def called(self, arguments: tuple[Any, ...]) -> list[Any]:
+        """Begin a firing for every trace that listens."""
+        roles = ("grad_output", "grad_input")  # so that an edit goes to grad_input if it is both
         firings = []
         for ref, row, around in self.rows:
             recorder = ref()
@@ -190,49 +203,48 @@ class _Spy:
             try:
                 seen = [
                     pair
-                    for role, gradient in zip(roles, reversed(gradients), strict=False)
+                    for role, gradient in zip(roles, reversed(arguments[1:]), strict=False)
                     for pair in leaves(gradient, role)
                 ]
                 firings.append(Firing(recorder, row, seen, around))
             except Exception:
                 recorder.failed(f"a {self.kind} hook")
-        try:
-            result = self.hook(module, *gradients)
-        except BaseException as error:
-            for firing in reversed(firings):
-                firing.raised(error)
-            raise
+        return firings
+
+    @_torch.unseen
+    def returned(self, firings: list[Any], result: Any, arguments: tuple[Any, ...]) -> None:
+        """End the firings."""
+        role = "grad_output" if self.kind == "full_backward_pre" else "grad_input"
         for firing in reversed(firings):
             try:
-                firing.returned(result, roles[-1])
+                firing.returned(result, role)
             except Exception:
                 firing.recorder.failed(f"what a {self.kind} hook did")
-        return result
-
-
-def _plain(hook: Any) -> Any:
-    return hook.hook if isinstance(hook, _Spy) else hook
 
 
 def _with_spies(module: nn.Module, hooks: list[Any], kind: str) -> list[Any]:
-    spied = _HookList()
-    available = [
-        (number, function)
-        for dictionary in (_torch.global_hooks().get(kind, {}), _torch.own_hooks(module)[kind])
-        for number, function in dictionary.items()
-    ]
-    for hook in hooks:
-        number = next((key for key, function in available if function is hook), None)
-        rows: list[_Row] = []
-        for recorder in active() if number is not None else ():
-            row = _known(recorder, kind, number, hook, module)  # type: ignore[arg-type]
-            if row is not None:
-                call = innermost_call(recorder.state().stack)
-                around = Open(call.number, call.module, None) if call is not None else None
-                rows.append((weakref.ref(recorder), row, around))
-        spied.append(_Spy(hook, rows, kind) if rows else hook)
+    """Return the list with spies in it; PyTorch made it of the global hooks and the module's."""
+    dictionaries = (_torch.global_hooks().get(kind, {}), _torch.own_hooks(module)[kind])
+    numbered = [pair for dictionary in dictionaries for pair in dictionary.items()]
+    if [function for _, function in numbered] != hooks:
+        return hooks
+    spied = _HookList(
+        _BackwardSpy(hook, kind, rows) if (rows := _rows(module, kind, number, hook)) else hook
+        for number, hook in numbered
+    )
     _spied.append(weakref.ref(spied))
     return spied
+
+
+def _rows(module: nn.Module, kind: str, number: int, hook: Any) -> list[_Row]:
+    rows: list[_Row] = []
+    for recorder in active():
+        row = _known(recorder, kind, number, hook, module)
+        if row is not None:
+            call = innermost_call(recorder.state().stack)
+            around = Open(call.number, call.module, None) if call is not None else None
+            rows.append((weakref.ref(recorder), row, around))
+    return rows
 
 
 def _spied_backward_hooks(original: Callable[..., Any]) -> Callable[..., Any]:

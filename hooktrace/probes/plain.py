@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from hooktrace import _torch
+from hooktrace.identity import Seen
 from hooktrace.recorder import Recorder
+from hooktrace.walk import node_row
 
 __all__ = ["Plain", "variables"]
 
@@ -25,94 +27,65 @@ class Plain:
 
     Args:
         recorder: Whose log it fills.
-        watch_node: Puts a hook on a node to record the gradients that arrive there; takes the
-            node and its named outputs by number.
+        gradients: The gradients probe of the trace, which walks the graph: it is told the
+            variables, and at the end the nodes to start from.
         frame: The caller's frame, until `close`.
     """
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        watch_node: Callable[[Any, dict[int, torch.Tensor]], None],
-        frame: FrameType | None,
-    ) -> None:
+    def __init__(self, recorder: Recorder, gradients: GraphWalker, frame: FrameType | None) -> None:
         self.recorder = recorder
-        self.watch_node = watch_node
+        self.gradients = gradients
         self.frame = frame
-        recorder.on_backward_start.append(self.backward_started)
+        recorder.on_backward_start.insert(0, self.backward_started)
 
-    def backward_started(self, number: int, roots: Any) -> None:
-        """Name what the caller calls by a name, and watch the graph that is about to run."""
-        named = self._name_variables()
-        if self.recorder.scope.everything:
-            starts = [_node_of(root) for root in roots]
-            self._walk([node for node in starts if node is not None], named, watch=True)
+    def backward_started(self, number: int, roots: Any) -> list[torch.Tensor]:
+        """Name what the caller calls by a name, before the graph is walked."""
+        self._name_variables()
         self.recorder.hooks.rename_owners()
+        return []
 
     def close(self) -> None:
         """Enter what the caller's variables still reach, and let the frame go."""
-        named = self._name_variables()
-        if self.recorder.scope.everything:
-            self._walk([node for node, _ in named.values()], named, watch=False)
+        self.gradients.enter(self._name_variables())
         self.recorder.hooks.rename_owners()
         self.frame = None
 
-    # -------------------------------------------------------------- names
-
-    def _name_variables(self) -> _Named:
-        """Name the tensors of the caller's variables, and note what they hold."""
-        named: _Named = {}
+    def _name_variables(self) -> list[Any]:
+        """Name the tensors of the caller's variables, note what they hold; return their nodes."""
         recorder = self.recorder
+        named: dict[int, dict[int, Seen]] = {}
+        nodes = []
         for name, tensor in variables(self.frame):
             with _torch.hidden():
                 known = recorder.identities.known(tensor) is not None
                 if not known and not recorder.scope.everything:
                     continue
-                seen = recorder.observe(tensor, name, quiet=not known)
-                if seen.value is not None:
-                    recorder.log.contents.setdefault(seen.value, seen)
-                if tensor.requires_grad and tensor.grad_fn is None:
+                state = recorder.state()
+                observation, seen = recorder.sight(state, tensor, name, not known)
+                recorder.log.contents.setdefault(seen.value, observation)
+                node = tensor.grad_fn
+                if tensor.requires_grad and node is None:
                     recorder.watch_leaf(tensor, name)
                 else:
                     recorder.identities.name(tensor, name)
-                if (node := tensor.grad_fn) is not None:
-                    outputs = named.setdefault(id(node), (node, {}))[1]
-                    outputs.setdefault(tensor.output_nr, tensor)
-                    if seen.value is not None:
-                        producer = (recorder.nodes.row(node), tensor.output_nr)
-                        recorder.log.producers.setdefault(seen.value, producer)
-        return named
-
-    # -------------------------------------------------------------- the graph
-
-    def _walk(self, starts: list[Any], named: _Named, *, watch: bool) -> None:
-        nodes = self.recorder.nodes
-        queue = list(starts)
-        seen: dict[int, Any] = {}
-        while queue:
-            node = queue.pop()
-            if id(node) in seen:
-                continue
-            seen[id(node)] = node
-            if watch and nodes.call_of(node) is None:
-                self.watch_node(node, named.get(id(node), (node, {}))[1])
-            for following, _ in node.next_functions:
-                if following is None:
-                    continue
-                if following._sequence_nr() == _torch.LEAF_SEQUENCE:
-                    self.recorder.watch_leaf(following.variable, "")
-                else:
-                    queue.append(following)
-            if not nodes.entered(node):
-                nodes.enter(node, None)
+                    recorder.watch_hooks(tensor)
+                if node is not None:
+                    nodes.append(node)
+                    row = node_row(recorder, node)
+                    recorder.log.producers.setdefault(seen.value, (row, tensor.output_nr))
+                    outputs = named.setdefault(_torch.sequence_of(node), {})
+                    outputs.setdefault(tensor.output_nr, seen)
+        self.gradients.variables = named
+        return nodes
 
 
-_Named = dict[int, tuple[Any, dict[int, torch.Tensor]]]
-"""Id of a node -> the node, and by output number the variables that it produced."""
+class GraphWalker(Protocol):
+    """What this probe needs of the gradients probe."""
 
+    variables: dict[int, dict[int, Seen]]
 
-def _node_of(root: Any) -> Any:
-    return root.grad_fn if isinstance(root, torch.Tensor) else getattr(root, "node", None)
+    def enter(self, nodes: list[Any]) -> None:
+        """Enter what can be reached from `nodes` in the log."""
 
 
 def variables(frame: FrameType | None) -> Iterator[tuple[str, torch.Tensor]]:

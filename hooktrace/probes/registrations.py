@@ -20,6 +20,7 @@ from hooktrace.events import HookRegistered, HookRemoved
 from hooktrace.hooktable import calling_line
 from hooktrace.patches import Patch, active
 from hooktrace.recorder import Recorder
+from hooktrace.spies import user_hook
 
 __all__ = ["begin", "patches"]
 
@@ -46,6 +47,7 @@ def _sensing_init(original: Callable[..., Any]) -> Callable[..., Any]:
     return __init__
 
 
+@_torch.unseen
 def _registered(number: int, hooks: Any, frame: FrameType) -> None:
     found = _torch.registration(frame)
     if found is None:
@@ -61,7 +63,7 @@ def _registered(number: int, hooks: Any, frame: FrameType) -> None:
                 kind, number, function, owner, registered_at=line, options=options
             )
             if isinstance(owner, torch.Tensor):
-                recorder.hooks.watch(kind, hooks, owner)
+                recorder.hooks.watch(kind, hooks)
             recorder.emit(HookRegistered, row)
         except Exception:
             recorder.failed("the registration of a hook")
@@ -71,7 +73,7 @@ def _sensing_remove(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def remove(self: Any) -> None:
         hooks = self.hooks_dict_ref() if active() else None
-        function = hooks.get(self.id) if hooks else None
+        function = user_hook(hooks.get(self.id)) if hooks else None
         original(self)
         if function is None or _torch.is_compiling():
             return

@@ -228,6 +228,10 @@ class CallIndex:
     def __len__(self) -> int:
         return len(self.calls)
 
+    def count(self, name: str) -> int:
+        """Return how many calls have this name."""
+        return self._counts.get(name, 0)
+
     def roots(self) -> list[Call]:
         """Return the outermost calls."""
         return [call for call in self.calls.values() if call.parent is None]

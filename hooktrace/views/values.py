@@ -63,7 +63,7 @@ class Unkept:
         return self._observation.numbers
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name.startswith("_repr"):
+        if name.startswith(("__", "_repr")):
             raise AttributeError(name)
         raise NotKeptError(
             f"The values of {self._observation.role} were not kept, only their summary "

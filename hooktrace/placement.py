@@ -1,0 +1,222 @@
+"""Spies in the dictionaries of tensor hooks, for the time of a backward run.
+
+Also our own entries in the leaves' post-accumulate hooks, which note what came into ``.grad``.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import torch
+
+from hooktrace import _torch
+from hooktrace.events import GradientAccumulated, Observation
+from hooktrace.firing import Firing
+from hooktrace.identity import SMALL
+from hooktrace.patches import active
+from hooktrace.recorder import Recorder
+from hooktrace.spies import Spy
+
+__all__ = ["Placement"]
+
+
+class Placement:
+    """Puts spies into the dictionaries of tensor hooks for the time of a backward run.
+
+    Several runs may overlap, nested or on several threads: what is in place stays until the
+    last of them ends.
+    """
+
+    _lock = threading.RLock()
+    _running = 0
+    _placed: dict[int, tuple[Any, dict[Any, Any]]] = {}  # id -> dictionary, key -> original
+    _bare: list[torch.Tensor] = []  # leaves that had neither a gradient nor hooks
+    _made: list[tuple[torch.Tensor, str]] = []  # leaves that had no dictionary of that name
+
+    def __init__(self, runs: list[tuple[Recorder, list[torch.Tensor]]]) -> None:
+        self.runs = runs
+
+    @_torch.unseen
+    def __enter__(self) -> None:
+        with self._lock:
+            Placement._running += 1
+            for recorder, leaves in self.runs:
+                try:
+                    self._place(recorder, leaves)
+                    recorder.on_fired[:] = [functools.partial(self._place_fresh, recorder)]
+                except Exception:
+                    recorder.failed("tensor hooks")
+
+    @_torch.unseen
+    def __exit__(self, *exc_info: object) -> None:
+        with self._lock:
+            Placement._running -= 1
+            if Placement._running == 0:
+                self._take_back()
+                for recorder, _ in self.runs:
+                    recorder.on_fired.clear()
+
+    def _place(self, recorder: Recorder, leaves: list[torch.Tensor]) -> None:
+        for leaf in leaves:
+            if _torch.has_hooks(leaf):
+                recorder.watch_leaf(leaf, "")
+        self._place_fresh(recorder)
+        for leaf in leaves:
+            if leaf.grad is None and _torch.put_first_hook(leaf, _OURS, _FIRST_GRADIENT):
+                self._bare.append(leaf)
+                continue
+            entry = _Accumulated(leaf)
+            self._insert(leaf, "post_accumulate_grad", entry, first=True)
+            if entry.before and leaf.numel() <= SMALL:
+                self._insert(leaf, "tensor", entry.arrived, first=False)
+
+    def _place_fresh(self, recorder: Recorder) -> None:
+        """Put spies where there are none yet; after a hook fired, it may have registered others."""
+        with self._lock:
+            for kind, hooks in recorder.hooks.watched():
+                self._replace(kind, hooks)
+
+    def _insert(self, leaf: torch.Tensor, kind: str, entry: Any, *, first: bool) -> None:
+        attribute = _torch.TENSOR_HOOKS[kind]
+        hooks = getattr(leaf, attribute)
+        if hooks is None:
+            hooks = OrderedDict()
+            hooks[_OURS] = entry
+            setattr(leaf, attribute, hooks)
+            self._made.append((leaf, attribute))
+        elif _OURS not in hooks:
+            self._replace(kind, hooks)
+            others = tuple(hooks.items()) if first else ()
+            if first:  # C++ walks the plain dictionary, whose order move_to_end does not change
+                hooks.clear()
+            hooks[_OURS] = entry
+            hooks.update(others)
+
+    def _replace(self, kind: str, hooks: Any) -> None:
+        _, originals = self._placed.setdefault(id(hooks), (hooks, {}))
+        for number, function in tuple(hooks.items()):
+            if number != _OURS and not isinstance(function, _TensorHookSpy):
+                originals[number] = function
+                hooks[number] = _TensorHookSpy(function, kind, number)
+
+    def _take_back(self) -> None:
+        for hooks, originals in self._placed.values():
+            hooks.pop(_OURS, None)
+            for number, function in originals.items():
+                spy = hooks.get(number)
+                if isinstance(spy, _TensorHookSpy) and spy.hook is function:
+                    hooks[number] = function
+        for leaf, attribute in self._made:
+            hooks = getattr(leaf, attribute)
+            if hooks is not None:
+                hooks.pop(_OURS, None)
+                if not hooks:
+                    setattr(leaf, attribute, None)
+        for leaf in self._bare:
+            _torch.take_first_hook(leaf, _OURS)
+        self._bare.clear()
+        self._made.clear()
+        self._placed.clear()
+
+
+_OURS = "hooktrace"  # key of our own entry in a leaf's dictionary
+
+
+class _TensorHookSpy(Spy):
+    """Stands for a tensor hook or a post-accumulate hook while the engine runs."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, hook: Any, kind: str, number: int) -> None:
+        super().__init__(hook, kind)
+        self.number = number
+
+    @_torch.unseen
+    def called(self, arguments: tuple[Any, ...]) -> list[Any]:
+        """Begin a firing for every trace that knows the hook."""
+        (argument,) = arguments
+        firings = []
+        for recorder in active():
+            try:
+                row = recorder.hooks.find(self.kind, self.number, self.hook)
+                if row is None:
+                    continue
+                seen: list[tuple[str, Any]] = [("grad", argument)]
+                if self.kind == "post_accumulate_grad":
+                    seen = [("param", argument), ("param.grad", argument.grad)]
+                firings.append(Firing(recorder, row, seen))
+            except Exception:
+                recorder.failed(f"a {self.kind} hook")
+        return firings
+
+    @_torch.unseen
+    def returned(self, firings: list[Any], result: Any, arguments: tuple[Any, ...]) -> None:
+        """End the firings."""
+        for firing in reversed(firings):
+            try:
+                if self.kind == "tensor":
+                    firing.returned(result, "grad")
+                else:
+                    firing.returned_and_assigned(arguments[0].grad)
+            except Exception:
+                firing.recorder.failed(f"what a {self.kind} hook did")
+
+
+class _Accumulated:
+    """Our own entry in a leaf's post-accumulate hooks: notes what came into ``.grad``.
+
+    Attributes:
+        before: Per recorder, what ``.grad`` held when the run began; empty if nothing.
+        came: Per recorder, what the tensor hooks let through.
+    """
+
+    __slots__ = ("before", "came")
+
+    def __init__(self, leaf: torch.Tensor) -> None:
+        gradient = leaf.grad
+        self.before: dict[Recorder, Observation] | None = None
+        self.came: dict[Recorder, Observation] = _NOTHING
+        if gradient is not None:
+            self.came = {}
+            self.before = {
+                recorder: recorder.observe(gradient, "before", quiet=True) for recorder in active()
+            }
+
+    @_torch.unseen
+    def arrived(self, gradient: torch.Tensor) -> None:
+        """Stand last among the leaf's tensor hooks: note what they let through."""
+        for recorder in active():
+            try:
+                self.came[recorder] = recorder.observe(gradient, "arrived", quiet=True)
+            except Exception:
+                recorder.failed("the arrival of a gradient")
+
+    @_torch.unseen
+    def __call__(self, leaf: torch.Tensor) -> None:
+        gradient = leaf.grad
+        if gradient is None:
+            return
+        for recorder in active():
+            try:
+                state = recorder.state()
+                after, seen = recorder.sight(state, gradient, "after", True)
+                before = None if self.before is None else self.before.get(recorder)
+                arrived = after if before is None else self.came.pop(recorder, None)
+                tensor = recorder.leaf(leaf)
+                number = state.backwards[-1] if state.backwards else recorder.backward
+                recorder.log.accumulated[tensor] = seen.ref
+                now = recorder.clock()
+                recorder.write(
+                    (GradientAccumulated, now, state.number, tensor, arrived, before, after, number)
+                )
+                if self.before is not None:
+                    self.before[recorder] = after
+            except Exception:
+                recorder.failed("the accumulation of a gradient")
+
+
+_NOTHING: dict[Recorder, Observation] = {}
+_FIRST_GRADIENT = _Accumulated(torch.empty(0))  # serves every leaf without a gradient and hooks
