@@ -67,7 +67,7 @@ def prediction(story: Story) -> str:
     scores = story.main["classifier.6"].output[0].softmax(0)
     if not story.scene.pretrained:
         return (
-            "The weights are random, so the 1000 scores mean nothing and no class is named. "
+            "With random weights the 1000 scores mean nothing, so no class is named. "
             "Hooks work all the same."
         )
     best = torch.topk(scores, 3)
@@ -105,7 +105,7 @@ def _context(story: Story) -> dict[str, Any]:
         "maps": [_map(story, name, path) for name, path in story.maps.items()],
         "comparison": story.comparison,
         "tensor_code": _body(inspect.getsource(story.plain.watch)),
-        "tensor_hook": inspect.getsource(story.plain.double_then_triple),
+        "tensor_hook": inspect.getsource(story.plain.double_then_triple).rstrip(),
         "tensor_edits": [str(one) for one in story.tensors.edits],
         "warnings": story.warnings,
     }

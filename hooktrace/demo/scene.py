@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -105,9 +107,10 @@ def _weights(recipe: Any, *, download: bool) -> tuple[dict[str, Tensor], bool, s
     here = cached.is_file()
     if here or download:
         try:
-            found = recipe.get_state_dict(progress=False, check_hash=True)
-        except (OSError, RuntimeError) as error:
-            raise DemoError(f"The pretrained weights could not be loaded: {error}") from error
+            found = recipe.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
+        except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+            what = f"{cached} could not be read" if here else f"{recipe.url} could not be fetched"
+            raise DemoError(f"The pretrained weights {what}: {error}") from error
         place = "from torch.hub's local cache" if here else "downloaded for this run"
         return dict(found), True, f"pretrained weights (ImageNet), {place}"
     torch.manual_seed(_SEED)

@@ -9,13 +9,18 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from torchvision.models import AlexNet_Weights
 
 import hooktrace
 from hooktrace.cli import main
 from hooktrace.demo import DemoError, check_folder
+from hooktrace.demo.page import prediction
 from hooktrace.demo.scene import set_scene
 
 OFFLINE = """
@@ -226,6 +231,47 @@ def test_a_photograph_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(DemoError, match=r"notes\.txt"):
         set_scene(tmp_path / "notes.txt")
+
+
+def cache_weights(home: Path, content: bytes | None) -> None:
+    folder = home / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    path = folder / AlexNet_Weights.DEFAULT.url.rpartition("/")[2]
+    if content is None:
+        torch.save({"some.weight": torch.ones(3)}, path)
+    else:
+        path.write_bytes(content)
+
+
+def test_pretrained_weights_come_from_the_local_cache_if_they_are_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cache_weights(tmp_path, None)
+    scene = set_scene()
+
+    assert scene.pretrained
+    assert scene.weights["some.weight"].tolist() == [1, 1, 1]
+    assert "from torch.hub's local cache" in scene.origin
+
+
+def test_weights_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cache_weights(tmp_path, b"")
+    with pytest.raises(DemoError, match=r"alexnet-owt\S+ could not be read"):
+        set_scene()
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_a_class_is_named_only_for_pretrained_weights(pretrained):
+    scores = torch.zeros(1, 4)
+    scores[0, 2] = 5
+    story: Any = SimpleNamespace(
+        main={"classifier.6": SimpleNamespace(output=scores)},
+        scene=SimpleNamespace(pretrained=pretrained, categories=["dog", "car", "cat", "tea"]),
+    )
+    text = prediction(story)
+
+    assert ("cat (98%)" in text) is pretrained
+    assert ("no class is named" in text) is not pretrained
 
 
 # ------------------------------------------------------------------ the command line
