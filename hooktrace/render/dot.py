@@ -12,7 +12,20 @@ from dataclasses import dataclass, field
 
 from hooktrace.render.theme import COLOURS, FONT
 
-__all__ = ["Arrow", "Box", "Frame", "Scene", "colour", "quote", "row", "table", "text", "write"]
+__all__ = [
+    "Arrow",
+    "Box",
+    "Frame",
+    "Scene",
+    "colour",
+    "printable",
+    "quote",
+    "row",
+    "table",
+    "text",
+    "tooltip",
+    "write",
+]
 
 # What XML 1.0 does not allow, plus lone surrogates, which cannot be encoded.
 _UNPRINTABLE = re.compile(
@@ -34,23 +47,29 @@ def quote(string: str) -> str:
     r"""Write a string as a quoted DOT string that stands for exactly that string.
 
     DOT reads ``\"`` as a quote and leaves every other backslash alone, but the attributes that
-    hold text read ``\n``, ``\N`` and so on; doubling the backslash makes each a plain one.
+    hold text read ``\n``, ``\N`` and so on; doubling the backslash makes each a plain one.  A
+    tab, which has no width, becomes a space.
 
     >>> print(quote('say "hi"'))
     "say \"hi\""
     """
-    escaped = printable(string).replace("\\", "\\\\").replace('"', '\\"')
+    escaped = printable(string).replace("\t", " ").replace("\\", "\\\\").replace('"', '\\"')
     return '"' + escaped.replace("\r\n", "\\n").replace("\n", "\\n").replace("\r", "\\n") + '"'
 
 
 def text(string: str) -> str:
-    """Write a string for an HTML-like label: one line, nothing in it is markup.
+    """Write a string for an HTML-like label: one line, nothing in it is markup or an escape.
 
     >>> text("<lambda> & co")
     '&lt;lambda&gt; &amp; co'
     """
     line = " ".join(printable(string).split())
-    return html.escape(line, quote=True)
+    return html.escape(line, quote=True).replace("\\", "\\\\")
+
+
+def tooltip(string: str) -> str:
+    """Write a string as the quoted value of a tooltip, which the engine reads twice."""
+    return '"' + html.escape(printable(" ".join(string.split()))).replace("\\", "&#92;") + '"'
 
 
 def row(
@@ -216,7 +235,7 @@ def _member(member: Box | Frame, indent: str) -> list[str]:
         f"{indent}  graph [id={quote(member.name)}, class={quote(member.classes)},",
         f'{indent}    style="rounded,filled", fillcolor="{colour(member.fill)}",',
         f'{indent}    color="{colour(member.border)}", labeljust=l, margin=10,',
-        f"{indent}    tooltip={quote(member.tooltip)}, label={member.label}]",
+        f"{indent}    tooltip={tooltip(member.tooltip)}, label={member.label}]",
     ]
     for inner in member.members:
         lines += _member(inner, indent + "  ")
@@ -227,7 +246,7 @@ def _box(box: Box) -> str:
     name = quote(box.name)
     options = "".join(f", {key}={value}" for key, value in box.options.items())
     return (
-        f"{name} [id={name}, class={quote(box.classes)}, tooltip={quote(box.tooltip)}, "
+        f"{name} [id={name}, class={quote(box.classes)}, tooltip={tooltip(box.tooltip)}, "
         f"label={box.label}{options}]"
     )
 
@@ -237,6 +256,6 @@ def _arrow(arrow: Arrow) -> str:
     if arrow.label:
         parts.append(f"label={arrow.label}")
     if arrow.tooltip:
-        parts.append(f"edgetooltip={quote(arrow.tooltip)}")
+        parts.append(f"edgetooltip={tooltip(arrow.tooltip)}")
     parts += [f"{key}={value}" for key, value in arrow.options.items()]
     return f"  {quote(arrow.tail)} -> {quote(arrow.head)} [{', '.join(parts)}]"

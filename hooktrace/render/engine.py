@@ -210,6 +210,17 @@ class Digraph(Source):  # type: ignore[misc]
             self._view(str(target), format=kind, quiet=quiet_view)
         return str(target)
 
+    def view(
+        self,
+        filename: str | os.PathLike[str] | None = None,
+        directory: str | os.PathLike[str] | None = None,
+        cleanup: bool = False,
+        *,
+        quiet_view: bool = False,
+    ) -> str:
+        """Save and lay out the diagram, open it in a viewer, and return the file's name."""
+        return self.render(filename, directory, True, cleanup, quiet_view=quiet_view)
+
     def _filepath(
         self,
         filename: str | os.PathLike[str] | None,

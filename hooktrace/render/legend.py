@@ -41,7 +41,7 @@ def title(
     words += f", {step}" if step else ""
     notes = []
     if not len(log.nodes):
-        text = "Autograd was off or recorded nothing: code between modules is not known."
+        text = "No autograd graph was recorded, so code between modules is not known."
         notes.append(("soft", text))
     if log.error:
         notes.append(("raised", f"The block ended early: {clip(log.error, 100)}"))

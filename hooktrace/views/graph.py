@@ -11,7 +11,7 @@ kind                id                            further attributes
 ==================  ============================  ==================================================
 ``pre_hook``        ``event:<seq>``               ``seq``, ``time_ns``, ``duration_ns``, ``thread``,
 ``forward``                                       ``hook_kind``, ``owner``, ``changed``,
-``forward_hook``                                  ``exception``, ``module``
+``forward_hook``                                  ``exception``, ``module``, ``finished``
 ``backward_hook``
 ``call``            ``call:<id>``                 ``module``, ``type``, ``index``, ``depth``,
                                                   ``time_ns``, ``duration_ns``, ``exception``

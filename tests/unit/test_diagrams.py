@@ -19,7 +19,7 @@ from torch import nn
 
 import hooktrace as ht
 from hooktrace.errors import HooktraceError, RenderError, UnknownNameError
-from hooktrace.render.dot import quote, text
+from hooktrace.render.dot import printable, quote, text, tooltip
 from hooktrace.render.engine import layout
 from hooktrace.views.links import operation_name
 
@@ -122,9 +122,9 @@ ZOO: dict[str, Callable[[], tuple[nn.Module, tuple[Any, ...]]]] = {
 # ------------------------------------------------------------------ geometry
 
 
-def audit(dot: str) -> int:
+def audit(dot: str, program: str = "dot") -> int:
     """Check a layout: every box in its own frames and no other, and no two boxes overlap."""
-    found = json.loads(layout(dot, "json"))
+    found = json.loads(layout(dot, "json", program=program))
     objects = found.get("objects", [])
     boxes = {
         one["_gvid"]: rectangle(one)
@@ -157,19 +157,14 @@ def test_every_box_is_in_its_own_frame_and_overlaps_no_other(name: str, depth: i
     assert audit(source(model, *args, depth=depth)) > 0
 
 
-def test_the_audit_notices_an_overlap_and_a_stray_box() -> None:
-    inside = 'digraph { subgraph cluster_a { a [pos="0,0!"] } b [pos="5,5!"] }'
-    placed = json.loads(layout(inside, "json"))
-    assert len(placed["objects"]) == 3
-    with pytest.raises(AssertionError):
-        audit_json = 'digraph { layout=neato; a [pos="0,0!"]; b [pos="0.1,0!"] }'
-        audit_with(audit_json, "neato")
-
-
-def audit_with(dot: str, program: str) -> None:
-    found = json.loads(layout(dot, "json", program=program))
-    one, other = (rectangle(node) for node in found["objects"])
-    assert one[2] <= other[0] or other[2] <= one[0]
+@pytest.mark.parametrize("place", ["0.1,0", "5,0"])
+def test_the_audit_notices_an_overlap(place: str) -> None:
+    dot = f'digraph {{ layout=neato; a [pos="0,0!"]; b [pos="{place}!"] }}'
+    if place == "5,0":
+        assert audit(dot, program="neato") == 2
+    else:
+        with pytest.raises(AssertionError):
+            audit(dot, program="neato")
 
 
 @pytest.mark.slow
@@ -216,16 +211,15 @@ def arrows(dot: str) -> list[tuple[str, str]]:
 
 
 def test_the_residual_sum_takes_both_the_branch_and_the_shortcut() -> None:
-    model, args = ZOO["resnet18"]()
     block = torchvision.models.resnet.BasicBlock(4, 4)
     found = arrows(source(block, torch.randn(1, 4, 8, 8)))
     assert ("bn2", "add") in found
     assert ("input", "conv1") in found
     assert ("add", "relu") in found
-    sequence = nn.Sequential(torchvision.models.resnet.BasicBlock(4, 4), block)
+    sequence = nn.Sequential(nn.Conv2d(4, 4, 1), block)
     found = arrows(source(sequence, torch.randn(1, 4, 8, 8), depth=2))
-    assert ("0.relu", "add") in found
-    assert ("0.relu", "1.conv1") in found
+    assert ("0", "add") in found
+    assert ("0", "1.conv1") in found
 
 
 def test_code_between_modules_is_shown_with_the_parameters_it_reads() -> None:
@@ -239,12 +233,7 @@ def test_code_between_modules_is_shown_with_the_parameters_it_reads() -> None:
             return self.b((self.a(x) * self.scale).tanh())
 
     dot = source(Net(), torch.ones(1, 2))
-    assert arrows(dot) == [
-        ("input", "a"),
-        ("a", "mul, tanh"),
-        ("mul, tanh", "b"),
-        ("b", "output"),
-    ] or set(arrows(dot)) == {
+    assert set(arrows(dot)) == {
         ("input", "a"),
         ("a", "mul, tanh"),
         ("mul, tanh", "b"),
@@ -319,9 +308,6 @@ def test_hooks_that_never_fired_say_so_wherever_they_hang() -> None:
     model.aux.register_forward_hook(look)
     model.forward = lambda x: model[0](x)  # type: ignore[method-assign]
     said = words(source(model, torch.ones(1, 2), backward=False))
-    assert "full_backward hook <lambda> never fired" in said.replace("test_hooks_that", "") or (
-        "never fired" in said
-    )
     assert said.count("never fired") >= 3
     assert "aux was not called: forward hook look never fired" in said
 
@@ -494,20 +480,25 @@ def test_hostile_names_are_drawn_as_they_are(tmp_path: Path) -> None:
 @settings(max_examples=40, deadline=None)
 @given(name=st.text(max_size=40))
 def test_any_string_survives_dot(name: str) -> None:
-    dot = f"digraph {{ a [label={quote(name)}, tooltip={quote(name)}]; b [label=<<B>x{text(name)}</B>>] }}"
-    found = json.loads(layout(dot, "json"))
-    first, second = found["objects"]
-    whole = "".join(one["text"] + "\n" for one in first["_ldraw_"] if one["op"] == "T")
-    expected = re.sub(r"\r\n|\r", "\n", quotable(name))
-    assert whole.rstrip("\n") == expected.rstrip("\n") or whole.split() == expected.split()
-    drawn = "".join(one["text"] for one in second["_ldraw_"] if one["op"] == "T")
-    assert drawn == "x" + " ".join(quotable(name).split())
+    plain = f"a [label={quote(name)}, tooltip={tooltip(name)}]"
+    dot = f"digraph {{ {plain}; b [label=<<B>x{text(name)}</B>>] }}"
+    first, second = nodes(layout(dot, "svg").decode())
+    assert " ".join(first[0].split()) == " ".join(printable(name).split())
+    assert second[0] == "x" + " ".join(printable(name).split())
+    if name.strip():
+        assert first[1] == " ".join(printable(" ".join(name.split())).split())
 
 
-def quotable(name: str) -> str:
-    from hooktrace.render.dot import printable
-
-    return printable(name)
+def nodes(svg: str) -> list[tuple[str, str]]:
+    """The text and the tooltip of every node of an SVG."""
+    found = []
+    for group in xml.dom.minidom.parseString(svg).getElementsByTagName("g"):
+        if group.getAttribute("class") == "node":
+            texts = [one.firstChild for one in group.getElementsByTagName("text")]
+            links = group.getElementsByTagName("a")
+            tip = links[0].getAttribute("xlink:title") if links else ""
+            found.append((" ".join(one.data for one in texts if one is not None), tip))
+    return found
 
 
 # ------------------------------------------------------------------ plain tensors
@@ -539,8 +530,10 @@ def test_the_small_tensor_graph_tells_the_story_of_every_gradient() -> None:
     assert said.count(".grad: None (not a leaf") == 2
     assert "observed [2]" in said
     assert sorted(arrows(dot)) == sorted(
-        [("w", "add"), ("x", "add"), ("w", "add"), ("add", "a"), ("add", "b"), ("a", "mul")]
-        + [("b", "mul"), ("mul", "y")]
+        [
+            *[("w", "add"), ("x", "add"), ("w", "add"), ("add", "a"), ("add", "b")],
+            *[("a", "mul"), ("b", "mul"), ("mul", "y")],
+        ]
     )
     assert audit(dot) == 8
 
@@ -596,9 +589,11 @@ def test_a_notebook_without_an_engine_shows_the_table(monkeypatch: pytest.Monkey
 def test_classes_and_ids_reach_the_svg(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True))
     model[0].register_forward_hook(double)
-    svg = traced(model, torch.ones(1, 2)).draw(tmp_path / "x.svg").read_text()
-    assert re.search(r'<g id="call-1" class="node call leaf"', svg)
-    assert re.search(r'class="edge edge[^"]*changed', svg)
+    path = traced(model, torch.ones(1, 2)).draw(tmp_path / "x.svg")
+    groups = xml.dom.minidom.parse(str(path)).getElementsByTagName("g")
+    classes = {one.getAttribute("id"): one.getAttribute("class") for one in groups}
+    assert classes["call-1"] == "node call leaf"
+    assert "edge edge written changed" in classes.values()
 
 
 def test_every_colour_has_six_digits_and_a_dark_counterpart(tmp_path: Path) -> None:

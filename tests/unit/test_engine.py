@@ -84,7 +84,7 @@ def test_an_engine_that_does_not_exist_is_an_error_that_says_where_it_was_named(
 
 def test_a_warning_of_the_engine_is_an_error(tmp_path: Path) -> None:
     talker = program(tmp_path, "talker", 'cat > /dev/null; echo "<svg/>"; echo "b is odd" >&2')
-    with pytest.raises(RenderError, match="warned.*b is odd"):
+    with pytest.raises(RenderError, match=r"warned.*b is odd"):
         layout(SMALL, "svg", str(talker))
 
 

@@ -133,7 +133,11 @@ def test_an_edit_is_an_edge_from_the_value_before_to_the_value_after() -> None:
     assert graph.nodes[into[1]]["numbers"] == "[30.0]"
 
 
-def test_data_flows_from_the_input_through_every_call_to_the_output(traced: ht.Trace) -> None:
+def test_data_flows_from_the_input_through_every_call_to_the_output() -> None:
+    model = net()
+    model[0].register_forward_hook(lambda m, a, o: o * 2)
+    with ht.trace(model) as traced:
+        model(torch.randn(1, 1, 4, 4))
     graph = traced.graph("dataflow")
     root, *_ = traced.calls()
     start = f"value:{root.seen_inputs[0].value}"
