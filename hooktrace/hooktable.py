@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hooktrace import _torch
+from hooktrace import _torch_hooks
 from hooktrace.events import HookId, TracedHook
 from hooktrace.identity import Identities
 from hooktrace.log import EventLog
@@ -149,7 +149,7 @@ def _code_of(function: Any) -> CodeType | None:
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if code is None:
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+        code = getattr(vars(type(function)).get("__call__"), "__code__", None)
     return code if isinstance(code, CodeType) else None
 
 
@@ -171,7 +171,7 @@ def calling_line(frame: FrameType | None) -> str | None:
     """Return ``file:line`` of the innermost frame that is neither PyTorch's nor hooktrace's."""
     while frame is not None:
         file = frame.f_code.co_filename
-        if not (_torch.torch_file(file) or file.startswith(_HERE) or file.startswith("<frozen")):
+        if not (_torch_hooks.torch_file(file) or file.startswith((_HERE, "<frozen"))):
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return None

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hooktrace import _torch
+from hooktrace import _torch, _torch_hooks
 from hooktrace.events import (
     CallId,
     Event,
@@ -15,7 +15,6 @@ from hooktrace.events import (
     ForwardStarted,
     ModuleCalled,
     ModuleExited,
-    ModuleId,
     Observation,
     Value,
 )
@@ -101,7 +100,7 @@ def open_call(
         call.module = module_id
         call.target = module
         call.parent = parent
-        call.plain = not _torch.module_has_hooks(module)
+        call.plain = not _torch_hooks.module_has_hooks(module)
         around = None if parent is None else parent.number
         kind = _begun if call.plain else ModuleCalled
         recorder.write(

@@ -8,11 +8,11 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
-from hooktrace import _torch
+from hooktrace import _torch, _torch_hooks
 from hooktrace.events import GradientAccumulated, Observation
 from hooktrace.firing import Firing
 from hooktrace.identity import SMALL
@@ -32,9 +32,13 @@ class Placement:
 
     _lock = threading.RLock()
     _running = 0
-    _placed: dict[int, tuple[Any, dict[Any, Any]]] = {}  # id -> dictionary, key -> original
-    _bare: list[torch.Tensor] = []  # leaves that had neither a gradient nor hooks
-    _made: list[tuple[torch.Tensor, str]] = []  # leaves that had no dictionary of that name
+    _placed: ClassVar[
+        dict[int, tuple[Any, dict[Any, Any]]]
+    ] = {}  # id -> dictionary, key -> original
+    _bare: ClassVar[list[torch.Tensor]] = []  # leaves that had neither a gradient nor hooks
+    _made: ClassVar[
+        list[tuple[torch.Tensor, str]]
+    ] = []  # leaves that had no dictionary of that name
 
     def __init__(self, runs: list[tuple[Recorder, list[torch.Tensor]]]) -> None:
         self.runs = runs
@@ -61,11 +65,11 @@ class Placement:
 
     def _place(self, recorder: Recorder, leaves: list[torch.Tensor]) -> None:
         for leaf in leaves:
-            if _torch.has_hooks(leaf):
+            if _torch_hooks.has_hooks(leaf):
                 recorder.watch_leaf(leaf, "")
         self._place_fresh(recorder)
         for leaf in leaves:
-            if leaf.grad is None and _torch.put_first_hook(leaf, _OURS, _FIRST_GRADIENT):
+            if leaf.grad is None and _torch_hooks.put_first_hook(leaf, _OURS, _FIRST_GRADIENT):
                 self._bare.append(leaf)
                 continue
             entry = _Accumulated(leaf)
@@ -80,7 +84,7 @@ class Placement:
                 self._replace(kind, hooks)
 
     def _insert(self, leaf: torch.Tensor, kind: str, entry: Any, *, first: bool) -> None:
-        attribute = _torch.TENSOR_HOOKS[kind]
+        attribute = _torch_hooks.TENSOR_HOOKS[kind]
         hooks = getattr(leaf, attribute)
         if hooks is None:
             hooks = OrderedDict()
@@ -116,7 +120,7 @@ class Placement:
                 if not hooks:
                     setattr(leaf, attribute, None)
         for leaf in self._bare:
-            _torch.take_first_hook(leaf, _OURS)
+            _torch_hooks.take_first_hook(leaf, _OURS)
         self._bare.clear()
         self._made.clear()
         self._placed.clear()

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from hooktrace import _torch
+from hooktrace import _torch, _torch_hooks
 from hooktrace._torch import numbers_of, version_of
 from hooktrace.errors import ProbeFailedWarning
 from hooktrace.events import (
@@ -108,7 +108,7 @@ class Recorder:
         self.backward = -1  # the latest one to begin, on any thread
         self.kept_calls: set[CallId] = set()
         self.on_open: list[Callable[[Any, ThreadState], None]] = []
-        self.on_close: list[Callable[[Any, ThreadState, Any, Any], None]] = []
+        self.on_close: list[Callable[[Any, ThreadState, Any], None]] = []
         self.on_fired: list[Callable[[], None]] = []
         self.on_backward_start: list[Callable[[int, Any], list[torch.Tensor]]] = []
         self.on_backward_end: list[Callable[[int], None]] = []
@@ -188,7 +188,7 @@ class Recorder:
         seen = self.identities.enter(tensor)
         if state.stack:
             state.recent.append(seen)
-        if seen.summary.requires_grad and _torch.has_hooks(tensor):
+        if seen.summary.requires_grad and _torch_hooks.has_hooks(tensor):
             self.watch_hooks(tensor)
         return seen
 
@@ -252,7 +252,7 @@ class Recorder:
 
     def watch_hooks(self, tensor: torch.Tensor) -> None:
         """Make rows for the hooks that a tensor has, and remember where they are stored."""
-        for kind, attribute in _torch.TENSOR_HOOKS.items():
+        for kind, attribute in _torch_hooks.TENSOR_HOOKS.items():
             hooks = getattr(tensor, attribute, None)
             if hooks:
                 self.hooks.watch(kind, hooks)

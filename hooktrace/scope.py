@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from hooktrace import _torch
+from hooktrace import _torch, _torch_hooks
 from hooktrace.errors import UnknownNameError, UnsupportedModuleError, nearest
 from hooktrace.events import ModuleId, TracedModule
 from hooktrace.log import EventLog
@@ -74,7 +74,7 @@ class Scope:
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield the parameters that the models have now, with their names."""
         for name, module in self.modules():
-            for own, parameter in _torch.own_parameters(module):
+            for own, parameter in _torch_hooks.own_parameters(module):
                 yield f"{name}.{own}" if name else own, parameter
 
     def find(self, module: nn.Module, parent: ModuleId | None) -> ModuleId | None:
@@ -261,6 +261,6 @@ def _config(module: nn.Module) -> str:
 def _size(module: nn.Module) -> int:
     return sum(
         parameter.numel()
-        for _, parameter in _torch.own_parameters(module)
+        for _, parameter in _torch_hooks.own_parameters(module)
         if not nn.parameter.is_lazy(parameter)
     )

@@ -22,6 +22,7 @@ from hooktrace.log import EventLog
 from hooktrace.probes import Probes
 from hooktrace.recorder import Recorder
 from hooktrace.scope import Keep, Scope, resolve_models
+from hooktrace.tracebacks import unlink_own_frames
 from hooktrace.views import effects, tensors
 from hooktrace.views.calls import Call, CallIndex
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from hooktrace.render.engine import Digraph
 
 __all__ = ["Trace", "trace"]
-
-_HERE = str(Path(__file__).parent) + os.sep
 
 
 class Trace:
@@ -275,29 +274,3 @@ def trace(model: Any = None, *, keep: Keep = False, edits: str = "values") -> Tr
         ['Sequential@0', '0@0', '1@0']
     """
     return Trace(model, keep=keep, edits=edits)
-
-
-def unlink_own_frames(error: BaseException) -> None:
-    """Take hooktrace's frames out of the tracebacks of an exception and what led to it."""
-    seen: set[int] = set()
-    queue: list[BaseException | None] = [error]
-    while queue:
-        one = queue.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        tb = one.__traceback__
-        while tb is not None and _ours(tb):
-            tb = tb.tb_next
-        one.__traceback__ = tb
-        while tb is not None:
-            while tb.tb_next is not None and _ours(tb.tb_next):
-                tb.tb_next = tb.tb_next.tb_next
-            tb = tb.tb_next
-        queue += [one.__cause__, one.__context__]
-        if isinstance(one, BaseExceptionGroup):
-            queue += one.exceptions
-
-
-def _ours(tb: TracebackType) -> bool:
-    return tb.tb_frame.f_code.co_filename.startswith(_HERE)

@@ -28,6 +28,7 @@ class Spy:
         self.kind = kind
 
     def __call__(self, *arguments: Any) -> Any:
+        # Called by PyTorch in place of the hook.
         firings = self.called(arguments)
         try:
             result = self.hook(*arguments)

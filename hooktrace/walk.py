@@ -58,20 +58,19 @@ def walk(recorder: Recorder, roots: list[Any], found: Found | None) -> dict[int,
                 leaf = following.variable
                 key = (-1, id(leaf))
                 leaves[key[1]] = leaf
-                row = _leaf_row(recorder, spans, following)
+                there = _leaf_row(recorder, spans, following)
                 sequence_there = -1  # older than any call
             else:
                 key = (sequence_there, output)
                 queue.append((sequence_there, following))
-                row = rows.get(sequence_there)
-                if row is None:
-                    row = rows[sequence_there] = nodes.add(node_name(following))
-            edges.append((row, output))
+                known = rows.get(sequence_there)
+                if known is None:
+                    known = rows[sequence_there] = nodes.add(node_name(following))
+                there = known
+            edges.append((there, output))
             if span is not None and sequence_there < span.first:
                 _enters(span, sequence_there, key, number, shares)
-        row = rows.get(sequence)
-        if row is None:
-            row = rows[sequence] = nodes.add(node_name(node))
+        row = _row(recorder, spans, sequence, node)
         nodes.edges[row] = tuple(edges)
         nodes.calls[row] = None if span is None else span.call
         for _, _, output, seen, _ in spans.outputs.get(sequence, ()):
@@ -87,8 +86,8 @@ def _enters(
     """Note for which calls an edge leads to what one of their arguments came from."""
     while span is not None and sequence < span.first:
         if span.inputs is not None:
-            for argument in span.inputs.get(key, ()):
-                shares.append((span.call, argument, number))
+            arguments = span.inputs.get(key, ())
+            shares.extend((span.call, argument, number) for argument in arguments)
         span = span.parent
 
 
@@ -107,6 +106,10 @@ def node_row(recorder: Recorder, node: Any) -> NodeId:
     sequence = sequence_of(node)
     if sequence == LEAF_SEQUENCE:
         return _leaf_row(recorder, spans, node)
+    return _row(recorder, spans, sequence, node)
+
+
+def _row(recorder: Recorder, spans: Spans, sequence: int, node: Any) -> NodeId:
     row = spans.rows.get(sequence)
     if row is None:
         row = spans.rows[sequence] = recorder.log.nodes.add(node_name(node))

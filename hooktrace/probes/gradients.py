@@ -22,19 +22,13 @@ from typing import Any
 import torch
 
 from hooktrace import _torch
-from hooktrace.events import (
-    CallId,
-    GradientComputed,
-    GradientRetained,
-    NodeId,
-    Observation,
-    TensorId,
-)
-from hooktrace.identity import SMALL, Seen
+from hooktrace.backwardrun import BackwardRun, NodeHook
+from hooktrace.events import NodeId
+from hooktrace.identity import Seen
 from hooktrace.opencall import Leaf, OpenCall
-from hooktrace.patches import Patch, active
+from hooktrace.patches import Patch
 from hooktrace.recorder import Recorder, ThreadState
-from hooktrace.spans import Output, Span
+from hooktrace.spans import Span
 from hooktrace.walk import source_of, walk
 
 __all__ = ["Gradients", "patches"]
@@ -53,7 +47,7 @@ def _quiet_register(original: Any) -> Any:
 
     @staticmethod  # type: ignore[misc]
     def _register_hook(backward_hooks: Any, hook: Any) -> Any:
-        if not isinstance(hook, _Spy):
+        if not isinstance(hook, NodeHook):
             return function(backward_hooks, hook)
         if backward_hooks is None:
             backward_hooks = OrderedDict()
@@ -62,201 +56,6 @@ def _quiet_register(original: Any) -> Any:
         return backward_hooks, None
 
     return _register_hook
-
-
-# ------------------------------------------------------------------ spies
-
-
-class _Spy:
-    """A hook of ours on one autograd node, for the time of one backward run."""
-
-    __slots__ = ("place", "run", "targets")
-
-    def __init__(self, run: _Run, targets: Any) -> None:
-        self.run = run
-        self.targets = targets
-        self.place: Any = None
-
-
-class _OutputSpy(_Spy):
-    """Sees the gradients that a node receives for outputs of module calls."""
-
-    __slots__ = ()
-
-    @_torch.unseen
-    def __call__(self, gradients: tuple[torch.Tensor | None, ...]) -> None:
-        run = self.run
-        if run.listens():
-            for call, role, output, seen, note in self.targets:
-                gradient = gradients[output]
-                if gradient is not None:
-                    run.arrived(call, role, gradient, seen, note)
-
-
-class _PlainSpy(_Spy):
-    """Sees all gradients that a node outside of all calls receives."""
-
-    __slots__ = ()
-
-    @_torch.unseen
-    def __call__(self, gradients: tuple[torch.Tensor | None, ...]) -> None:
-        run = self.run
-        if run.listens():
-            row, owners = self.targets
-            for output, gradient in enumerate(gradients):
-                if gradient is not None:
-                    run.reached(row, gradient, owners.get(output))
-
-
-class _NodeSpy(_Spy):
-    """Sees what a node receives and what it sends to arguments of module calls.
-
-    One post-hook instead of a prehook and a post-hook costs half.  It sees the same gradients:
-    PyTorch's own nodes do not write to what they receive.
-    """
-
-    __slots__ = ()
-
-    @_torch.unseen
-    def __call__(
-        self,
-        grad_inputs: tuple[torch.Tensor | None, ...],
-        grad_outputs: tuple[torch.Tensor | None, ...],
-    ) -> None:
-        run = self.run
-        if run.listens():
-            outputs, shares = self.targets
-            for call, role, output, seen, note in outputs:
-                gradient = grad_outputs[output]
-                if gradient is not None:
-                    run.arrived(call, role, gradient, seen, note)
-            for call, argument, edge in shares:
-                run.contributed(call, argument, grad_inputs[edge])
-
-
-class _Run:
-    """One backward run of one trace."""
-
-    def __init__(self, recorder: Recorder, number: int) -> None:
-        self.recorder = recorder
-        self.number = number
-        self.spies: list[_Spy] = []
-        self.shares: dict[tuple[CallId, int], int] = {}  # how many nodes contribute
-        self.pending: dict[tuple[CallId, int], list[Any]] = {}
-
-    def listens(self) -> bool:
-        return self.recorder in active() and not _torch.is_compiling()
-
-    def watch(self, node: Any, outputs: list[Output] | None, shares: list[Any]) -> None:
-        """Put spies on a node."""
-        spy: _Spy
-        if outputs and (not shares or _torch.is_python_node(node)):
-            spy = _OutputSpy(self, outputs)
-            self.spies.append(spy)
-            node.register_prehook(spy)
-            outputs = None
-        if shares:
-            for call, argument, _ in shares:
-                key = (call, argument)
-                self.shares[key] = self.shares.get(key, 0) + 1
-            spy = _NodeSpy(self, (outputs or (), shares))
-            self.spies.append(spy)
-            node.register_hook(spy)
-
-    def watch_plain(self, node: Any, row: NodeId, owners: dict[int, Seen]) -> None:
-        """Put a spy on a node outside of all calls."""
-        spy = _PlainSpy(self, (row, owners))
-        self.spies.append(spy)
-        node.register_prehook(spy)
-
-    def end(self) -> None:
-        """Complete what not every node contributed to, and take the spies off."""
-        for key in tuple(self.pending):
-            self._complete(key)
-        for spy in self.spies:
-            if spy.place is not None:
-                spy.place.pop(spy, None)
-        self.spies.clear()
-
-    # -------------------------------------------------------------- what the spies saw
-
-    def arrived(
-        self, call: CallId, role: str, gradient: torch.Tensor, owner: Seen, note: str
-    ) -> None:
-        recorder = self.recorder
-        try:
-            self._record(call, role, gradient, owner.id, note)
-            self._retained(owner)
-        except Exception:
-            recorder.failed("a grad_output")
-
-    def reached(self, node: NodeId, gradient: torch.Tensor, owner: Seen | None) -> None:
-        recorder = self.recorder
-        try:
-            seen = recorder.observe(gradient, "grad", quiet=True)
-            number = None if owner is None else owner.id
-            recorder.emit(GradientComputed, None, node, seen, number, self.number, "")
-            if owner is not None:
-                self._retained(owner)
-        except Exception:
-            recorder.failed("the gradient of a tensor")
-
-    def _retained(self, owner: Seen) -> None:
-        tensor = owner.ref()
-        if tensor is None or not tensor.retains_grad or tensor.grad is None:
-            return
-        seen = self.recorder.observe(tensor.grad, "grad", quiet=True)
-        self.recorder.emit(GradientRetained, owner.id, seen, self.number)
-
-    def contributed(self, call: CallId, argument: int, gradient: torch.Tensor | None) -> None:
-        recorder = self.recorder
-        try:
-            key = (call, argument)
-            if self.shares[key] == 1:
-                if gradient is not None:
-                    self._record(call, f"grad_input[{argument}]", gradient, None, "")
-                return
-            shares = self.pending.setdefault(key, [])
-            shares.append(None if gradient is None else self._share(call, argument, gradient))
-            if len(shares) == self.shares[key]:
-                self._complete(key)
-        except Exception:
-            recorder.failed("a grad_input")
-
-    def _share(self, call: CallId, argument: int, gradient: torch.Tensor) -> Any:
-        """Return what is held of a share until the others have come: numbers only if needed."""
-        if call in self.recorder.kept_calls or gradient.numel() <= SMALL:
-            return _torch.content_copy(gradient)
-        return self.recorder.observe(gradient, f"grad_input[{argument}]", quiet=True)
-
-    def _complete(self, key: tuple[CallId, int]) -> None:
-        call, argument = key
-        shares = [share for share in self.pending.pop(key) if share is not None]
-        if not shares:
-            return
-        first = shares[0]
-        if isinstance(first, Observation):
-            self.recorder.emit(GradientComputed, call, None, first, None, self.number, "")
-            return
-        total = first
-        for share in shares[1:]:
-            total = _torch.plain_sum(total, share)
-        self._record(call, f"grad_input[{argument}]", total, None, "")
-
-    def _record(
-        self, call: CallId, role: str, gradient: torch.Tensor, tensor: TensorId | None, note: str
-    ) -> None:
-        recorder = self.recorder
-        state = recorder.state()
-        seen, _ = recorder.sight(state, gradient, role, True)
-        if call in recorder.kept_calls:
-            recorder.keep(seen.value, gradient)
-        now = recorder.clock()
-        row = (GradientComputed, now, state.number, call, None, seen, tensor, self.number, note)
-        recorder.write(row)
-
-
-# ------------------------------------------------------------------ the probe
 
 
 class Gradients:
@@ -272,7 +71,7 @@ class Gradients:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.variables: dict[int, dict[int, Seen]] = {}
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, BackwardRun] = {}
         self._structure_known = False
         recorder.on_open.append(self.call_opened)
         recorder.on_close.append(self.call_closed)
@@ -328,7 +127,7 @@ class Gradients:
 
     def backward_started(self, number: int, roots: Any) -> list[torch.Tensor]:
         """Put spies on the nodes that are about to run; return the leaves they lead to."""
-        run = self._runs[number] = _Run(self.recorder, number)
+        run = self._runs[number] = BackwardRun(self.recorder, number)
         plain = self.recorder.scope.everything
         targets = source_of(self.recorder).spans.outputs
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hooktrace import _torch
+from hooktrace import _torch, _torch_hooks
 from hooktrace.events import ForwardFinished, ForwardStarted, HookId
 from hooktrace.firing import Firing
 from hooktrace.identity import arguments, leaves
@@ -39,14 +39,14 @@ def patches() -> Iterator[Patch]:
 
 def begin(recorder: Recorder) -> None:
     """Make rows for the hooks that are there already."""
-    for kind, hooks in _torch.global_hooks().items():
+    for kind, hooks in _torch_hooks.global_hooks().items():
         for number, function in hooks.items():
             recorder.hooks.add(kind, number, function, None)
     for _, module in recorder.scope.modules():
-        if _torch.module_has_own_hooks(module):
-            for kind, hooks in _torch.own_hooks(module).items():
+        if _torch_hooks.module_has_own_hooks(module):
+            for kind, hooks in _torch_hooks.own_hooks(module).items():
                 for number, function in hooks.items():
-                    options = _torch.hook_options(module, kind, number)
+                    options = _torch_hooks.hook_options(module, kind, number)
                     recorder.hooks.add(kind, number, function, module, options=options)
 
 
@@ -64,7 +64,7 @@ def finish(recorder: Recorder) -> None:
 
 @functools.cache  # deriving it takes some 30 ms
 def _instrumented(original: Callable[..., Any]) -> Callable[..., Any]:
-    return _torch.instrumented_call_impl(  # type: ignore[no-any-return]
+    return _torch_hooks.instrumented_call_impl(  # type: ignore[no-any-return]
         original,
         hook_called=_hook_called,
         hook_returned=_hook_returned,
@@ -77,8 +77,8 @@ def _known(recorder: Recorder, kind: str, number: int, hook: Any, module: nn.Mod
     """Return the row of a hook of `module`, or None if the module is no part of the trace."""
     row = recorder.hooks.find(kind, number, hook)
     if row is None and recorder.scope.known(module) is not None:
-        own = number in _torch.own_hooks(module)[kind]
-        options = _torch.hook_options(module, kind, number)
+        own = number in _torch_hooks.own_hooks(module)[kind]
+        options = _torch_hooks.hook_options(module, kind, number)
         row = recorder.hooks.add(kind, number, hook, module if own else None, options=options)
     return row
 
@@ -146,10 +146,9 @@ def _forward_called(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> lis
             call = stack[-1] if stack else None
             if isinstance(call, OpenCall) and call.target is module:
                 state = recorder.state()
-                inputs = recorder.observe_leaves(state, arguments(args, kwargs))
-                if [one.value for one in inputs] == [one.value for one in call.inputs]:
-                    inputs = None
-                recorder.emit(ForwardStarted, call.number, inputs)
+                got = recorder.observe_leaves(state, arguments(args, kwargs))
+                same = [one.value for one in got] == [one.value for one in call.inputs]
+                recorder.emit(ForwardStarted, call.number, None if same else got)
                 started.append((recorder, call.number))
         except Exception:
             recorder.failed("the beginning of forward")
@@ -224,7 +223,7 @@ class _BackwardSpy(Spy):
 
 def _with_spies(module: nn.Module, hooks: list[Any], kind: str) -> list[Any]:
     """Return the list with spies in it; PyTorch made it of the global hooks and the module's."""
-    dictionaries = (_torch.global_hooks().get(kind, {}), _torch.own_hooks(module)[kind])
+    dictionaries = (_torch_hooks.global_hooks().get(kind, {}), _torch_hooks.own_hooks(module)[kind])
     numbered = [pair for dictionary in dictionaries for pair in dictionary.items()]
     if [function for _, function in numbered] != hooks:
         return hooks

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hooktrace import _torch
+from hooktrace import _torch, _torch_hooks
 from hooktrace.events import HookRegistered, HookRemoved
 from hooktrace.hooktable import calling_line
 from hooktrace.patches import Patch, active
@@ -27,8 +27,8 @@ __all__ = ["begin", "patches"]
 
 def patches() -> Iterator[Patch]:
     """Yield the process-wide patches of this probe."""
-    yield Patch(_torch.HANDLE, "__init__", _sensing_init)
-    yield Patch(_torch.HANDLE, "remove", _sensing_remove)
+    yield Patch(_torch_hooks.HANDLE, "__init__", _sensing_init)
+    yield Patch(_torch_hooks.HANDLE, "remove", _sensing_remove)
 
 
 def begin(recorder: Recorder) -> None:
@@ -49,7 +49,7 @@ def _sensing_init(original: Callable[..., Any]) -> Callable[..., Any]:
 
 @_torch.unseen
 def _registered(number: int, hooks: Any, frame: FrameType) -> None:
-    found = _torch.registration(frame)
+    found = _torch_hooks.registration(frame)
     if found is None:
         return
     kind, owner, function, options = found

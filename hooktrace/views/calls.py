@@ -180,16 +180,11 @@ class Call:
         return values[0]
 
     def _gradients(self, role: str, count: int) -> tuple[Any, ...]:
-        if not any(isinstance(event, BackwardStarted) for event in self._log.events):
-            raise NoGradientError(
-                f"There is no {role} of {self}: "
-                + (
-                    "the block ended before backward(). Put loss.backward() inside the "
-                    "`with trace(...)` block."
-                    if self._log.sealed
-                    else "backward() has not run yet."
-                )
-            )
+        if not self._log.of(BackwardStarted):
+            why = "backward() has not run yet."
+            if self._log.sealed:
+                why = "the block ended before backward(). Call loss.backward() inside the block."
+            raise NoGradientError(f"There is no {role} of {self}: {why}")
         latest = {event.gradient.role: event.gradient for event in self.gradients}
         return tuple(self._content(latest.get(f"{role}[{index}]")) for index in range(count))
 

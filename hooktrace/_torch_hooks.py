@@ -1,0 +1,276 @@
+"""The seam, second half: where PyTorch stores hooks, and where it calls them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+import torch.nn.modules.module as torch_module
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+__all__ = [
+    "HANDLE",
+    "REGISTRATIONS",
+    "TENSOR_HOOKS",
+    "global_hooks",
+    "has_hooks",
+    "hook_options",
+    "instrumented_call_impl",
+    "module_has_hooks",
+    "module_has_own_hooks",
+    "own_hooks",
+    "own_parameters",
+    "put_first_hook",
+    "registration",
+    "take_first_hook",
+    "torch_file",
+]
+
+HANDLE: Any = RemovableHandle  # made by every register_* function
+
+
+def module_has_hooks(module: nn.Module) -> bool:
+    """Whether a call of `module` takes PyTorch's slow path, with hooks."""
+    return bool(
+        module._forward_pre_hooks
+        or module._forward_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or torch_module._global_forward_pre_hooks
+        or torch_module._global_forward_hooks
+        or torch_module._global_backward_hooks
+        or torch_module._global_backward_pre_hooks
+    )
+
+
+def own_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the parameters of `module` itself that have a size yet, without its children's."""
+    for name, parameter in module._parameters.items():
+        if parameter is not None and not nn.parameter.is_lazy(parameter):
+            yield name, parameter
+
+
+TENSOR_HOOKS = {
+    "tensor": "_backward_hooks",
+    "post_accumulate_grad": "_post_accumulate_grad_hooks",
+}
+"""Where a tensor stores its hooks of each kind: None, or a dictionary of number -> function."""
+
+
+def has_hooks(tensor: Tensor) -> bool:
+    """Whether hooks of the kinds in `TENSOR_HOOKS` are registered on `tensor`."""
+    return bool(tensor._backward_hooks or tensor._post_accumulate_grad_hooks)
+
+
+def put_first_hook(leaf: Tensor, key: Any, hook: Any) -> bool:
+    """Give a leaf without any hooks one that runs after its gradient was accumulated.
+
+    Returns:
+        False, having done nothing, for a leaf that has a dictionary of hooks.
+    """
+    if leaf._post_accumulate_grad_hooks is not None or leaf._backward_hooks is not None:
+        return False
+    hooks: Any = OrderedDict()
+    hooks[key] = hook
+    leaf._post_accumulate_grad_hooks = hooks
+    return True
+
+
+def take_first_hook(leaf: Tensor, key: Any) -> None:
+    """Undo `put_first_hook`; leave what else was registered meanwhile."""
+    hooks: Any = leaf._post_accumulate_grad_hooks
+    if hooks is not None:
+        hooks.pop(key, None)
+        if not hooks:
+            leaf._post_accumulate_grad_hooks = None  # type: ignore[assignment]
+
+
+def global_hooks() -> dict[str, dict[int, Any]]:
+    """Return the dictionaries of global module hooks by kind; the backward one by its flag."""
+    legacy = torch_module._global_is_full_backward_hook is False
+    return {
+        "forward_pre": torch_module._global_forward_pre_hooks,
+        "forward": torch_module._global_forward_hooks,
+        "full_backward_pre": torch_module._global_backward_pre_hooks,
+        "backward" if legacy else "full_backward": torch_module._global_backward_hooks,
+    }
+
+
+def own_hooks(module: nn.Module) -> dict[str, dict[int, Any]]:
+    """Return the dictionaries of a module's own hooks by kind."""
+    legacy = module._is_full_backward_hook is False
+    backward = module._backward_hooks
+    return {
+        "forward_pre": module._forward_pre_hooks,
+        "full_backward_pre": module._backward_pre_hooks,
+        "forward": module._forward_hooks,
+        "full_backward": {} if legacy else backward,
+        "backward": backward if legacy else {},
+    }
+
+
+def module_has_own_hooks(module: nn.Module) -> bool:
+    """Whether hooks of the kinds in `own_hooks` are registered on `module` itself."""
+    return bool(
+        module._forward_pre_hooks
+        or module._forward_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
+def hook_options(module: nn.Module, kind: str, number: int) -> tuple[str, ...]:
+    """Return the options that a forward hook of `module` was registered with, as far as stored."""
+    if kind == "forward_pre":
+        return ("with_kwargs",) if number in module._forward_pre_hooks_with_kwargs else ()
+    if kind != "forward":
+        return ()
+    options = ["with_kwargs"] if number in module._forward_hooks_with_kwargs else []
+    return (*options, *(["always_call"] if number in module._forward_hooks_always_called else []))
+
+
+# Code object of a registering function -> (kind, whether its `self` is what it registers on).
+REGISTRATIONS: dict[CodeType, str] = {
+    function.__code__: kind
+    for kind, function in (
+        ("forward_pre", nn.Module.register_forward_pre_hook),
+        ("forward", nn.Module.register_forward_hook),
+        ("full_backward_pre", nn.Module.register_full_backward_pre_hook),
+        ("full_backward", nn.Module.register_full_backward_hook),
+        ("backward", nn.Module.register_backward_hook),
+        ("tensor", Tensor.register_hook),
+        ("post_accumulate_grad", Tensor.register_post_accumulate_grad_hook),
+        ("forward_pre", torch_module.register_module_forward_pre_hook),
+        ("forward", torch_module.register_module_forward_hook),
+        ("full_backward_pre", torch_module.register_module_full_backward_pre_hook),
+        ("full_backward", torch_module.register_module_full_backward_hook),
+        ("backward", torch_module.register_module_backward_hook),
+    )
+}
+
+_OPTIONS = ("prepend", "with_kwargs", "always_call")
+
+
+def registration(frame: FrameType) -> tuple[str, Any, Any, tuple[str, ...]] | None:
+    """Read a registration from the frame of PyTorch's registering function.
+
+    Args:
+        frame: The frame that is making a ``RemovableHandle``.
+
+    Returns:
+        Kind, owner (a module, a tensor, or None for a global hook), function and options; None
+        where the frame is none of `REGISTRATIONS`.
+    """
+    kind = REGISTRATIONS.get(frame.f_code)
+    if kind is None:
+        return None
+    names = frame.f_locals
+    options = tuple(option for option in _OPTIONS if names.get(option))
+    return kind, names.get("self"), names["hook"], options
+
+
+def torch_file(filename: str) -> bool:
+    """Whether `filename` lies in PyTorch itself."""
+    return filename.startswith(_TORCH_FOLDER)
+
+
+_TORCH_FOLDER = torch.__file__.rpartition("/")[0] + "/"
+
+
+# ------------------------------------------------------------------ where hooks are called
+
+
+class _HookSites(ast.NodeTransformer):
+    """Puts an observation around each call of a hook, and amid them of forward.
+
+    ``hook(self, args, result)`` becomes
+    ``hook_returned(hook_called(hook_id, hook, self, args=args, result=result),
+    hook(self, args, result))``, and ``forward_call(...)`` likewise.  The hook is still
+    called by PyTorch's own frame, with PyTorch's own objects.
+    """
+
+    def __init__(self) -> None:
+        self.sites = 0
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        return node  # PyTorch's fast path: no hooks, so forward is the whole call
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if not isinstance(node.func, ast.Name) or node.func.id not in ("hook", "forward_call"):
+            return node
+        self.sites += 1
+        if node.func.id == "hook":
+            before = ast.Call(
+                func=_name("hook_called"),
+                args=[_name("hook_id"), _name("hook"), _name("self")],
+                keywords=[
+                    ast.keyword(arg=argument.id, value=_name(argument.id))
+                    for argument in node.args[1:]
+                    if isinstance(argument, ast.Name)
+                ],
+            )
+            after = "hook_returned"
+        else:
+            before = ast.Call(
+                func=_name("forward_called"),
+                args=[_name("self"), _name("args"), _name("kwargs")],
+                keywords=[],
+            )
+            after = "forward_returned"
+        return ast.Call(func=_name(after), args=[before, node], keywords=[])
+
+
+def _name(identifier: str) -> ast.Name:
+    return ast.Name(id=identifier, ctx=ast.Load())
+
+
+_GUARD = """
+if torch.compiler.is_compiling() or torch._C._is_tracing():
+    return original(self, *args, **kwargs)
+"""
+_SITES = ("original", "hook_called", "hook_returned", "forward_called", "forward_returned")
+
+
+def instrumented_call_impl(original: Callable[..., Any], **sites: Callable[..., Any]) -> Any:
+    """Return PyTorch's own ``Module._call_impl`` with an observation around each hook call.
+
+    It is derived from the source of the installed PyTorch, keeps its file and line numbers (so
+    tracebacks read as ever), shares its globals, and steps aside under Dynamo.
+
+    Args:
+        original: ``torch.nn.Module._call_impl``.
+        sites: The functions ``hook_called``, ``hook_returned``, ``forward_called`` and
+            ``forward_returned``.
+
+    Raises:
+        OSError: The source of PyTorch is not at hand.
+        LookupError: The source does not look as expected.
+    """
+    lines, first = inspect.getsourcelines(original)
+    tree = ast.parse(textwrap.dedent("".join(lines)))
+    function = tree.body[0]
+    assert isinstance(function, ast.FunctionDef)
+    visitor = _HookSites()
+    visitor.visit(function)
+    if visitor.sites < 5:  # one call of forward, four or more of hooks
+        raise LookupError(f"Module._call_impl calls hooks at {visitor.sites} places only")
+    function.body[:0] = ast.parse(_GUARD).body
+    factory = ast.parse(f"def factory({', '.join(_SITES)}):\n    return {function.name}").body[0]
+    assert isinstance(factory, ast.FunctionDef)
+    factory.body.insert(0, function)
+    tree.body = [factory]
+    ast.increment_lineno(tree, first - 1)
+    namespace: dict[str, Any] = {}
+    code = compile(ast.fix_missing_locations(tree), inspect.getfile(original), "exec")
+    exec(code, original.__globals__, namespace)
+    derived = namespace["factory"](original, **sites)
+    derived.__qualname__ = original.__qualname__
+    return derived

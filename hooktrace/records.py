@@ -1,0 +1,254 @@
+"""The records that events and tables are made of: ids, values, observations, edits, rows.
+
+Everything here is an immutable value.  No record holds a tensor, a module, a hook or a
+frame, so a log can be kept, saved and shown without keeping any of them alive.  This file
+does not import torch: dtypes and devices are strings.
+
+The central idea is `Value`: *a tensor at one version* (``Tensor._version``), which is what
+static single assignment calls a value.  An in-place ReLU takes one value of a tensor and
+leaves the next one behind.
+"""
+
+from __future__ import annotations
+
+from typing import NewType
+
+import msgspec
+
+__all__ = [
+    "CallId",
+    "Change",
+    "Edit",
+    "HookId",
+    "ModuleId",
+    "NodeId",
+    "Observation",
+    "Record",
+    "StorageId",
+    "TensorId",
+    "TensorSummary",
+    "TracedHook",
+    "TracedModule",
+    "TracedNode",
+    "TracedTensor",
+    "Value",
+    "format_numbers",
+]
+
+ModuleId = NewType("ModuleId", int)
+TensorId = NewType("TensorId", int)
+CallId = NewType("CallId", int)
+HookId = NewType("HookId", int)
+NodeId = NewType("NodeId", int)
+StorageId = NewType("StorageId", int)
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """Base of all records: immutable and, holding only plain values, invisible to the gc."""
+
+
+# ------------------------------------------------------------------ what was seen
+
+
+class Value(Record, frozen=True, gc=False):
+    """A tensor at one version.
+
+    Attributes:
+        tensor: Row of the tensor in the log.
+        version: ``Tensor._version`` at the time; None for inference tensors, which have none.
+    """
+
+    tensor: TensorId
+    version: int | None
+
+    def __str__(self) -> str:
+        return f"t{self.tensor}" if self.version is None else f"t{self.tensor}.{self.version}"
+
+
+class TensorSummary(Record, frozen=True, gc=False):
+    """What can be read of a tensor without touching its data.
+
+    Attributes:
+        shape: Sizes of the dimensions; ``()`` for a scalar.
+        dtype: Such as ``"float32"``.
+        device: Such as ``"cpu"`` or ``"cuda:0"``.
+        requires_grad: As at the time of the observation.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    device: str
+    requires_grad: bool
+
+    @property
+    def dimensions(self) -> str:
+        """The shape as people write it: ``1x3x224x224``, or ``scalar``."""
+        return "x".join(map(str, self.shape)) if self.shape else "scalar"
+
+    def __str__(self) -> str:
+        text = f"{self.dimensions} {self.dtype}"
+        return text if self.device == "cpu" else f"{text} {self.device}"
+
+
+class Observation(Record, frozen=True, gc=False):
+    """One sighting of one argument, output or gradient.
+
+    Attributes:
+        role: Where it was, such as ``args[0]``, ``kwargs['mask']``, ``output.logits``,
+            ``grad_input[0]``.
+        value: The tensor at its version; None when what was seen is not a tensor.
+        summary: Of a tensor its `TensorSummary`, of anything else a short text.
+        storage: Tensors with the same number shared memory; None where there is no storage.
+        numbers: All elements in row-major order, recorded for CPU tensors of at most 16.
+    """
+
+    role: str
+    value: Value | None
+    summary: TensorSummary | str
+    storage: StorageId | None = None
+    numbers: tuple[float, ...] | None = None
+
+    def __str__(self) -> str:
+        if self.numbers is None:
+            return str(self.summary)
+        if isinstance(self.summary, TensorSummary) and self.summary.shape == ():
+            return f"{self.numbers[0]:.6g}"
+        return format_numbers(self.numbers)
+
+
+class Change(Record, frozen=True, gc=False):
+    """How a tensor differs from what it was, measured when the trace is read.
+
+    Attributes:
+        factor: c when ``after == c * before`` up to rounding, else None.
+        kind: One of ``scaled``, ``zeroed``, ``shifted``, ``clamped``, ``changed``, ``replaced``,
+            ``unchanged``, ``unknown``.
+        text: The change in a few characters, such as ``x2`` or ``clamped to [-1, 1]``.
+        changed: Number of elements that differ; None if it was not measured.
+        total: Number of elements; None if it was not measured.
+        max_difference: Largest absolute difference; None if it was not measured.
+        reason: Why nothing was measured; empty otherwise.
+    """
+
+    kind: str
+    text: str
+    factor: float | None = None
+    changed: int | None = None
+    total: int | None = None
+    max_difference: float | None = None
+    reason: str = ""
+
+
+class Edit(Record, frozen=True, gc=False):
+    """One change by one hook.
+
+    Attributes:
+        role: What it changed, such as ``grad``, ``output`` or ``args[0]``.
+        how: ``in_place``, ``returned`` or ``assigned`` (to ``param.grad``).
+        before: The argument as the hook found it.
+        after: What it left behind.
+    """
+
+    role: str
+    how: str
+    before: Observation
+    after: Observation
+
+
+# ------------------------------------------------------------------ tables
+
+
+class TracedModule(Record, frozen=True, gc=False):
+    """A module that was seen.
+
+    Attributes:
+        name: Fully qualified name, as in ``named_modules()``; empty for the root.
+        aliases: Further names of the same module object (a shared module).
+        type: Name of its class.
+        config: Its ``extra_repr()``, such as ``3, 64, kernel_size=(11, 11)``.
+        parameters: Number of elements of the parameters it owns itself, without its children.
+        root: Index of the traced model it belongs to; None if it is no part of one.
+    """
+
+    id: ModuleId
+    name: str
+    type: str
+    aliases: tuple[str, ...] = ()
+    config: str = ""
+    parameters: int = 0
+    root: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The name, or the class for a root, which has no name."""
+        return self.name or self.type
+
+
+class TracedHook(Record, frozen=True, gc=False):
+    """A hook that was registered.
+
+    Attributes:
+        kind: PyTorch's own word: ``forward_pre``, ``forward``, ``full_backward_pre``,
+            ``full_backward``, ``backward`` (the legacy one), ``tensor``, ``post_accumulate_grad``.
+        owner: Name of the module or tensor it hangs on; ``"every module"`` for a global hook.
+        name: Qualified name of the function.
+        defined_at: ``file:line`` of the function; empty for builtins.
+        registered_at: ``file:line`` of the registration; None if it was there before the block.
+        module: The module it hangs on, if any.
+        tensor: The tensor it hangs on, if any.
+        options: Options given at the registration, such as ``("prepend", "with_kwargs")``.
+    """
+
+    id: HookId
+    kind: str
+    owner: str
+    name: str
+    defined_at: str = ""
+    registered_at: str | None = None
+    module: ModuleId | None = None
+    tensor: TensorId | None = None
+    options: tuple[str, ...] = ()
+
+
+class TracedTensor(Record, frozen=True, gc=False):
+    """A tensor that was seen.
+
+    Attributes:
+        name: Name of the parameter or of the caller's variable; empty if it has none.
+        leaf: Whether it is a leaf of the autograd graph that requires a gradient.
+        parameter: Whether it is a parameter of a traced module.
+    """
+
+    id: TensorId
+    name: str = ""
+    leaf: bool = False
+    parameter: bool = False
+
+
+class TracedNode(Record, frozen=True, gc=False):
+    """A node of the autograd graph.
+
+    Attributes:
+        name: Such as ``ConvolutionBackward0``.
+        call: Innermost module call that was open when it was created; None outside of all.
+        next: Pairs (node, output number): where it sends its gradients.
+        leaf: For ``AccumulateGrad``, the tensor whose ``.grad`` it fills.
+    """
+
+    id: NodeId
+    name: str
+    call: CallId | None = None
+    next: tuple[tuple[NodeId, int], ...] = ()
+    leaf: TensorId | None = None
+
+
+def format_numbers(numbers: tuple[float, ...], limit: int = 6) -> str:
+    """Write a few numbers shortly: ``[0.25, 0.5]``; more than `limit` end in an ellipsis.
+
+    >>> format_numbers((5.0,))
+    '[5]'
+    >>> format_numbers((0.1, 2, 3, 4), limit=2)
+    '[0.1, 2, ...]'
+    """
+    shown = ", ".join(f"{number:.6g}" for number in numbers[:limit])
+    return f"[{shown}, ...]" if len(numbers) > limit else f"[{shown}]"
