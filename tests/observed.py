@@ -15,7 +15,7 @@ import torch
 import torch.nn.modules.module as torch_module
 from torch import nn
 from torch.autograd import Variable
-from torch.autograd.function import _HookMixin
+from torch.autograd.function import BackwardCFunction, _HookMixin
 from torch.utils.hooks import RemovableHandle
 
 import hooktrace as ht
@@ -269,18 +269,25 @@ def global_hooks() -> list[Any]:
 
 
 def alive() -> Counter[str]:
-    """Count the tensors, modules, autograd contexts and frames that are alive."""
+    """Count the tensors, modules and contexts of autograd functions that are alive."""
     gc.collect()
     found: Counter[str] = Counter()
     for thing in gc.get_objects():
         kind = type(thing)
-        try:
-            if issubclass(kind, torch.Tensor):
-                found["tensor"] += 1
-            elif issubclass(kind, nn.Module):
-                found["module"] += 1
-            elif issubclass(kind, (torch.autograd.Function, torch.autograd.graph.Node)):
-                found["node"] += 1
-        except ReferenceError:
-            continue
+        if issubclass(kind, torch.Tensor):
+            found["tensor"] += 1
+        elif issubclass(kind, nn.Module):
+            found["module"] += 1
+        elif issubclass(kind, BackwardCFunction):
+            found["context"] += 1
     return found
+
+
+def left_behind(program: Program, tracing: Callable[[Any], Any] | None = None) -> Counter[str]:
+    """Return what a run leaves alive, while its trace lives, but for the copies of edits."""
+    before = alive()
+    t = run_with_trace(program, tracing)[1]
+    after = alive()
+    if t is not None:
+        after["tensor"] -= len(t.log.snapshots)
+    return after - before
