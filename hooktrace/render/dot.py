@@ -68,8 +68,8 @@ def text(string: str) -> str:
 
 
 def tooltip(string: str) -> str:
-    """Write a string as the quoted value of a tooltip, which the engine reads twice."""
-    return '"' + html.escape(printable(" ".join(string.split()))).replace("\\", "&#92;") + '"'
+    """Write a string as the quoted value of a tooltip, whose escapes the engine reads twice."""
+    return '"' + html.escape(printable(" ".join(string.split()))).replace("\\", "\\" * 4) + '"'
 
 
 def row(

@@ -11,7 +11,7 @@ from hooktrace.render.columns import wrap_columns
 from hooktrace.render.dot import Arrow, Box, Frame, Scene, row, table
 from hooktrace.render.legend import Seen, title
 from hooktrace.render.pieces import caption, heading_row, label, line, pill, stroke
-from hooktrace.render.wording import clip, configuration, path, shape, short_numbers, wrap
+from hooktrace.render.wording import clip, configuration, path, shape, short_numbers, within, wrap
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.dataflow import flow
 from hooktrace.views.hookuse import HookUse
@@ -106,7 +106,7 @@ class _Painter:
             f"call container depth{level}",
             str(item.call),
             fill=f"cluster{level % 2}",
-            continued=caption([heading_row(path(item.call.name, 34), "(continued)")]),
+            continued=caption([heading_row(_shown_name(item), "(continued)")]),
         )
         frame.members = [self._member(child, level + 1) for child in item.children]
         frame.members += [self._operation(one) for one in self._operations(item.call)]
@@ -119,7 +119,7 @@ class _Painter:
     def _frame_label(self, item: Item) -> str:
         call = item.call
         kind = clip(call.module.type, 40)
-        rows = [heading_row(path(call.name, 48), "" if call.name == kind else kind)]
+        rows = [heading_row(_shown_name(item), "" if call.name == kind else kind)]
         rows += [row(self._repeats(item), ink="soft", bold=True)] if item.repeats else []
         rows += self._badges(item)
         rows += self._failure(call)
@@ -128,7 +128,7 @@ class _Painter:
     def _box(self, item: Item) -> Box:
         call = item.call
         hidden = len(inside([call])) - 1
-        rows = [row(path(call.name), size=11, bold=True)]
+        rows = [row(_shown_name(item), size=11, bold=True)]
         config = configuration(call.module.type, call.module.config)
         if call.name != call.module.type:
             rows.append(row(clip(call.module.type, 34), ink="soft"))
@@ -156,7 +156,7 @@ class _Painter:
             return f"x{count + 1}: called {count + 1} times in a row"
         self.seen.add("more")
         names = [item.repeats[0].name, item.repeats[-1].name]
-        return f"+{count} more like it: {path(names[0], 24)} ... {path(names[1], 24)}"
+        return f"+{count} more like it: {path(names[0], 20)} to {path(names[1], 20)}"
 
     # -------------------------------------------------------------- hooks and notes
 
@@ -257,6 +257,10 @@ class _Painter:
             options = {"style": "dashed"}
         words = "; ".join([*link.edits, *shapes])
         return Arrow(link.tail, link.head, label(lines), " ".join(classes), words, options)
+
+
+def _shown_name(item: Item) -> str:
+    return within(item.call.name, item.parent.call.module.name if item.parent else "")
 
 
 def _sign(name: str, words: str, tooltip: str) -> Box:

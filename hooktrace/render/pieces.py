@@ -28,11 +28,14 @@ def caption(rows: list[str]) -> str:
 
 
 def heading_row(name: str, kind: str) -> str:
-    """Write the first row of a frame's label: its name in bold, then its class."""
-    tail = f'  <FONT COLOR="{colour("soft")}">{text(kind)}</FONT>' if kind else ""
+    """Write the first row of a frame's label: its name in bold, and its class below.
+
+    One below the other they are narrow, so that arrows into the frame pass beside them.
+    """
+    tail = f'<BR ALIGN="LEFT"/><FONT COLOR="{colour("soft")}">{text(kind)}</FONT>' if kind else ""
     return (
         f'<TR><TD ALIGN="LEFT"><FONT POINT-SIZE="11" COLOR="{colour("ink")}">'
-        f"<B>{text(name) or ' '}</B>{tail}</FONT></TD></TR>"
+        f'<B>{text(name) or " "}</B>{tail}<BR ALIGN="LEFT"/></FONT></TD></TR>'
     )
 
 

@@ -7,7 +7,17 @@ import re
 from hooktrace.events import Observation, TracedHook
 from hooktrace.views.hookuse import HookStory
 
-__all__ = ["badge", "clip", "configuration", "hook_name", "path", "shape", "short_numbers", "wrap"]
+__all__ = [
+    "badge",
+    "clip",
+    "configuration",
+    "hook_name",
+    "path",
+    "shape",
+    "short_numbers",
+    "within",
+    "wrap",
+]
 
 _DULL = {
     "bias=True", "dilation=1", "dilation=(1, 1)", "ceil_mode=False", "padding=0", "groups=1",
@@ -44,6 +54,17 @@ def path(name: str, length: int = 34) -> str:
     return "..." + ".".join(parts)[-(length - 3) :]
 
 
+def within(name: str, around: str, length: int = 20) -> str:
+    """Write a dotted name; a long one by what the caption of the frame around it leaves open.
+
+    >>> within("encoder.layers.encoder_layer_0.mlp", "encoder.layers.encoder_layer_0")
+    '...mlp'
+    """
+    if len(name) > length and around and name.startswith(f"{around}."):
+        return path("..." + name[len(around) + 1 :])
+    return path(name)
+
+
 def configuration(kind: str, config: str) -> str:
     """Write a module's ``extra_repr`` shortly, leaving out what is usual.
 
@@ -65,9 +86,11 @@ def _plain(part: str) -> str:
     if part == "inplace=True":
         return "in place"
     key, sign, value = part.partition("=")
-    value = _square(value) if sign else value
     if not sign:
         return _square(part)
+    value = _square(value)
+    if key in ("stride", "padding", "dilation") and len(set(value.split("x"))) == 1:
+        value = value.split("x")[0]
     return f"{_RENAMED.get(key, key.replace('_', ' '))} {value}".strip()
 
 

@@ -357,7 +357,7 @@ def test_a_hook_that_returns_an_equal_copy_is_not_said_to_have_changed_it() -> N
 def test_distinct_modules_of_one_shape_fold_and_say_how_many_more() -> None:
     model = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(5)))
     dot = source(model, torch.ones(1, 4))
-    assert "+4 more like it: 1 ... 4" in dot
+    assert "+4 more like it: 1 to 4" in dot
     assert len(arrows(dot)) == 3
 
 
