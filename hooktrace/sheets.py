@@ -22,7 +22,8 @@ class Pair(NamedTuple):
     Attributes:
         title: What they are.
         note: One more line on them.
-        left: (N, C, H, W), (N, C) or any other shape whose first dimension is the batch.
+        left: (N, C, H, W), (N, C) or any other shape; of two or more dimensions the first is the
+            batch.
         right: Of the same shape.
     """
 
@@ -68,7 +69,7 @@ def pair_sheet(
 
 def _strip(pair: Pair, captions: tuple[str, str], item: int) -> Image.Image:
     image, draw_on = (package("pillow", f"PIL.{name}") for name in ("Image", "ImageDraw"))
-    place = min(item, pair.left.shape[0] - 1) if pair.left.dim() else 0
+    place = min(item, pair.left.shape[0] - 1) if pair.left.dim() > 1 else 0
     tiles, shown = _tiles(pair.left, place)
     others, _ = _tiles(pair.right, place)
     limit = _limit(tiles)
@@ -97,7 +98,7 @@ def _legend(strip: Any, draw: Any, limit: float, top: int, shown: str) -> None:
 
 def _tiles(tensor: torch.Tensor, item: int) -> tuple[torch.Tensor, str]:
     """Return up to 64 maps (K, H, W) of one item of the batch, and words on what they are."""
-    values = readable(tensor[item] if tensor.dim() else tensor)
+    values = readable(tensor[item] if tensor.dim() > 1 else tensor)
     if values.dim() < 2:
         columns = max(1, math.ceil(math.sqrt(values.numel())))
         rows = math.ceil(values.numel() / columns) or 1

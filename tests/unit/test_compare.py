@@ -291,6 +291,21 @@ def test_the_picture_shows_negative_values_blue_only_on_the_side_that_was_return
     assert int(blue[150:-60, middle:].sum()) == 0
 
 
+@pytest.mark.parametrize("shape", [(), (7,), (2, 10), (2, 5, 6), (1, 100, 3, 3), (2, 2, 3, 4, 5)])
+def test_values_of_any_shape_are_drawn(tmp_path, shape):
+    traces = []
+    for inplace in (True, False):
+        model = nn.Sequential(nn.Identity(), nn.ELU(inplace=inplace))
+        with ht.trace(model, keep=["0"]) as t:
+            model(torch.full(shape, -2.0))
+        traces.append(t)
+    path = ht.compare(*traces).draw(tmp_path / "pair.png", item=1)
+    with Image.open(path) as image:
+        colours = image.getcolors(1 << 20)
+    assert colours is not None
+    assert (33, 102, 172) in [colour for _, colour in colours]  # -2, the lowest value
+
+
 def test_a_comparison_without_a_difference_has_nothing_to_draw(tmp_path):
     found = ht.compare(traced(net(False)), traced(net(False)))
     with pytest.raises(NotKeptError, match="nothing to draw"):
