@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 
+from hooktrace import _torch
 from hooktrace.events import (
     BackwardStarted,
     GradientAccumulated,
@@ -173,7 +174,7 @@ def _changed_since(owner: torch.Tensor | None, seen: Observation) -> str:
         return ".grad was cleared after the trace"
     same = (
         seen.value is not None
-        and gradient._version == seen.value.version
+        and _torch.version_of(gradient) == seen.value.version
         and isinstance(seen.summary, TensorSummary)
         and tuple(gradient.shape) == seen.summary.shape
         and (seen.numbers is None or measured(_as_tensor(seen), gradient)[0] == 0)
