@@ -1,6 +1,6 @@
 """Where do gradients go?  Leaves keep theirs; everything in between forgets, unless asked.
 
-    w = 1, x = 2, a = w + x, b = w + 1, y = a * b      so      dy/dw = b + a = 5, dy/dx = b = 2
+w = 1, x = 2, a = w + x, b = w + 1, y = a * b      so      dy/dw = b + a = 5, dy/dx = b = 2
 """
 
 import torch

@@ -32,4 +32,6 @@ for edit in t.edits:
 product = 1.0
 for edit in t.edits:
     product *= edit.factor
-print(f"\nTogether: x{product:g}, from {t.edits[0].before.item():g} to {t.edits[-1].after.item():g}")
+print(
+    f"\nTogether: x{product:g}, from {t.edits[0].before.item():g} to {t.edits[-1].after.item():g}"
+)

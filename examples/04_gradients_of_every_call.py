@@ -1,6 +1,6 @@
 """grad_input and grad_output of every call, exactly, with hooks of your own or with none.
 
-    linear: 8*(1 + 2 + 3 + 4) + 2 = 82        divide: 82 / 4 = 20.5
+linear: 8*(1 + 2 + 3 + 4) + 2 = 82        divide: 82 / 4 = 20.5
 """
 
 import torch
@@ -10,7 +10,10 @@ import hooktrace as ht
 
 
 class Divide(nn.Module):
+    """Divides by four."""
+
     def forward(self, x):
+        """Return a quarter of x."""
         return x / 4
 
 

@@ -1,6 +1,6 @@
 """Check a gradient against its formula, then take a step by hand.
 
-    y = x + 3,   z = mean(sqrt(y)) over three elements      so      dz/dy = 1 / (6 * sqrt(y))
+y = x + 3,   z = mean(sqrt(y)) over three elements      so      dz/dy = 1 / (6 * sqrt(y))
 """
 
 import torch

@@ -122,9 +122,7 @@ def run_with_trace(
 def assert_same(traced: Outcome, untraced: Outcome) -> None:
     """Compare two outcomes bit by bit."""
     for field in fields(Outcome):
-        difference = differs(
-            getattr(traced, field.name), getattr(untraced, field.name), field.name
-        )
+        difference = differs(getattr(traced, field.name), getattr(untraced, field.name), field.name)
         assert difference is None, difference
 
 

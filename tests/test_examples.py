@@ -102,5 +102,7 @@ def test_a_script_is_short_and_says_what_it_shows(script: Path) -> None:
 
 
 def test_the_scripts_leave_no_file_behind() -> None:
-    found = [name for name in os.listdir(FOLDER) if not re.fullmatch(r"\d\d_\w+\.py|README\.md", name)]
+    found = [
+        name for name in os.listdir(FOLDER) if not re.fullmatch(r"\d\d_\w+\.py|README\.md", name)
+    ]
     assert [name for name in found if name != "__pycache__"] == []

@@ -213,10 +213,9 @@ def reported_by_full_backward_hooks(
     """grad_input and grad_output of every call by name; the calls of one module latest first."""
     found: dict[str, list[Any]] = defaultdict(list)
     for name, module in twin.named_modules():
+        label = name or type(module).__name__
         module.register_full_backward_hook(
-            lambda m, grad_input, grad_output, name=name or type(module).__name__: found[name].append(
-                (grad_input, grad_output)
-            )
+            lambda m, *gradients, label=label: found[label].append(gradients)
         )
     loss(twin(*inputs)).backward()
     return found
@@ -252,7 +251,9 @@ def test_every_call_has_the_gradients_that_a_full_backward_hook_reports(name: st
     root = t.calls()[0]
     for mine, one in zip(root.grad_inputs, inputs, strict=True):
         assert torch.equal(mine, one.grad)
-    for mine, theirs in zip((*inputs, *model.parameters()), (*twin_inputs, *twin.parameters()), strict=True):
+    for mine, theirs in zip(
+        (*inputs, *model.parameters()), (*twin_inputs, *twin.parameters()), strict=True
+    ):
         assert_equal(mine.grad, theirs.grad, f"leaf of {type(model).__name__}")
 
 
@@ -299,7 +300,9 @@ def test_leaf_gradients_equal_autograd_grad(name: str) -> None:
                 assert filled[label].after.numbers == tuple(gradient.flatten().tolist())
 
 
-@pytest.mark.parametrize("name", ["in_place_mlp", "convolutions", "nested_residuals", "shared_module"])
+@pytest.mark.parametrize(
+    "name", ["in_place_mlp", "convolutions", "nested_residuals", "shared_module"]
+)
 def test_the_kept_edges_differentiate_to_what_the_calls_returned(name: str) -> None:
     """Differentiating to the edge of a kept output gives its grad_output, in place or not."""
     model, inputs = NETS[name]()
@@ -315,15 +318,14 @@ def test_the_kept_edges_differentiate_to_what_the_calls_returned(name: str) -> N
             assert torch.equal(expected[call.id], gradient), call
 
 
-@pytest.mark.parametrize("name", NETS)
-def test_kept_outputs_are_those_of_the_twin_without_in_place_operations(name: str) -> None:
-    model, inputs = NETS[name]()
+@pytest.mark.parametrize("net", NETS)
+def test_kept_outputs_are_those_of_the_twin_without_in_place_operations(net: str) -> None:
+    model, inputs = NETS[net]()
     twin = out_of_place(model)
     captured: dict[str, list[Any]] = defaultdict(list)
-    for label, module in twin.named_modules():
-        module.register_forward_hook(
-            lambda m, args, out, label=label or type(module).__name__: captured[label].append(out)
-        )
+    for name, module in twin.named_modules():
+        label = name or type(module).__name__
+        module.register_forward_hook(lambda m, args, out, label=label: captured[label].append(out))
     twin(*inputs)
     with ht.trace(model, keep=True) as t:
         model(*inputs)

@@ -299,7 +299,9 @@ def test_a_deeper_backward_has_gradients_of_its_own_run() -> None:
         gradient.sum().backward()
     assert gradient.item() == 6.0
     assert w.grad.item() == 2.0
-    runs = {(one.backward, one.gradient.role): one.gradient.numbers for one in t["TimesOne"].gradients}
+    runs = {
+        (one.backward, one.gradient.role): one.gradient.numbers for one in t["TimesOne"].gradients
+    }
     assert runs[0, "grad_input[0]"] == (6.0,)
     assert runs[1, "grad_input[0]"] == (2.0,)
 
@@ -330,7 +332,10 @@ def test_a_recursive_module_nests_in_itself() -> None:
         net(torch.ones(1, 2, requires_grad=True)).sum().backward()
     roots = t.calls("Recursive")
     assert [call.depth for call in roots] == [0, 1, 2]
-    assert [call.seen_inputs[1].summary for call in roots if len(call.seen_inputs) > 1] == ["1", "0"]
+    assert [call.seen_inputs[1].summary for call in roots if len(call.seen_inputs) > 1] == [
+        "1",
+        "0",
+    ]
     assert all(call.grad_output is not None for call in roots)
     assert roots[0].grad_input is not None
 
@@ -341,12 +346,16 @@ def test_a_trace_is_readable_while_it_is_open_and_after_the_model_raised() -> No
             raise ValueError("no")
 
     net = nn.Sequential(nn.Linear(2, 2), Broken())
-    with pytest.raises(ValueError, match="no"), ht.trace(net, keep=True) as t:
+
+    def step(t: ht.Trace) -> None:
         net[0](torch.ones(1, 2))
         assert t["0"].output.shape == (1, 2)
         assert "open" in repr(t)
         net(torch.ones(1, 2))
-    assert [type(event) for event in t.events[:2]] == [ModuleCalled, ModuleCalled] or t.events
+
+    with pytest.raises(ValueError, match="no"), ht.trace(net, keep=True) as t:
+        step(t)
+    assert isinstance(t.events[0], ModuleCalled)
     exits = t.of(ModuleExited)
     assert [event.exception for event in exits] == [None, None, "ValueError: no", "ValueError: no"]
     assert t.log.error == "ValueError: no"

@@ -48,7 +48,9 @@ def test_a_convolution_of_ones_counts_its_weights(target: float, sign: float) ->
     net = convolution_and_pool()
     got: list[Any] = []
     net[0].register_forward_pre_hook(lambda m, args: got.append(("forward_pre", args)))
-    net[0].register_forward_hook(lambda m, args, output: got.append(("forward", output.detach().clone())))
+    net[0].register_forward_hook(
+        lambda m, args, output: got.append(("forward", output.detach().clone()))
+    )
     net[0].register_full_backward_hook(
         lambda m, grad_input, grad_output: got.append(("backward", grad_input, grad_output))
     )
@@ -85,7 +87,9 @@ def test_a_convolution_of_ones_counts_its_weights(target: float, sign: float) ->
 def test_the_legacy_hook_is_given_the_inputs_of_the_node() -> None:
     net = convolution_and_pool()
     got: list[Any] = []
-    net[0].register_backward_hook(lambda m, grad_input, grad_output: got.append((grad_input, grad_output)))
+    net[0].register_backward_hook(
+        lambda m, grad_input, grad_output: got.append((grad_input, grad_output))
+    )
     with ht.trace(net, keep=True) as t:
         with pytest.warns(FutureWarning, match="Using a non-full backward hook"):
             loss = net(torch.ones(1, 1, 4, 4)).sum()
@@ -119,7 +123,9 @@ def test_the_events_of_a_call_come_in_pytorchs_order() -> None:
     forward = [
         type(event)
         for event in t["0"].events
-        if isinstance(event, (ModuleCalled, HookFired, ForwardStarted, ForwardFinished, ModuleExited))
+        if isinstance(
+            event, (ModuleCalled, HookFired, ForwardStarted, ForwardFinished, ModuleExited)
+        )
     ]
     assert forward == [
         ModuleCalled,

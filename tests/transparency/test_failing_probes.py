@@ -36,7 +36,7 @@ WHERE: dict[str, tuple[type, str]] = {
 }
 
 
-class OwnFailure(Exception):
+class InjectedError(Exception):
     """What the injected faults raise."""
 
 
@@ -48,7 +48,7 @@ def failing(function: Callable[..., Any], first: int) -> Callable[..., Any]:
         nonlocal calls
         calls += 1
         if calls >= first and (calls - first) % 3 == 0:
-            raise OwnFailure(function.__name__)
+            raise InjectedError(function.__name__)
         return function(*args, **kwargs)
 
     return wrapper
@@ -75,7 +75,7 @@ def test_a_failing_probe_does_not_disturb_the_program(
         assert outcome.warned == expected.warned
         if t is not None and t.of(ht.events.ProbeFailed):
             assert len(own) == 1
-            assert "OwnFailure" in t.of(ht.events.ProbeFailed)[0].traceback
+            assert "InjectedError" in t.of(ht.events.ProbeFailed)[0].traceback
             str(t)
 
 
@@ -89,5 +89,5 @@ def same(one: Any, other: Any, where: str) -> None:
 def test_a_failing_probe_raises_when_strict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recorder, "observe", failing(Recorder.observe, 1))
     models, step = PROGRAMS["mlp"]()
-    with pytest.raises(OwnFailure), ht.trace(models):
+    with pytest.raises(InjectedError), ht.trace(models):
         step()

@@ -9,7 +9,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -129,7 +129,6 @@ def test_a_trace_that_closes_in_the_middle_of_a_call_or_of_backward() -> None:
     assert w.grad.tolist() == [4.0, 4.0]
     assert [function.__name__ for function in w._backward_hooks.values()] == ["<lambda>"]
     assert not w._post_accumulate_grad_hooks
-    del again
 
 
 def test_a_trace_in_a_generator_that_is_never_finished_is_put_back_with_it() -> None:
@@ -241,17 +240,14 @@ def test_inside_the_block_there_is_at_most_one_of_our_frames_for_each_open_call(
 
 def test_an_exception_group_and_a_chain_are_cleaned_too() -> None:
     net = Raises()
-    with pytest.raises(RuntimeError) as caught, ht.trace(net):
+
+    def chained() -> None:
         try:
             net(torch.ones(1))
         except ValueError as error:
             raise RuntimeError("outer") from error
-    package = ht.__file__.rpartition("/")[0]
-    cause = caught.value.__cause__
-    files = [frame.filename for frame in traceback.extract_tb(cause.__traceback__)]
-    assert not any(file.startswith(package) for file in files)
 
-    with pytest.raises(ExceptionGroup) as grouped, ht.trace(net):
+    def several() -> None:
         errors = []
         for _ in range(2):
             try:
@@ -259,6 +255,16 @@ def test_an_exception_group_and_a_chain_are_cleaned_too() -> None:
             except ValueError as error:
                 errors.append(error)
         raise ExceptionGroup("several", errors)
+
+    with pytest.raises(RuntimeError) as caught, ht.trace(net):
+        chained()
+    package = ht.__file__.rpartition("/")[0]
+    cause = caught.value.__cause__
+    files = [frame.filename for frame in traceback.extract_tb(cause.__traceback__)]
+    assert not any(file.startswith(package) for file in files)
+
+    with pytest.raises(ExceptionGroup) as grouped, ht.trace(net):
+        several()
     for error in grouped.value.exceptions:
         files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
         assert not any(file.startswith(package) for file in files)
@@ -289,7 +295,7 @@ def test_outputs_and_modules_die_with_their_last_reference_without_a_collection(
 class Context(torch.autograd.Function):
     """Its contexts are autograd nodes that Python can see die."""
 
-    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    alive: ClassVar[weakref.WeakSet[Any]] = weakref.WeakSet()
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
@@ -455,7 +461,7 @@ def test_node_hook_dictionaries_are_empty_again_after_the_block() -> None:
         y = net(torch.ones(1, 2, requires_grad=True))
     found: list[Any] = []
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     from torch.autograd.function import _HookMixin
@@ -464,7 +470,7 @@ def test_node_hook_dictionaries_are_empty_again_after_the_block() -> None:
 
     def peek(hooks: Any, hook: Any) -> Any:
         found.append(hooks)
-        raise Stop
+        raise StopError
 
     _HookMixin._register_hook = staticmethod(peek)
     try:
@@ -472,7 +478,7 @@ def test_node_hook_dictionaries_are_empty_again_after_the_block() -> None:
         while queue:
             node = queue.pop()
             for register in (node.register_hook, node.register_prehook):
-                with contextlib.suppress(Stop):
+                with contextlib.suppress(StopError):
                     register(lambda *a: None)
             queue += [one for one, _ in node.next_functions if one is not None]
     finally:

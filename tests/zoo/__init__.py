@@ -1,0 +1,13 @@
+"""Small awkward programs, each built fresh from a fixed seed.
+
+A program is a function that builds its models outside of any trace and returns them, together
+with the step to run.  The step returns whatever a user could have noticed: tensors, gradients, what
+hooks were given.  Facts of identity are returned as booleans.
+"""
+
+from zoo import calls, exceptions, friends, gradients, hooks, nets, tensors, tracers
+from zoo.program import PROGRAMS
+
+SECTIONS = (nets, calls, hooks, exceptions, gradients, friends, tracers, tensors)
+
+__all__ = ["PROGRAMS", "SECTIONS"]
