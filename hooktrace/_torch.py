@@ -31,6 +31,7 @@ __all__ = [
     "is_script_module",
     "is_view",
     "is_wrapped",
+    "leaf_of",
     "node_name",
     "numbers_of",
     "plain_sum",
@@ -180,6 +181,10 @@ def node_name(node: Any) -> str:
     """Return the name of an autograd node, such as ``AddmmBackward0`` or ``AccumulateGrad``."""
     name = type(node).__name__
     return str(node.name()).rpartition("::")[2] if name == "CppFunction" else name
+
+
+leaf_of: Callable[[Any], Tensor] = operator.attrgetter("variable")
+"""Returns the leaf tensor of an ``AccumulateGrad`` node."""
 
 
 LEAF_SEQUENCE = 2**64 - 1  # the sequence number that all AccumulateGrad nodes have

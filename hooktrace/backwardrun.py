@@ -104,7 +104,7 @@ class BackwardRun:
         """Whether the trace is open and this code runs for real."""
         return self.recorder in active() and not _torch.is_compiling()
 
-    def watch(self, node: Any, outputs: list[Output] | None, shares: list[Any]) -> None:
+    def watch(self, node: Any, outputs: list[Output] | None, shares: list[Any] | None) -> None:
         """Put spies on a node."""
         spy: NodeHook
         if outputs and (not shares or _torch.is_python_node(node)):
@@ -134,6 +134,13 @@ class BackwardRun:
             if spy.place is not None:
                 spy.place.pop(spy, None)
         self.spies.clear()
+
+    def has_recorded(self, call: CallId, role: str) -> bool:
+        """Whether this run has recorded a gradient of this role of a call."""
+        return any(
+            (event.backward, event.call, event.gradient.role) == (self.number, call, role)
+            for event in self.recorder.log.of(GradientComputed)
+        )
 
     # -------------------------------------------------------------- what the spies saw
 

@@ -105,6 +105,13 @@ class Firing(Open):
         edits += self._replaced(gradient, "param.grad", "assigned")
         self._finish(tuple(edits), duration, None)
 
+    def abandon(self) -> None:
+        """Let go of a firing that could not be recorded."""
+        self.recorder.state().leave(self)
+        self.seen.clear()
+        self.copies.clear()
+        self.trees.clear()
+
     # -------------------------------------------------------------- inner workings
 
     def _look(self, role: str, thing: Any, *, copy: bool, gradient: bool) -> None:

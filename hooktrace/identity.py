@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
+from weakref import ref
 
 import torch
 
 from hooktrace import _torch
+from hooktrace._torch import is_view, version_of
 from hooktrace.events import Observation, StorageId, TensorId, TensorSummary, TracedTensor, Value
 from hooktrace.log import EventLog
 
-__all__ = ["SMALL", "Identities", "Seen", "arguments", "leaves", "results", "text_of"]
+__all__ = ["SMALL", "Identities", "Seen", "arguments", "leaves", "text_of"]
 
 SMALL = 16
 """CPU tensors of at most this many elements are recorded whole."""
@@ -38,7 +39,7 @@ class Seen:
 
     __slots__ = ("edge", "id", "ref", "shape", "small", "storage", "summary", "value")
 
-    ref: weakref.ref[torch.Tensor]
+    ref: Callable[[], torch.Tensor | None]
     id: TensorId
     value: Value
     storage: StorageId | None
@@ -76,29 +77,31 @@ class Identities:
     def enter(self, tensor: torch.Tensor) -> Seen:
         """Make an entry for a tensor that has none."""
         entry = self.table[id(tensor)] = Seen()
-        entry.ref = weakref.ref(tensor)
         number: Any = next(self._numbers)
-        entry.id = number
-        entry.value = Value(entry.id, _torch.version_of(tensor))
+        entry.id = entry.storage = number
+        entry.ref = ref(tensor)
+        entry.value = Value(number, version_of(tensor))
         entry.edge = None
         self.read(tensor, entry)
-        if _torch.is_view(tensor):
+        if is_view(tensor):
             base = _torch.base_of(tensor)
-            entry.storage = number if base is None else self.seen(base).storage
-        else:
-            entry.storage = number
+            if base is not None:
+                entry.storage = self.seen(base).storage
         return entry
 
     def read(self, tensor: torch.Tensor, entry: Seen) -> None:
         """Bring the summary of an entry up to date."""
-        shape = entry.shape = _torch.shape_of(tensor)
-        key = (shape, tensor.dtype, tensor.device, tensor.requires_grad)
         try:
+            shape = tensor.shape
+            key = (shape, tensor.dtype, tensor.device, tensor.requires_grad)
             known = self._summaries.get(key)
-        except TypeError:  # symbolic sizes do not hash
-            known = _summarise(tensor, shape)
+        except (RuntimeError, TypeError):  # a nested tensor has no sizes, symbolic ones no hash
+            shape, key, known = _torch.shape_of(tensor), None, None
         if known is None:
-            known = self._summaries[key] = _summarise(tensor, shape)
+            known = _summarise(tensor, shape)
+            if key is not None:
+                self._summaries[key] = known
+        entry.shape = shape
         entry.summary, small = known
         entry.small = small and not _torch.is_wrapped(tensor)
 
@@ -126,9 +129,22 @@ class Identities:
             entry.value = Value(entry.id, version)
         self.read(tensor, entry)
 
+    def release(self, tensor: torch.Tensor) -> None:
+        """Drop every weak reference to `tensor`: from now on it counts as dead."""
+        entry = self.table.pop(id(tensor), None)
+        if entry is not None:
+            entry.ref = _dead
+        for leaf, gradient in tuple(self.log.accumulated.items()):
+            if gradient() is tensor:
+                del self.log.accumulated[leaf]
+
     def forget(self) -> None:
         """Drop all references; later sightings get new numbers."""
         self.table.clear()
+
+
+def _dead() -> None:
+    """Stand for the weak reference of a tensor that was released."""
 
 
 def _summarise(tensor: torch.Tensor, sizes: Any) -> tuple[TensorSummary, bool]:
@@ -177,19 +193,10 @@ def leaves(tree: Any, role: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
 
 def arguments(args: Any, kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
     """Return the leaves of positional and keyword arguments with their roles."""
-    if not kwargs and type(args) is tuple and len(args) == 1 and isinstance(args[0], torch.Tensor):
-        return [("args[0]", args[0])]
     found = list(leaves(args, "args"))
     for name, argument in kwargs.items():
         found += leaves(argument, f"kwargs[{name!r}]")
     return found
-
-
-def results(result: Any) -> list[tuple[str, Any]]:
-    """Return the leaves of what a module returned with their roles."""
-    if isinstance(result, torch.Tensor):
-        return [("output", result)]
-    return list(leaves(result, "output"))
 
 
 def text_of(thing: Any) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from hooktrace import _torch, _torch_hooks
+from hooktrace._torch import version_of
 from hooktrace.events import (
     CallId,
     Event,
@@ -19,7 +20,7 @@ from hooktrace.events import (
     Value,
 )
 from hooktrace.firing import Firing, describe_error
-from hooktrace.identity import Seen, arguments, results, text_of
+from hooktrace.identity import Seen, arguments, leaves, text_of
 from hooktrace.recorder import Open, Recorder, ThreadState
 from hooktrace.spans import Span
 
@@ -65,10 +66,6 @@ def look(
     recorder: Recorder, state: ThreadState, pairs: list[tuple[str, Any]]
 ) -> tuple[list[Leaf], tuple[Observation, ...]]:
     """Describe leaves, and remember what is known of those that are tensors."""
-    if len(pairs) == 1 and isinstance(pairs[0][1], torch.Tensor):
-        role, thing = pairs[0]
-        observation, entry = recorder.sight(state, thing, role)
-        return [(thing, entry)], (observation,)
     found: list[Leaf] = []
     seen = []
     for role, thing in pairs:
@@ -95,7 +92,11 @@ def open_call(
         if module_id is None:
             return None
         call = OpenCall()
-        call.arguments, call.inputs = look(recorder, state, arguments(args, kwargs))
+        if len(args) == 1 and not kwargs and isinstance(args[0], torch.Tensor):
+            seen, entry = recorder.sight(state, args[0], "args[0]")
+            call.arguments, call.inputs = [(args[0], entry)], (seen,)
+        else:
+            call.arguments, call.inputs = look(recorder, state, arguments(args, kwargs))
         call.number = call.call = number = CallId(next(recorder.calls))
         call.module = module_id
         call.target = module
@@ -122,7 +123,12 @@ def close_call(recorder: Recorder, call: OpenCall, result: Any) -> None:
     """Record that a module returned."""
     state = recorder.state()
     try:
-        found, outputs = look(recorder, state, results(result))
+        if isinstance(result, torch.Tensor):
+            seen, entry = recorder.sight(state, result, "output")
+            found: list[Leaf] = [(result, entry)]
+            outputs: tuple[Observation, ...] = (seen,)
+        else:
+            found, outputs = look(recorder, state, list(leaves(result, "output")))
         _recheck(recorder, state, call)
         kind = _ended if call.plain else ModuleExited
         recorder.write((kind, recorder.clock(), state.number, call.number, outputs, None))
@@ -191,7 +197,8 @@ def _recheck(recorder: Recorder, state: ThreadState, call: OpenCall) -> None:
     """Notice what was written into the arguments of `call` while it is still the innermost."""
     for argument, seen in call.arguments:
         if seen is not None:
-            recorder.check(state, argument, seen)
+            if version_of(argument) != seen.value.version:
+                recorder.check(state, argument, seen)
 
 
 def _keep(

@@ -166,6 +166,7 @@ class _TensorHookSpy(Spy):
                 else:
                     firing.returned_and_assigned(arguments[0].grad)
             except Exception:
+                firing.abandon()
                 firing.recorder.failed(f"what a {self.kind} hook did")
 
 

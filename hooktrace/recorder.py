@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from hooktrace import _torch, _torch_hooks
-from hooktrace._torch import numbers_of, version_of
+from hooktrace._torch import numbers_of, shape_of, version_of
 from hooktrace.errors import ProbeFailedWarning
 from hooktrace.events import (
     CallId,
@@ -70,6 +70,9 @@ class ThreadState:
     def leave(self, what: Any) -> None:
         """Take `what`, and whatever did not end inside it, off the stack."""
         stack = self.stack
+        if stack and stack[-1] is what:
+            stack.pop()
+            return
         for place in range(len(stack) - 1, -1, -1):
             if stack[place] is what:
                 del stack[place:]
@@ -111,6 +114,7 @@ class Recorder:
         self.on_close: list[Callable[[Any, ThreadState, Any], None]] = []
         self.on_fired: list[Callable[[], None]] = []
         self.on_backward_start: list[Callable[[int, Any], list[torch.Tensor]]] = []
+        self.on_captured: list[Callable[[int, list[tuple[Any, Any]]], None]] = []
         self.on_backward_end: list[Callable[[int], None]] = []
         self.write = log.rows.append
         self._leaves: set[TensorId] = set()
@@ -178,7 +182,7 @@ class Recorder:
                     self._written(state, tensor, seen, version)
             if (
                 tensor.requires_grad is not seen.summary.requires_grad
-                or _torch.shape_of(tensor) != seen.shape
+                or shape_of(tensor) != seen.shape
             ):
                 identities.read(tensor, seen)
         numbers = numbers_of(tensor) if seen.small else None
@@ -238,7 +242,10 @@ class Recorder:
 
     def leaf(self, leaf: torch.Tensor) -> TensorId:
         """Return the number of a leaf, and note that it is one."""
-        number = self.identities.seen(leaf).id
+        entry = self.identities.table.get(id(leaf))
+        if entry is None or entry.ref() is not leaf:
+            entry = self.identities.enter(leaf)
+        number = entry.id
         if number not in self._leaves:
             self._leaves.add(number)
             self.identities.name(leaf, "", leaf=True)
@@ -276,9 +283,11 @@ class Recorder:
         for listeners in (
             self.on_open,
             self.on_close,
+            self.on_fired,
             self.on_backward_start,
+            self.on_captured,
             self.on_backward_end,
         ):
-            listeners.clear()
+            listeners.clear()  # type: ignore[attr-defined]
         self._own = threading.local()
         self._states.clear()

@@ -28,7 +28,7 @@ class Spy:
         self.kind = kind
 
     def __call__(self, *arguments: Any) -> Any:
-        # Called by PyTorch in place of the hook.
+        """Call the hook, as PyTorch would have, and record the firing."""
         firings = self.called(arguments)
         try:
             result = self.hook(*arguments)

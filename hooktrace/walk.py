@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hooktrace._torch import LEAF_SEQUENCE, node_name, sequence_of
+from hooktrace._torch import LEAF_SEQUENCE, leaf_of, node_name, sequence_of
 from hooktrace.events import CallId, NodeId
 from hooktrace.recorder import Recorder, ThreadState
-from hooktrace.spans import Span, Spans
+from hooktrace.spans import Output, Span, Spans
 
 __all__ = ["Found", "node_row", "source_of", "walk"]
 
 Share = tuple[CallId, int, int]
 """A share of a grad_input: call, place of the argument, edge number of the node."""
 
-Found = Callable[[Any, int, NodeId, Span | None, list[Share]], None]
-"""Called with each node: node, sequence number, row, the span it belongs to, its shares."""
+Found = Callable[[Any, list[Output] | None, NodeId, Span | None, list[Share] | None], None]
+"""Called with each node: node, outputs to look out for, row, the span it belongs to, shares."""
 
 
 def walk(recorder: Recorder, roots: list[Any], found: Found | None) -> dict[int, Any]:
@@ -42,53 +42,62 @@ def walk(recorder: Recorder, roots: list[Any], found: Found | None) -> dict[int,
             leaves[id(root.variable)] = root.variable
         else:
             queue.append((sequence, root))
+    identities = recorder.identities
+    owner, outputs, producers = spans.owner, spans.outputs, recorder.log.producers
     while queue:
         sequence, node = queue.pop()
         if sequence in visited:
             continue
         visited.add(sequence)
-        span = spans.owner(sequence)
+        span = owner(sequence)
         edges: list[tuple[NodeId, int]] = []
-        shares: list[Share] = []
+        shares: list[Share] | None = None
         for number, (following, output) in enumerate(node.next_functions):
             if following is None:
                 continue
-            sequence_there = sequence_of(following)
-            if sequence_there == LEAF_SEQUENCE:
-                leaf = following.variable
-                key = (-1, id(leaf))
-                leaves[key[1]] = leaf
-                there = _leaf_row(recorder, spans, following)
-                sequence_there = -1  # older than any call
+            there = sequence_of(following)
+            if there == LEAF_SEQUENCE:
+                leaf = leaf_of(following)
+                leaves[id(leaf)] = leaf
+                edge: tuple[int, int] = (-1, id(leaf))
+                row = rows.get((-1, identities.seen(leaf).id))
+                if row is None:
+                    row = _leaf_row(recorder, spans, following)
+                there = -1  # older than any call
             else:
-                key = (sequence_there, output)
-                queue.append((sequence_there, following))
-                known = rows.get(sequence_there)
-                if known is None:
-                    known = rows[sequence_there] = nodes.add(node_name(following))
-                there = known
-            edges.append((there, output))
-            if span is not None and sequence_there < span.first:
-                _enters(span, sequence_there, key, number, shares)
-        row = _row(recorder, spans, sequence, node)
+                edge = (there, output)
+                row = rows.get(there)
+                if row is None:
+                    row = rows[there] = nodes.add(node_name(following))
+                if there not in visited:
+                    queue.append((there, following))
+            edges.append((row, output))
+            if span is not None and there < span.first:
+                shares = _enters(span, there, edge, number, shares)
+        row = rows.get(sequence)
+        if row is None:
+            row = rows[sequence] = nodes.add(node_name(node))
         nodes.edges[row] = tuple(edges)
         nodes.calls[row] = None if span is None else span.call
-        for _, _, output, seen, _ in spans.outputs.get(sequence, ()):
-            recorder.log.producers.setdefault(seen.value, (row, output))
+        wanted = outputs.get(sequence)
+        if wanted is not None:
+            for _, _, output, seen, _ in wanted:
+                producers[seen.value] = (row, output)
         if found is not None:
-            found(node, sequence, row, span, shares)
+            found(node, wanted, row, span, shares)
     return leaves
 
 
 def _enters(
-    span: Span | None, sequence: int, key: tuple[int, int], number: int, shares: list[Share]
-) -> None:
+    span: Span | None, there: int, edge: tuple[int, int], number: int, shares: list[Share] | None
+) -> list[Share] | None:
     """Note for which calls an edge leads to what one of their arguments came from."""
-    while span is not None and sequence < span.first:
-        if span.inputs is not None:
-            arguments = span.inputs.get(key, ())
-            shares.extend((span.call, argument, number) for argument in arguments)
+    while span is not None and there < span.first:
+        if span.inputs is not None and edge in span.inputs:
+            shares = [] if shares is None else shares
+            shares.extend((span.call, argument, number) for argument in span.inputs[edge])
         span = span.parent
+    return shares
 
 
 def source_of(recorder: Recorder) -> ThreadState:
@@ -120,8 +129,8 @@ def _leaf_row(recorder: Recorder, spans: Spans, node: Any) -> NodeId:
     """Return the row of a leaf's node, which is known by its leaf."""
     leaf = node.variable
     number = recorder.identities.seen(leaf).id
-    row = spans.rows.get((-2, number))
+    row = spans.rows.get((-1, number))
     if row is None:
-        row = spans.rows[-2, number] = recorder.log.nodes.add(node_name(node))
+        row = spans.rows[-1, number] = recorder.log.nodes.add(node_name(node))
         recorder.log.nodes.leaves[row] = number
     return row

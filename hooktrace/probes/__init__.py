@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import FrameType
 from typing import Any
 
-from hooktrace import patches
+from hooktrace import _torch, patches
 from hooktrace.probes import backward, gradients, module_calls, module_hooks, plain, registrations
 from hooktrace.recorder import Recorder
 
@@ -29,13 +29,18 @@ class Probes:
         self.gradients = gradients.Gradients(recorder)
         self.plain = plain.Plain(recorder, self.gradients, frame)
 
+    @_torch.unseen
     def begin(self) -> None:
         """Look at what is registered already, and start to listen."""
         for family in FAMILIES:
             if hasattr(family, "begin"):
-                family.begin(self.recorder)
+                try:
+                    family.begin(self.recorder)
+                except Exception:
+                    self.recorder.failed("the hooks that were there before the block")
         patches.subscribe(self.recorder, PATCHES)
 
+    @_torch.unseen
     def finish(self) -> None:
         """Stop to listen and leave nothing behind."""
         try:

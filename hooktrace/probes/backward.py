@@ -50,6 +50,7 @@ class _Engine:
                     _end(recorder, number, describe_error(error))
                 raise
             for recorder, number, _ in runs:
+                _captured(recorder, number, given, result)
                 _end(recorder, number, None)
             return result
 
@@ -84,6 +85,18 @@ def _start(recorder: Recorder, given: dict[str, Any]) -> tuple[int, list[torch.T
         recorder.failed("the beginning of a backward run")
     recorder.state().backwards.append(number)
     return number, leaves
+
+
+@_torch.unseen
+def _captured(recorder: Recorder, number: int, given: dict[str, Any], result: Any) -> None:
+    """Tell the gradients that ``autograd.grad`` returned, whose nodes do not run."""
+    if given.get("accumulate_grad") or not isinstance(result, tuple):
+        return
+    try:
+        for listener in recorder.on_captured:
+            listener(number, list(zip(given.get("inputs", ()), result, strict=False)))
+    except Exception:
+        recorder.failed("the gradients that autograd.grad returned")
 
 
 @_torch.unseen

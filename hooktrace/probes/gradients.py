@@ -28,11 +28,12 @@ from hooktrace.identity import Seen
 from hooktrace.opencall import Leaf, OpenCall
 from hooktrace.patches import Patch
 from hooktrace.recorder import Recorder, ThreadState
-from hooktrace.spans import Span
-from hooktrace.walk import source_of, walk
+from hooktrace.spans import Output, Span
+from hooktrace.walk import Share, source_of, walk
 
 __all__ = ["Gradients", "patches"]
 
+_FIRST_OUTPUT = "grad_output[0]"
 SHARED = "the output is the input itself: the gradient of the tensor, other consumers included"
 
 
@@ -76,6 +77,7 @@ class Gradients:
         recorder.on_open.append(self.call_opened)
         recorder.on_close.append(self.call_closed)
         recorder.on_backward_start.append(self.backward_started)
+        recorder.on_captured.append(self.captured)
         recorder.on_backward_end.append(self.backward_ended)
 
     # -------------------------------------------------------------- in forward
@@ -110,7 +112,8 @@ class Gradients:
             if edge is None:
                 continue
             passed = () if span.inputs is None else span.inputs.get(edge, ())
-            target = (span.call, f"grad_output[{place}]", edge[1], seen, SHARED if passed else "")
+            role = _FIRST_OUTPUT if place == 0 else f"grad_output[{place}]"
+            target = (span.call, role, edge[1], seen, SHARED if passed else "")
             if edge[0] in outputs:
                 outputs[edge[0]].append(target)
             else:
@@ -129,19 +132,34 @@ class Gradients:
         """Put spies on the nodes that are about to run; return the leaves they lead to."""
         run = self._runs[number] = BackwardRun(self.recorder, number)
         plain = self.recorder.scope.everything
-        targets = source_of(self.recorder).spans.outputs
 
         def found(
-            node: Any, sequence: int, row: NodeId, span: Span | None, shares: list[Any]
+            node: Any,
+            wanted: list[Output] | None,
+            row: NodeId,
+            span: Span | None,
+            shares: list[Share] | None,
         ) -> None:
-            wanted = targets.get(sequence)
             if wanted or shares:
                 run.watch(node, wanted, shares)
             if plain and span is None:
-                run.watch_plain(node, row, self.variables.get(sequence, {}))
+                run.watch_plain(node, row, self.variables.get(_torch.sequence_of(node), {}))
 
         leaves = walk(self.recorder, [node for node in map(_node_of, roots) if node], found)
         return list(leaves.values())
+
+    def captured(self, number: int, pairs: list[tuple[Any, torch.Tensor | None]]) -> None:
+        """Record gradients that were captured before their node would have run."""
+        run = self._runs[number]
+        outputs = source_of(self.recorder).spans.outputs
+        for wanted, gradient in pairs:
+            node = _node_of(wanted)
+            if node is None or gradient is None:
+                continue
+            there = wanted.output_nr
+            for call, role, output, seen, note in outputs.get(_torch.sequence_of(node), ()):
+                if output == there and not run.has_recorded(call, role):
+                    run.arrived(call, role, gradient, seen, note)
 
     def backward_ended(self, number: int) -> None:
         """Take the spies off."""

@@ -132,6 +132,7 @@ def _hook_returned(firings: list[tuple[Firing, str]], result: Any) -> Any:
             else:
                 firing.returned(result, role)
         except Exception:
+            firing.abandon()
             firing.recorder.failed("what a forward hook did")
     return result
 
@@ -218,6 +219,7 @@ class _BackwardSpy(Spy):
             try:
                 firing.returned(result, role)
             except Exception:
+                firing.abandon()
                 firing.recorder.failed(f"what a {self.kind} hook did")
 
 

@@ -29,6 +29,7 @@ def patches() -> Iterator[Patch]:
     """Yield the process-wide patches of this probe."""
     yield Patch(_torch_hooks.HANDLE, "__init__", _sensing_init)
     yield Patch(_torch_hooks.HANDLE, "remove", _sensing_remove)
+    yield Patch(torch.utils, "swap_tensors", _releasing_swap)
 
 
 def begin(recorder: Recorder) -> None:
@@ -67,6 +68,19 @@ def _registered(number: int, hooks: Any, frame: FrameType) -> None:
             recorder.emit(HookRegistered, row)
         except Exception:
             recorder.failed("the registration of a hook")
+
+
+def _releasing_swap(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let go of two tensors before they are swapped, which PyTorch refuses beside weak references."""
+
+    @functools.wraps(original)
+    def swap_tensors(t1: Any, t2: Any) -> None:
+        for recorder in active():
+            recorder.identities.release(t1)
+            recorder.identities.release(t2)
+        original(t1, t2)
+
+    return swap_tensors
 
 
 def _sensing_remove(original: Callable[..., Any]) -> Callable[..., Any]:
