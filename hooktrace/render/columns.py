@@ -16,7 +16,7 @@ from hooktrace.render.dot import Arrow, Box, Frame, Scene
 
 __all__ = ["wrap_columns"]
 
-_TALLEST = 11  # boxes above each other in one column
+_TALLEST = 9  # boxes above each other in one column
 _MOST_CUTS = 5
 _MOST_CHOICES = 18
 _MOST_CROSSING = 2

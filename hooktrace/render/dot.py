@@ -234,7 +234,7 @@ def _member(member: Box | Frame, indent: str) -> list[str]:
         f"{indent}subgraph {quote('cluster_' + member.name)} {{",
         f"{indent}  graph [id={quote(member.name)}, class={quote(member.classes)},",
         f'{indent}    style="rounded,filled", fillcolor="{colour(member.fill)}",',
-        f'{indent}    color="{colour(member.border)}", labeljust=l, margin=10,',
+        f'{indent}    color="{colour(member.border)}", labeljust=r, margin=10,',
         f"{indent}    tooltip={tooltip(member.tooltip)}, label={member.label}]",
     ]
     for inner in member.members:

@@ -59,9 +59,13 @@ def within(name: str, around: str, length: int = 20) -> str:
 
     >>> within("encoder.layers.encoder_layer_0.mlp", "encoder.layers.encoder_layer_0")
     '...mlp'
+    >>> within("encoder.layers.encoder_layer_0.mlp.0", "encoder.layers.encoder_layer_0.mlp")
+    '...mlp.0'
     """
     if len(name) > length and around and name.startswith(f"{around}."):
-        return path("..." + name[len(around) + 1 :])
+        rest = name[len(around) + 1 :]
+        above = around.rpartition(".")[2]
+        return path(f"...{above}.{rest}" if rest.isdigit() else f"...{rest}")
     return path(name)
 
 

@@ -164,13 +164,23 @@ class _Weaver:
             return
         values = self.made_by.get(source) or self._only_output(target)
         tail, edits, value = self.sources.node_place.get(source[0]), [], None
+        latest = self._end(node)
         for one in values:
-            found, changes, before = self.sources.source(one, len(self.log.events))
+            found, changes, before = self.sources.source(one, latest)
             if found is not None:
                 tail, edits, value = found, changes, before
         if tail is not None and tail != place and not self._across(tail, node.call):
             seen = self.sights.get(value) if value is not None else None
             self.links.append(Link(tail, place, [seen] if seen else [], value, edits))
+
+    def _end(self, node: TracedNode) -> int:
+        """Return when the call ended that made a node: what it took was there before that."""
+        call = self.by_id.get(node.call) if node.call is not None else None
+        if call is None or call.exited is None:
+            return len(self.log.events)
+        while call.parent is not None and self.sources.box(call.parent.id) is not None:
+            call = call.parent
+        return call.exited.seq if call.exited is not None else len(self.log.events)
 
     def _only_output(self, node: TracedNode) -> list[Value]:
         """Guess the value that a node made from the box it is in, if that returned just one.
