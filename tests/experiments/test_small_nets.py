@@ -243,3 +243,32 @@ def test_a_write_by_a_hook_is_laid_at_the_hook() -> None:
     assert write.by == "forward_pre hook halve on 1"
     (edit,) = t.edits
     assert (edit.how, edit.factor, edit.role) == ("in_place", 0.5, "args[0]")
+
+
+def test_the_fast_path_of_a_transformer_calls_no_children_and_the_trace_says_so() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    net = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+    x = torch.randn(2, 5, 8)
+    with torch.no_grad():
+        untraced = net(x)
+        with ht.trace(net, keep=True) as t:
+            output = net(x)
+    assert torch.equal(output, untraced)
+    assert [str(call) for call in t.calls()] == ["TransformerEncoder@0", "layers.0@0", "layers.1@0"]
+    assert torch.equal(t["TransformerEncoder"].output, output)
+
+    with ht.trace(net) as slow:
+        net(x)
+    assert len(slow.calls("layers.0.*")) > 5
+
+
+def test_the_user_sees_the_same_calls_on_the_fast_path_with_a_hook_on_a_child() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    net = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False).eval()
+    fired: list[str] = []
+    net.layers[0].linear1.register_forward_hook(lambda *arguments: fired.append("linear1"))
+    with torch.no_grad(), ht.trace(net) as t:
+        net(torch.randn(2, 5, 8))
+    assert fired == ["linear1"]
+    assert len(t.of(HookFired)) == 1
+    assert t["layers.0.linear1"].output is not None

@@ -325,3 +325,36 @@ def hooks_that_trace_compute_and_call_modules() -> Any:
     net[0].weight.register_hook(calls_in_backward)
     step = forward_backward(net, torch.randn(2, 2))
     return {"net": net, "probe": probe}, lambda: (step(), log)
+
+
+@program
+def backward_nested_so_deep_that_another_thread_takes_over() -> Any:
+    """The engine hands reentrant backward runs deeper than 60 to a thread of its pool."""
+    import threading
+
+    threads: set[int] = set()
+    log: list[Any] = []
+
+    class Deep(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor, depth: int) -> torch.Tensor:
+            ctx.depth = depth
+            return x * 1
+
+        @staticmethod
+        def backward(ctx: Any, grad: torch.Tensor) -> Any:
+            threads.add(threading.get_ident())
+            if ctx.depth:
+                with torch.enable_grad():
+                    x = torch.ones(1, requires_grad=True)
+                    x.register_hook(lambda g: log.append(g.item()))
+                    Deep.apply(x, ctx.depth - 1).sum().backward()
+            return grad, None
+
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return Deep.apply(x, 70)
+
+    net = Net()
+    step = forward_backward(net, torch.ones(1, requires_grad=True))
+    return net, lambda: (step(), log, len(threads))
