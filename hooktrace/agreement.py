@@ -6,8 +6,8 @@ guessed: then the answer is None and says why.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import torch
@@ -112,8 +112,8 @@ def kept_gradients(kept: Iterable[tuple[Call, Call]], logs: Sequence[EventLog]) 
 def parameter_gradients(first: Trace, second: Trace) -> Agreement:
     """Compare the parameters' ``.grad``, as long as they hold what the traces saw last.
 
-    The tensors are those that the models hold now.  They count as what a trace saw if the
-    version counter, shape and (up to 16 elements) the numbers are those that were recorded.
+    The tensors are those that the models hold now.  They count as what a trace saw if they are
+    the same tensor objects at the same version.
     """
     missing = _no_backward((first.log, second.log))
     if missing:
@@ -146,7 +146,14 @@ def _no_backward(logs: Sequence[EventLog]) -> str:
     return f"no backward() ran inside {traces}"
 
 
-def _final_gradients(log: EventLog) -> dict[str, Observation]:
+class _Final(NamedTuple):
+    """What a trace saw last in the ``.grad`` of a parameter."""
+
+    seen: Observation
+    tensor: Callable[[], Any] | None  # weak reference to the tensor that was there
+
+
+def _final_gradients(log: EventLog) -> dict[str, _Final]:
     """Return by name what was last seen in the ``.grad`` of each parameter."""
     final: dict[TensorId, Observation] = {}
     for event in log.events:
@@ -159,27 +166,23 @@ def _final_gradients(log: EventLog) -> dict[str, Observation]:
                     if edit.role == "param.grad":
                         final[hook.tensor] = edit.after
     return {
-        log.tensors[number].name: seen
+        log.tensors[number].name: _Final(seen, log.accumulated.get(number))
         for number, seen in final.items()
         if log.tensors[number].parameter
     }
 
 
-def _changed_since(owner: torch.Tensor | None, seen: Observation) -> str:
+def _changed_since(owner: torch.Tensor | None, final: _Final) -> str:
     """Say why the ``.grad`` of a parameter is not what a trace saw last; empty if it is."""
     if owner is None:
         return "the model is gone, and its gradients with it"
-    gradient = owner.grad
-    if gradient is None:
+    if owner.grad is None:
         return ".grad was cleared after the trace"
-    same = (
-        seen.value is not None
-        and _torch.version_of(gradient) == seen.value.version
-        and isinstance(seen.summary, TensorSummary)
-        and tuple(gradient.shape) == seen.summary.shape
-        and (seen.numbers is None or measured(_as_tensor(seen), gradient)[0] == 0)
-    )
-    return "" if same else ".grad was changed after the trace"
+    if final.tensor is None or final.tensor() is not owner.grad:
+        return ".grad was replaced after the trace"
+    if final.seen.value is None or _torch.version_of(owner.grad) != final.seen.value.version:
+        return ".grad was changed after the trace"
+    return ""
 
 
 def _content(log: EventLog, seen: Observation | None) -> torch.Tensor | None:

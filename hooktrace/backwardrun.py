@@ -43,7 +43,7 @@ class _OutputSpy(NodeHook):
     def __call__(self, gradients: tuple[torch.Tensor | None, ...]) -> None:
         run = self.run
         if run.listens():
-            for call, role, output, seen, note in self.targets:
+            for call, role, output, seen, _, note in self.targets:
                 gradient = gradients[output]
                 if gradient is not None:
                     run.arrived(call, role, gradient, seen, note)
@@ -82,7 +82,7 @@ class _NodeSpy(NodeHook):
         run = self.run
         if run.listens():
             outputs, shares = self.targets
-            for call, role, output, seen, note in outputs:
+            for call, role, output, seen, _, note in outputs:
                 gradient = grad_outputs[output]
                 if gradient is not None:
                     run.arrived(call, role, gradient, seen, note)

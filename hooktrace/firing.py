@@ -102,7 +102,12 @@ class Firing(Open):
         """Record a post-accumulate hook, which may have put another tensor into ``.grad``."""
         duration = self.recorder.clock() - self.started
         edits = self._in_place()
-        edits += self._replaced(gradient, "param.grad", "assigned")
+        replaced = self._replaced(gradient, "param.grad", "assigned")
+        if replaced and gradient is not None:
+            leaf = self.seen["param"][2].value
+            assert leaf is not None
+            self.recorder.log.accumulated[leaf.tensor] = self.recorder.identities.seen(gradient).ref
+        edits += replaced
         self._finish(tuple(edits), duration, None)
 
     def abandon(self) -> None:
@@ -118,7 +123,8 @@ class Firing(Open):
         if not isinstance(thing, torch.Tensor):
             self.seen[role] = (thing, None, Observation(role, None, text_of(thing)))
             return
-        observation, seen = self.recorder.sight(self.recorder.state(), thing, role)
+        # Of a gradient, a write since it was seen last is autograd's own: it sums in place.
+        observation, seen = self.recorder.sight(self.recorder.state(), thing, role, gradient)
         self.seen[role] = (thing, seen, observation)
         value = observation.value
         if copy and value is not None and value.version is not None and value not in self.copies:

@@ -288,6 +288,6 @@ class Recorder:
             self.on_captured,
             self.on_backward_end,
         ):
-            listeners.clear()  # type: ignore[attr-defined]
+            listeners.clear()
         self._own = threading.local()
         self._states.clear()

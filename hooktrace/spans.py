@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Any
 
-from hooktrace.events import CallId, NodeId
+from hooktrace.events import CallId, NodeId, Value
 from hooktrace.identity import Seen
 
 __all__ = ["Output", "Span", "Spans"]
@@ -39,8 +39,8 @@ class Span:
         self.inputs: dict[Edge, tuple[int, ...]] | None = None
 
 
-Output = tuple[CallId, str, int, Seen, str]
-"""A gradient to look out for: call, role, output number of the node, the tensor, and a note."""
+Output = tuple[CallId, str, int, Seen, Value, str]
+"""A gradient to look out for: call, role, output number of the node, tensor, value, and a note."""
 
 
 class Spans:

@@ -81,8 +81,8 @@ def walk(recorder: Recorder, roots: list[Any], found: Found | None) -> dict[int,
         nodes.calls[row] = None if span is None else span.call
         wanted = outputs.get(sequence)
         if wanted is not None:
-            for _, _, output, seen, _ in wanted:
-                producers[seen.value] = (row, output)
+            for _, _, output, _, value, _ in wanted:
+                producers[value] = (row, output)
         if found is not None:
             found(node, wanted, row, span, shares)
     return leaves

@@ -113,14 +113,15 @@ class Gradients:
                 continue
             passed = () if span.inputs is None else span.inputs.get(edge, ())
             role = _FIRST_OUTPUT if place == 0 else f"grad_output[{place}]"
-            target = (span.call, role, edge[1], seen, SHARED if passed else "")
+            note = SHARED if passed else ""
+            target = (span.call, role, edge[1], seen, seen.value, note)
             if edge[0] in outputs:
                 outputs[edge[0]].append(target)
             else:
                 outputs[edge[0]] = [target]
             for argument in passed:
                 role = f"grad_input[{argument}]"
-                outputs[edge[0]].append((span.call, role, edge[1], seen, SHARED))
+                outputs[edge[0]].append((span.call, role, edge[1], seen, seen.value, note))
         if call.parent is None and not self._structure_known:
             nodes = [one.grad_fn for one, seen in found if seen is not None and one.grad_fn]
             self._structure_known = bool(nodes)
@@ -157,7 +158,7 @@ class Gradients:
             if node is None or gradient is None:
                 continue
             there = wanted.output_nr
-            for call, role, output, seen, note in outputs.get(_torch.sequence_of(node), ()):
+            for call, role, output, seen, _, note in outputs.get(_torch.sequence_of(node), ()):
                 if output == there and not run.has_recorded(call, role):
                     run.arrived(call, role, gradient, seen, note)
 

@@ -71,7 +71,7 @@ def _registered(number: int, hooks: Any, frame: FrameType) -> None:
 
 
 def _releasing_swap(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Let go of two tensors before they are swapped, which PyTorch refuses beside weak references."""
+    """Let go of two tensors before they are swapped: PyTorch refuses beside weak references."""
 
     @functools.wraps(original)
     def swap_tensors(t1: Any, t2: Any) -> None:

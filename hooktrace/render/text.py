@@ -144,8 +144,10 @@ def _gradient(call: Call) -> str:
 
 def _effects(log: EventLog, call: Call, overwriters: set[CallId | None]) -> str:
     notes = []
-    for firing in call.hooks:
+    for firing in sorted(call.hooks, key=lambda one: not one.edits):
         hook = log.hooks[firing.hook]
+        if hook.module is None and not firing.edits and not firing.exception:
+            continue  # a global hook that only looked has its line below
         note = f"{hook.kind} {hook.name}"
         if firing.edits:
             note += " (" + ", ".join(_change(log, edit) for edit in firing.edits) + ")"
@@ -255,9 +257,13 @@ def _add(grid: Table, *cells: str) -> None:
 
 
 def _draw(grid: Table) -> str:
-    """Lay the grid out: the last column gives way first, then what is longer than _CELL."""
+    """Lay the grid out: only the last column gives way, and what is longer than _CELL."""
+    left = _WIDTH
     for column in grid.columns[:-1]:
-        column.min_width = min(_CELL, max(map(len, (str(column.header), *map(str, column.cells)))))
+        longest = max(map(len, (str(column.header), *map(str, column.cells))))
+        column.width = min(_CELL, longest)
+        left -= column.width + 2
+    grid.columns[-1].max_width = left
     console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, legacy_windows=False)
     console.print(grid)
     lines: Iterable[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
