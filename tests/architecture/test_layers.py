@@ -18,8 +18,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors records events _registry",
         "log",
         "_torch _torch_hooks tracebacks",
-        "identity scope spans spies hooktable recorder firing opencall patches backwardrun placement "
-        "walk measure",
+        "identity scope spans spies hooktable recorder firing opencall patches backwardrun "
+        "placement walk measure",
         "probes",
         "views",
         "render",
@@ -31,10 +31,22 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """Lowest first.  A part is a module of the package or one of its folders."""
 
 ORDER = (
-    "records events".split(),
-    "identity scope spans spies hooktable recorder patches firing opencall backwardrun "
-    "placement walk".split(),
-    "pairing agreement sheets captures comparison".split(),
+    ["records", "events"],
+    [
+        "identity",
+        "scope",
+        "spans",
+        "spies",
+        "hooktable",
+        "recorder",
+        "patches",
+        "firing",
+        "opencall",
+        "backwardrun",
+        "placement",
+        "walk",
+    ],
+    ["pairing", "agreement", "sheets", "captures", "comparison"],
 )
 """Within a layer: each may import those before it, and not those after it."""
 

@@ -96,7 +96,8 @@ def tensors_that_are_swapped() -> Any:
     one, other = torch.ones(2), torch.zeros(3)
 
     def step() -> Any:
-        net(torch.ones(1, 2))
+        with torch.no_grad():  # a graph that is alive holds its parameters
+            net(torch.ones(1, 2))
         net[1](one)
         net[1](other)
         torch.utils.swap_tensors(one, other)
