@@ -35,6 +35,7 @@ __all__ = [
     "node_name",
     "numbers_of",
     "plain_sum",
+    "raw_version",
     "same_content",
     "sequence_of",
     "shape_of",
@@ -99,6 +100,9 @@ def version_of(tensor: Tensor) -> int | None:
     except (RuntimeError, NotImplementedError):
         return None
 
+
+raw_version: Callable[[Tensor], int] = operator.attrgetter("_version")
+"""Returns the version counter; raises RuntimeError for an inference tensor."""
 
 is_view: Callable[[Tensor], bool] = operator.methodcaller("_is_view")
 """Whether a tensor is a view, which shares its version counter with its base."""

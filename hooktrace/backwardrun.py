@@ -151,7 +151,9 @@ class BackwardRun:
         recorder = self.recorder
         try:
             self._record(call, role, gradient, owner.id, note)
-            self._retained(owner)
+            tensor = owner.ref()
+            if tensor is not None and tensor.retains_grad:
+                self._retained(owner)
         except Exception:
             recorder.failed("a grad_output")
 

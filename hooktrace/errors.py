@@ -21,6 +21,7 @@ __all__ = [
     "TraceStateError",
     "UnknownFormatError",
     "UnknownNameError",
+    "UnsupportedKeepError",
     "UnsupportedModuleError",
     "nearest",
 ]
@@ -54,6 +55,10 @@ class NoGradientError(HooktraceError, LookupError):
 
 class TraceStateError(HooktraceError, RuntimeError):
     """A trace was used in a state that does not allow it, such as entered twice."""
+
+
+class UnsupportedKeepError(HooktraceError, TypeError):
+    """What was given as ``keep=`` names no modules."""
 
 
 class UnsupportedModuleError(HooktraceError, TypeError):

@@ -11,7 +11,7 @@ from weakref import ref
 import torch
 
 from hooktrace import _torch
-from hooktrace._torch import is_view, version_of
+from hooktrace._torch import is_view, raw_version, version_of
 from hooktrace.events import Observation, StorageId, TensorId, TensorSummary, TracedTensor, Value
 from hooktrace.log import EventLog
 
@@ -80,9 +80,19 @@ class Identities:
         number: Any = next(self._numbers)
         entry.id = entry.storage = number
         entry.ref = ref(tensor)
-        entry.value = Value(number, version_of(tensor))
         entry.edge = None
-        self.read(tensor, entry)
+        try:
+            entry.shape = shape = tensor.shape
+            known = self._summaries.get((shape, tensor.dtype, tensor.device, tensor.requires_grad))
+            entry.value = Value(number, raw_version(tensor))
+        except (RuntimeError, TypeError):  # no sizes, sizes that do not hash, or no version
+            known = None
+            entry.value = Value(number, version_of(tensor))
+        if known is None:
+            self.read(tensor, entry)
+        else:
+            entry.summary, small = known
+            entry.small = small and not _torch.is_wrapped(tensor)
         if is_view(tensor):
             base = _torch.base_of(tensor)
             if base is not None:

@@ -64,14 +64,16 @@ class Placement:
                     recorder.on_fired.clear()
 
     def _place(self, recorder: Recorder, leaves: list[torch.Tensor]) -> None:
-        for leaf in leaves:
-            if _torch_hooks.has_hooks(leaf):
-                recorder.watch_leaf(leaf, "")
-        self._place_fresh(recorder)
+        others = []
         for leaf in leaves:
             if leaf.grad is None and _torch_hooks.put_first_hook(leaf, _OURS, _FIRST_GRADIENT):
                 self._bare.append(leaf)
-                continue
+            else:
+                others.append(leaf)
+                if _torch_hooks.has_hooks(leaf):
+                    recorder.watch_leaf(leaf, "")
+        self._place_fresh(recorder)
+        for leaf in others:
             entry = _Accumulated(leaf)
             self._insert(leaf, "post_accumulate_grad", entry, first=True)
             if entry.before and leaf.numel() <= SMALL:
@@ -182,13 +184,11 @@ class _Accumulated:
 
     def __init__(self, leaf: torch.Tensor) -> None:
         gradient = leaf.grad
-        self.before: dict[Recorder, Observation] | None = None
-        self.came: dict[Recorder, Observation] = _NOTHING
+        self.before: dict[Recorder, Observation] = {}
+        self.came: dict[Recorder, Observation] = {}
         if gradient is not None:
-            self.came = {}
-            self.before = {
-                recorder: recorder.observe(gradient, "before", quiet=True) for recorder in active()
-            }
+            for recorder in active():
+                self.before[recorder] = recorder.observe(gradient, "before", quiet=True)
 
     @_torch.unseen
     def arrived(self, gradient: torch.Tensor) -> None:
@@ -208,7 +208,7 @@ class _Accumulated:
             try:
                 state = recorder.state()
                 after, seen = recorder.sight(state, gradient, "after", True)
-                before = None if self.before is None else self.before.get(recorder)
+                before = self.before.get(recorder)
                 arrived = after if before is None else self.came.pop(recorder, None)
                 tensor = recorder.leaf(leaf)
                 number = state.backwards[-1] if state.backwards else recorder.backward
@@ -217,11 +217,34 @@ class _Accumulated:
                 recorder.write(
                     (GradientAccumulated, now, state.number, tensor, arrived, before, after, number)
                 )
-                if self.before is not None:
-                    self.before[recorder] = after
+                self.before[recorder] = after
             except Exception:
                 recorder.failed("the accumulation of a gradient")
 
 
-_NOTHING: dict[Recorder, Observation] = {}
-_FIRST_GRADIENT = _Accumulated(torch.empty(0))  # serves every leaf without a gradient and hooks
+class _FirstGradient:
+    """The same for leaves without a gradient and without hooks: one object serves them all."""
+
+    __slots__ = ()
+
+    @_torch.unseen
+    def __call__(self, leaf: torch.Tensor) -> None:
+        gradient = leaf.grad
+        if gradient is None:
+            return
+        for recorder in active():
+            try:
+                state = recorder.state()
+                after, seen = recorder.sight(state, gradient, "after", True)
+                tensor = recorder.leaf(leaf)
+                recorder.log.accumulated[tensor] = seen.ref
+                number = state.backwards[-1] if state.backwards else recorder.backward
+                now = recorder.clock()
+                recorder.write(
+                    (GradientAccumulated, now, state.number, tensor, after, None, after, number)
+                )
+            except Exception:
+                recorder.failed("the accumulation of a gradient")
+
+
+_FIRST_GRADIENT = _FirstGradient()

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from hooktrace import _torch, _torch_hooks
-from hooktrace._torch import numbers_of, shape_of, version_of
+from hooktrace._torch import numbers_of, raw_version, shape_of, version_of
+from hooktrace._torch_hooks import has_hooks
 from hooktrace.errors import ProbeFailedWarning
 from hooktrace.events import (
     CallId,
@@ -105,6 +106,7 @@ class Recorder:
         self.strict = strict
         self.clock = clock
         self.identities = Identities(log)
+        self._table = self.identities.table
         self.hooks = HookTable(log, scope, self.identities)
         self.calls = itertools.count()
         self.backwards = itertools.count()
@@ -169,12 +171,18 @@ class Recorder:
         self, state: ThreadState, tensor: torch.Tensor, role: str, quiet: bool = False
     ) -> tuple[Observation, Seen]:
         """Describe a tensor, and note a write since it was seen last, unless `quiet`."""
-        identities = self.identities
-        seen = identities.table.get(id(tensor))
+        seen = self._table.get(id(tensor))
         if seen is None or seen.ref() is not tensor:
-            seen = self._enter(state, tensor)
+            seen = self.identities.enter(tensor)
+            if state.stack:
+                state.recent.append(seen)
+            if seen.summary.requires_grad and has_hooks(tensor):
+                self.watch_hooks(tensor)
         else:
-            version = version_of(tensor)
+            try:
+                version: int | None = raw_version(tensor)
+            except RuntimeError:
+                version = None
             if version != seen.value.version:
                 if quiet:
                     seen.value = Value(seen.id, version)
@@ -184,17 +192,9 @@ class Recorder:
                 tensor.requires_grad is not seen.summary.requires_grad
                 or shape_of(tensor) != seen.shape
             ):
-                identities.read(tensor, seen)
+                self.identities.read(tensor, seen)
         numbers = numbers_of(tensor) if seen.small else None
         return Observation(role, seen.value, seen.summary, seen.storage, numbers), seen
-
-    def _enter(self, state: ThreadState, tensor: torch.Tensor) -> Seen:
-        seen = self.identities.enter(tensor)
-        if state.stack:
-            state.recent.append(seen)
-        if seen.summary.requires_grad and _torch_hooks.has_hooks(tensor):
-            self.watch_hooks(tensor)
-        return seen
 
     def observe(self, tensor: torch.Tensor, role: str, *, quiet: bool = False) -> Observation:
         """Describe a tensor, and note a write since it was seen last, unless `quiet`."""

@@ -10,7 +10,12 @@ from typing import Any
 from torch import nn
 
 from hooktrace import _torch, _torch_hooks
-from hooktrace.errors import UnknownNameError, UnsupportedModuleError, nearest
+from hooktrace.errors import (
+    UnknownNameError,
+    UnsupportedKeepError,
+    UnsupportedModuleError,
+    nearest,
+)
 from hooktrace.events import ModuleId, TracedModule
 from hooktrace.log import EventLog
 
@@ -233,11 +238,16 @@ def resolve_models(what: Any) -> tuple[list[tuple[str, nn.Module]], bool]:
     return pairs, False
 
 
+_KEEP = "keep= takes names, patterns and modules, one or several, or True; but got {}."
+
+
 def _split(keep: Keep) -> tuple[list[str], list[weakref.ref[nn.Module]]]:
     if isinstance(keep, bool):
         return (["*"] if keep else []), []
     if isinstance(keep, (str, nn.Module)):
         keep = [keep]
+    if not isinstance(keep, Iterable):
+        raise UnsupportedKeepError(_KEEP.format(type(keep).__name__))
     patterns, modules = [], []
     for item in keep:
         if isinstance(item, str):
@@ -245,9 +255,7 @@ def _split(keep: Keep) -> tuple[list[str], list[weakref.ref[nn.Module]]]:
         elif isinstance(item, nn.Module):
             modules.append(weakref.ref(item))
         else:
-            raise TypeError(
-                f"keep= takes names, patterns and modules, but got {type(item).__name__}"
-            )
+            raise UnsupportedKeepError(_KEEP.format(type(item).__name__))
     return patterns, modules
 
 

@@ -66,12 +66,15 @@ class Gradients:
         recorder: Whose log it fills.
 
     Attributes:
-        variables: By sequence number of a node and output number: tensors that have a name.
+        reached: For each node outside of all calls that the latest backward run reaches, by
+            sequence number: output number -> named tensor, for the plain probe to fill in.
+        leaves: The leaves that it reaches, by id.
     """
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
-        self.variables: dict[int, dict[int, Seen]] = {}
+        self.reached: dict[int, dict[int, Seen]] = {}
+        self.leaves: dict[int, torch.Tensor] = {}
         self._runs: dict[int, BackwardRun] = {}
         self._structure_known = False
         recorder.on_open.append(self.call_opened)
@@ -144,10 +147,13 @@ class Gradients:
             if wanted or shares:
                 run.watch(node, wanted, shares)
             if plain and span is None:
-                run.watch_plain(node, row, self.variables.get(_torch.sequence_of(node), {}))
+                owners = self.reached[_torch.sequence_of(node)] = {}
+                run.watch_plain(node, row, owners)
 
-        leaves = walk(self.recorder, [node for node in map(_node_of, roots) if node], found)
-        return list(leaves.values())
+        self.reached = {}
+        nodes = [node for node in map(_node_of, roots) if node]
+        self.leaves = walk(self.recorder, nodes, found)
+        return list(self.leaves.values())
 
     def captured(self, number: int, pairs: list[tuple[Any, torch.Tensor | None]]) -> None:
         """Record gradients that were captured before their node would have run."""
@@ -164,13 +170,14 @@ class Gradients:
 
     def backward_ended(self, number: int) -> None:
         """Take the spies off."""
+        self.reached, self.leaves = {}, {}
         run = self._runs.pop(number, None)
         if run is not None:
             run.end()
 
-    def enter(self, nodes: list[Any]) -> None:
-        """Enter what can be reached from `nodes` in the log."""
-        walk(self.recorder, nodes, None)
+    def enter(self, nodes: list[Any]) -> dict[int, torch.Tensor]:
+        """Enter what can be reached from `nodes` in the log; return the leaves, by id."""
+        return walk(self.recorder, nodes, None)
 
 
 def _edge(tensor: torch.Tensor, seen: Seen) -> tuple[int, int] | None:

@@ -27,65 +27,93 @@ class Plain:
 
     Args:
         recorder: Whose log it fills.
-        gradients: The gradients probe of the trace, which walks the graph: it is told the
-            variables, and at the end the nodes to start from.
+        graph: The gradients probe of the trace, which walks the graph.
         frame: The caller's frame, until `close`.
     """
 
-    def __init__(self, recorder: Recorder, gradients: GraphWalker, frame: FrameType | None) -> None:
+    def __init__(self, recorder: Recorder, graph: Graph, frame: FrameType | None) -> None:
         self.recorder = recorder
-        self.gradients = gradients
+        self.graph = graph
         self.frame = frame
-        recorder.on_backward_start.insert(0, self.backward_started)
+        self.first = _torch.current_sequence()
+        recorder.on_backward_start.append(self.backward_started)
 
     def backward_started(self, number: int, roots: Any) -> list[torch.Tensor]:
-        """Name what the caller calls by a name, before the graph is walked."""
-        self._name_variables()
+        """Name what the caller calls by a name, after the graph was walked, before it runs."""
+        self._name_variables(self.graph.reached, self.graph.leaves)
         self.recorder.hooks.rename_owners()
         return []
 
     def close(self) -> None:
         """Enter what the caller's variables still reach, and let the frame go."""
-        self.gradients.enter(self._name_variables())
+        leaves = self.graph.enter(self._nodes_made())
+        self._name_variables({}, leaves)
         self.recorder.hooks.rename_owners()
         self.frame = None
 
-    def _name_variables(self) -> list[Any]:
-        """Name the tensors of the caller's variables, note what they hold; return their nodes."""
+    def _name_variables(
+        self, reached: dict[int, dict[int, Seen]], leaves: dict[int, torch.Tensor]
+    ) -> None:
+        """Name the tensors of the caller's variables, and note what they hold.
+
+        Variables that have nothing to do with the block, such as those of earlier cells of a
+        notebook, are passed over: a tensor counts if it was seen, made in the block, or reached.
+
+        Args:
+            reached: The named tensors to fill in, for each node that a backward run reaches.
+            leaves: The leaves that it reaches, by id.
+        """
         recorder = self.recorder
-        named: dict[int, dict[int, Seen]] = {}
-        nodes = []
+        state = recorder.state()
         for name, tensor in variables(self.frame):
             with _torch.hidden():
                 known = recorder.identities.known(tensor) is not None
-                if not known and not recorder.scope.everything:
+                node = tensor.grad_fn
+                sequence = -1 if node is None else _torch.sequence_of(node)
+                new = sequence >= self.first or sequence in reached or id(tensor) in leaves
+                if not known and not (new and recorder.scope.everything):
                     continue
-                state = recorder.state()
                 observation, seen = recorder.sight(state, tensor, name, not known)
                 recorder.log.contents.setdefault(seen.value, observation)
-                node = tensor.grad_fn
                 if tensor.requires_grad and node is None:
                     recorder.watch_leaf(tensor, name)
-                else:
-                    recorder.identities.name(tensor, name)
-                    recorder.watch_hooks(tensor)
+                    continue
+                recorder.identities.name(tensor, name)
+                recorder.watch_hooks(tensor)
                 if node is not None:
-                    nodes.append(node)
                     row = node_row(recorder, node)
                     recorder.log.producers.setdefault(seen.value, (row, tensor.output_nr))
-                    outputs = named.setdefault(_torch.sequence_of(node), {})
-                    outputs.setdefault(tensor.output_nr, seen)
-        self.gradients.variables = named
+                    if sequence in reached:
+                        reached[sequence].setdefault(tensor.output_nr, seen)
+
+    def _nodes_made(self) -> list[Any]:
+        """Return the nodes of the caller's variables that were seen or made in the block."""
+        nodes = []
+        for _, tensor in variables(self.frame):
+            with _torch.hidden():
+                node = tensor.grad_fn
+                if node is None:
+                    continue
+                made = self.recorder.scope.everything and _torch.sequence_of(node) >= self.first
+                if made or self.recorder.identities.known(tensor) is not None:
+                    nodes.append(node)
         return nodes
 
 
-class GraphWalker(Protocol):
-    """What this probe needs of the gradients probe."""
+class Graph(Protocol):
+    """What this probe needs of the gradients probe.
 
-    variables: dict[int, dict[int, Seen]]
+    Attributes:
+        reached: For each node outside of all calls that the backward run which is about to
+            begin reaches, by its sequence number: output number -> named tensor.
+        leaves: The leaves that it reaches, by id.
+    """
 
-    def enter(self, nodes: list[Any]) -> None:
-        """Enter what can be reached from `nodes` in the log."""
+    reached: dict[int, dict[int, Seen]]
+    leaves: dict[int, torch.Tensor]
+
+    def enter(self, nodes: list[Any]) -> dict[int, torch.Tensor]:
+        """Enter what can be reached from `nodes` in the log; return the leaves, by id."""
 
 
 def variables(frame: FrameType | None) -> Iterator[tuple[str, torch.Tensor]]:

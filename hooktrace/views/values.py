@@ -70,17 +70,32 @@ class Unkept:
             f"({self._summary}), so there is no .{name}. {self._advice}"
         )
 
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise NotKeptError(
+            f"The values of {self._observation.role} ({self._summary}) were not kept, so they "
+            f"cannot be used. {self._advice}"
+        )
+
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        everything = [*args, *(kwargs or {}).values()]
-        one = next((item for item in everything if isinstance(item, cls)), None)
-        advice = one._advice if one is not None else "Name the module in keep=."
-        raise NotKeptError(f"A tensor whose values were not kept cannot be computed with. {advice}")
+        for item in (*args, *(kwargs or {}).values()):
+            if isinstance(item, cls):
+                item._refuse()
+        raise NotKeptError("A tensor whose values were not kept cannot be computed with.")
 
     def __repr__(self) -> str:
         numbers = self._observation.numbers
         what = format_numbers(numbers) if numbers is not None else "values not kept"
         return f"<{self._observation.role}: {self._summary}, {what}>"
+
+    # Everything that one does with a tensor says how its values could have been kept.
+    __array__ = __bool__ = __float__ = __int__ = __index__ = __len__ = __iter__ = _refuse
+    __getitem__ = __setitem__ = __contains__ = __hash__ = _refuse
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _refuse
+    __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __neg__ = __pos__ = __abs__ = _refuse
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = _refuse
 
 
 def content(log: EventLog, observation: Observation | None, advice: str) -> Any:
