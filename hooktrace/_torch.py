@@ -183,8 +183,19 @@ sequence_of: Callable[[Any], int] = operator.methodcaller("_sequence_nr")
 
 def node_name(node: Any) -> str:
     """Return the name of an autograd node, such as ``AddmmBackward0`` or ``AccumulateGrad``."""
-    name = type(node).__name__
-    return str(node.name()).rpartition("::")[2] if name == "CppFunction" else name
+    kind = type(node)
+    return _NAMES.get(kind) or _name_of_kind(kind, node)
+
+
+_NAMES: dict[type, str] = {}
+
+
+def _name_of_kind(kind: type, node: Any) -> str:
+    if kind.__name__ == "CppFunction":  # one class for all nodes that have none of their own
+        return str(node.name()).rpartition("::")[2]
+    if len(_NAMES) < 1000:  # custom functions make classes, maybe ever more of them
+        _NAMES[kind] = kind.__name__
+    return kind.__name__
 
 
 leaf_of: Callable[[Any], Tensor] = operator.attrgetter("variable")

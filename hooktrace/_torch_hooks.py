@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
 from typing import Any
@@ -23,13 +22,12 @@ __all__ = [
     "has_hooks",
     "hook_options",
     "instrumented_call_impl",
+    "is_bare",
     "module_has_hooks",
     "module_has_own_hooks",
     "own_hooks",
     "own_parameters",
-    "put_first_hook",
     "registration",
-    "take_first_hook",
     "torch_file",
 ]
 
@@ -69,27 +67,13 @@ def has_hooks(tensor: Tensor) -> bool:
     return bool(tensor._backward_hooks or tensor._post_accumulate_grad_hooks)
 
 
-def put_first_hook(leaf: Tensor, key: Any, hook: Any) -> bool:
-    """Give a leaf without any hooks one that runs after its gradient was accumulated.
-
-    Returns:
-        False, having done nothing, for a leaf that has a dictionary of hooks.
-    """
-    if leaf._post_accumulate_grad_hooks is not None or leaf._backward_hooks is not None:
-        return False
-    hooks: Any = OrderedDict()
-    hooks[key] = hook
-    leaf._post_accumulate_grad_hooks = hooks
-    return True
-
-
-def take_first_hook(leaf: Tensor, key: Any) -> None:
-    """Undo `put_first_hook`; leave what else was registered meanwhile."""
-    hooks: Any = leaf._post_accumulate_grad_hooks
-    if hooks is not None:
-        hooks.pop(key, None)
-        if not hooks:
-            leaf._post_accumulate_grad_hooks = None  # type: ignore[assignment]
+def is_bare(leaf: Tensor) -> bool:
+    """Whether a leaf has neither a gradient nor a dictionary of hooks."""
+    return (
+        leaf.grad is None
+        and leaf._backward_hooks is None
+        and leaf._post_accumulate_grad_hooks is None
+    )
 
 
 def global_hooks() -> dict[str, dict[int, Any]]:

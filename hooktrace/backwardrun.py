@@ -16,6 +16,7 @@ from hooktrace.events import (
     TensorId,
 )
 from hooktrace.identity import SMALL, Seen
+from hooktrace.leaves import BareLeaves
 from hooktrace.patches import active
 from hooktrace.recorder import Recorder
 from hooktrace.spans import Output
@@ -99,10 +100,14 @@ class BackwardRun:
         self.spies: list[NodeHook] = []
         self.shares: dict[tuple[CallId, int], int] = {}  # how many nodes contribute
         self.pending: dict[tuple[CallId, int], list[Any]] = {}
+        self.leaves = BareLeaves(recorder, number, [])
 
     def listens(self) -> bool:
-        """Whether the trace is open and this code runs for real."""
-        return self.recorder in active() and not _torch.is_compiling()
+        """Whether the trace is open and this code runs for real; then catch up with the leaves."""
+        if self.recorder not in active() or _torch.is_compiling():
+            return False
+        self.leaves.ask()
+        return True
 
     def watch(self, node: Any, outputs: list[Output] | None, shares: list[Any] | None) -> None:
         """Put spies on a node."""
@@ -130,6 +135,7 @@ class BackwardRun:
         """Complete what not every node contributed to, and take the spies off."""
         for key in tuple(self.pending):
             self._complete(key)
+        self.leaves.end()
         for spy in self.spies:
             if spy.place is not None:
                 spy.place.pop(spy, None)

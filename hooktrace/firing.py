@@ -47,6 +47,8 @@ class Firing(Open):
         arguments: Iterable[tuple[str, Any]],
         around: Open | None = None,
     ) -> None:
+        for listener in recorder.on_firing:
+            listener()
         stack = recorder.state().stack
         if around is None and stack:
             around = stack[-1]

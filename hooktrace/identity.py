@@ -12,7 +12,15 @@ import torch
 
 from hooktrace import _torch
 from hooktrace._torch import is_view, raw_version, version_of
-from hooktrace.events import Observation, StorageId, TensorId, TensorSummary, TracedTensor, Value
+from hooktrace.events import (
+    NodeId,
+    Observation,
+    StorageId,
+    TensorId,
+    TensorSummary,
+    TracedTensor,
+    Value,
+)
 from hooktrace.log import EventLog
 
 __all__ = ["SMALL", "Identities", "Seen", "arguments", "leaves", "text_of"]
@@ -33,11 +41,12 @@ class Seen:
         storage: Number of its storage; views have their base's.
         summary: What was last read of it, for these sizes.
         small: Whether its numbers are recorded.
+        row: Of a leaf, the row of its ``AccumulateGrad`` node.
         edge: Sequence number of the node that made this value, and output number; None if
             that was not looked up, or if there is none.
     """
 
-    __slots__ = ("edge", "id", "ref", "shape", "small", "storage", "summary", "value")
+    __slots__ = ("edge", "id", "ref", "row", "shape", "small", "storage", "summary", "value")
 
     ref: Callable[[], torch.Tensor | None]
     id: TensorId
@@ -47,6 +56,7 @@ class Seen:
     shape: Any
     small: bool
     edge: tuple[Value, int, int] | None
+    row: NodeId | None
 
 
 class Identities:
@@ -80,7 +90,7 @@ class Identities:
         number: Any = next(self._numbers)
         entry.id = entry.storage = number
         entry.ref = ref(tensor)
-        entry.edge = None
+        entry.edge = entry.row = None
         try:
             entry.shape = shape = tensor.shape
             known = self._summaries.get((shape, tensor.dtype, tensor.device, tensor.requires_grad))

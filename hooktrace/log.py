@@ -58,36 +58,30 @@ class Table(Generic[Key, Row]):
 class NodeTable:
     """Rows of autograd nodes, put together when they are read.
 
-    Writing is for the recorder alone: one list item a node.
+    Attributes:
+        parts: What the recorder writes: for each node a list [name, call, edges].
+        leaves: For ``AccumulateGrad`` nodes, the tensor whose ``.grad`` they fill.
     """
 
     def __init__(self) -> None:
-        self.names: list[str] = []
-        self.calls: list[CallId | None] = []
-        self.edges: list[tuple[tuple[NodeId, int], ...]] = []
+        self.parts: list[list[Any]] = []
         self.leaves: dict[NodeId, TensorId] = {}
 
-    def add(self, name: str) -> NodeId:
-        """Add a node of which only the name is known yet."""
-        self.names.append(name)
-        self.calls.append(None)
-        self.edges.append(())
-        return NodeId(len(self.names) - 1)
+    def add(self, name: str) -> Any:
+        """Add a node of which only the name is known yet; return its number."""
+        parts = self.parts
+        parts.append([name, None, ()])
+        return len(parts) - 1
 
     def __getitem__(self, number: NodeId) -> TracedNode:
-        return TracedNode(
-            number,
-            self.names[number],
-            self.calls[number],
-            self.edges[number],
-            self.leaves.get(number),
-        )
+        name, call, edges = self.parts[number]
+        return TracedNode(number, name, call, tuple(edges), self.leaves.get(number))
 
     def __iter__(self) -> Iterator[TracedNode]:
-        return (self[NodeId(number)] for number in range(len(self.names)))
+        return (self[NodeId(number)] for number in range(len(self.parts)))
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.parts)
 
 
 class TensorTable:

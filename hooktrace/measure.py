@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from hooktrace.events import Change, HookFired, Observation, TensorSummary
@@ -56,7 +58,13 @@ def difference(before: torch.Tensor, after: torch.Tensor) -> Change:
     same = (before == after) | ((before != before) & (after != after))
     changed = total - int(same.sum())
     if changed == 0:
-        return Change("unchanged", "same values", 1.0 if total else None, 0, total, 0.0)
+        return Change("unchanged", "same values", 1.0 if before.any() else None, 0, total, 0.0)
+    if (
+        not before.dtype.is_floating_point
+        and not before.is_complex()
+        and _beyond_double(before, after)
+    ):
+        return Change("changed", _share(changed, total), None, changed, total)
     wide = torch.complex128 if before.is_complex() else torch.float64
     one, other = before.to(wide).reshape(-1), after.to(wide).reshape(-1)
     largest = float((other - one).abs().max())
@@ -72,6 +80,13 @@ def difference(before: torch.Tensor, after: torch.Tensor) -> Change:
     return Change("changed", _share(changed, total), None, changed, total, largest)
 
 
+def _beyond_double(before: torch.Tensor, after: torch.Tensor) -> bool:
+    """Whether these integers are too large for exact arithmetic in double precision."""
+    if before.dtype != torch.int64:
+        return False
+    return any(int(one.min()) < -(2**53) or int(one.max()) > 2**53 for one in (before, after))
+
+
 _NO: tuple[str, str, float | None] = ("", "", None)
 
 
@@ -82,24 +97,32 @@ def _rounding(dtype: torch.dtype) -> float:
 def _scaled(
     one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype
 ) -> tuple[str, str, float | None]:
+    if not bool(torch.isfinite(one).all()):
+        return _NO
     if not bool(other.any()):
         return "zeroed", "zeroed", 0.0
     largest = int(one.abs().argmax())
-    if not bool(one[largest]) or not bool(torch.isfinite(one).all()):
+    if not bool(one[largest]) or not bool(torch.isfinite(other).all()):
         return _NO
-    factor = _tidy(float(other[largest] / one[largest]), _rounding(dtype))
+    factor = float(other[largest] / one[largest])
     near = (other - factor * one).abs() <= _rounding(dtype) * (factor * one).abs()
-    return ("scaled", f"x{factor:.6g}", factor) if bool(near.all()) else _NO
+    if not bool(near.all()):
+        return _NO
+    factor = _as_written(factor, lambda short: (one * short).to(dtype), other.to(dtype))
+    return "scaled", f"x{factor:.6g}", factor
 
 
 def _shifted(
     one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype
 ) -> tuple[str, str, float | None]:
-    if one.numel() < 2 or not bool(torch.isfinite(one).all()):
+    if one.numel() < 2 or not bool(torch.isfinite(one).all() & torch.isfinite(other).all()):
         return _NO
-    shift = _tidy(float((other - one).median()), _rounding(dtype))
+    shift = float((other - one).median())
     near = (other - one - shift).abs() <= _rounding(dtype) * torch.maximum(one.abs(), other.abs())
-    return ("shifted", f"{shift:+.6g}", None) if shift and bool(near.all()) else _NO
+    if not shift or not bool(near.all()):
+        return _NO
+    shift = _as_written(shift, lambda short: (one + short).to(dtype), other.to(dtype))
+    return "shifted", f"{shift:+.6g}", None
 
 
 def _clamped(one: torch.Tensor, other: torch.Tensor) -> tuple[str, str, float | None]:
@@ -109,18 +132,17 @@ def _clamped(one: torch.Tensor, other: torch.Tensor) -> tuple[str, str, float | 
         return _NO
     if cut_below and cut_above:
         return "clamped", f"clamped to [{low:.6g}, {high:.6g}]", None
-    return (
-        "clamped",
-        f"clamped to {'>= ' if cut_below else '<= '}{low if cut_below else high:.6g}",
-        None,
-    )
+    side = f">= {low:.6g}" if cut_below else f"<= {high:.6g}"
+    return "clamped", f"clamped to {side}", None
 
 
-def _tidy(number: float, rounding: float) -> float:
-    """Prefer the short decimal number that the author will have written."""
+def _as_written(
+    number: float, redo: Callable[[float], torch.Tensor], result: torch.Tensor
+) -> float:
+    """Prefer the short decimal that the author will have written, if it gives the very result."""
     for digits in range(1, 7):
         short = float(f"{number:.{digits}g}")
-        if abs(short - number) <= rounding * abs(number):
+        if bool((redo(short) == result).all()):
             return short
     return number
 

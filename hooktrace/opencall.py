@@ -97,7 +97,8 @@ def open_call(
             call.arguments, call.inputs = [(args[0], entry)], (seen,)
         else:
             call.arguments, call.inputs = look(recorder, state, arguments(args, kwargs))
-        call.number = call.call = number = CallId(next(recorder.calls))
+        number: Any = next(recorder.calls)
+        call.number = call.call = number
         call.module = module_id
         call.target = module
         call.parent = parent

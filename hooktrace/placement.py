@@ -1,6 +1,7 @@
 """Spies in the dictionaries of tensor hooks, for the time of a backward run.
 
-Also our own entries in the leaves' post-accumulate hooks, which note what came into ``.grad``.
+Also our own entries in the hooks of leaves, which note what came into ``.grad``.  Leaves that have
+neither hooks nor a gradient are left alone: see `hooktrace.leaves`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ class Placement:
     _placed: ClassVar[
         dict[int, tuple[Any, dict[Any, Any]]]
     ] = {}  # id -> dictionary, key -> original
-    _bare: ClassVar[list[torch.Tensor]] = []  # leaves that had neither a gradient nor hooks
     _made: ClassVar[
         list[tuple[torch.Tensor, str]]
     ] = []  # leaves that had no dictionary of that name
@@ -64,16 +64,11 @@ class Placement:
                     recorder.on_fired.clear()
 
     def _place(self, recorder: Recorder, leaves: list[torch.Tensor]) -> None:
-        others = []
         for leaf in leaves:
-            if leaf.grad is None and _torch_hooks.put_first_hook(leaf, _OURS, _FIRST_GRADIENT):
-                self._bare.append(leaf)
-            else:
-                others.append(leaf)
-                if _torch_hooks.has_hooks(leaf):
-                    recorder.watch_leaf(leaf, "")
+            if _torch_hooks.has_hooks(leaf):
+                recorder.watch_leaf(leaf, "")
         self._place_fresh(recorder)
-        for leaf in others:
+        for leaf in leaves:
             entry = _Accumulated(leaf)
             self._insert(leaf, "post_accumulate_grad", entry, first=True)
             if entry.before and leaf.numel() <= SMALL:
@@ -121,9 +116,6 @@ class Placement:
                 hooks.pop(_OURS, None)
                 if not hooks:
                     setattr(leaf, attribute, None)
-        for leaf in self._bare:
-            _torch_hooks.take_first_hook(leaf, _OURS)
-        self._bare.clear()
         self._made.clear()
         self._placed.clear()
 
@@ -220,31 +212,3 @@ class _Accumulated:
                 self.before[recorder] = after
             except Exception:
                 recorder.failed("the accumulation of a gradient")
-
-
-class _FirstGradient:
-    """The same for leaves without a gradient and without hooks: one object serves them all."""
-
-    __slots__ = ()
-
-    @_torch.unseen
-    def __call__(self, leaf: torch.Tensor) -> None:
-        gradient = leaf.grad
-        if gradient is None:
-            return
-        for recorder in active():
-            try:
-                state = recorder.state()
-                after, seen = recorder.sight(state, gradient, "after", True)
-                tensor = recorder.leaf(leaf)
-                recorder.log.accumulated[tensor] = seen.ref
-                number = state.backwards[-1] if state.backwards else recorder.backward
-                now = recorder.clock()
-                recorder.write(
-                    (GradientAccumulated, now, state.number, tensor, after, None, after, number)
-                )
-            except Exception:
-                recorder.failed("the accumulation of a gradient")
-
-
-_FIRST_GRADIENT = _FirstGradient()

@@ -114,8 +114,9 @@ class Recorder:
         self.kept_calls: set[CallId] = set()
         self.on_open: list[Callable[[Any, ThreadState], None]] = []
         self.on_close: list[Callable[[Any, ThreadState, Any], None]] = []
+        self.on_firing: list[Callable[[], None]] = []
         self.on_fired: list[Callable[[], None]] = []
-        self.on_backward_start: list[Callable[[int, Any], list[torch.Tensor]]] = []
+        self.on_backward_start: list[Callable[[int, Any, bool], list[torch.Tensor]]] = []
         self.on_captured: list[Callable[[int, list[tuple[Any, Any]]], None]] = []
         self.on_backward_end: list[Callable[[int], None]] = []
         self.write = log.rows.append
@@ -283,6 +284,7 @@ class Recorder:
         for listeners in (
             self.on_open,
             self.on_close,
+            self.on_firing,
             self.on_fired,
             self.on_backward_start,
             self.on_captured,

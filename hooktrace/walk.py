@@ -7,8 +7,9 @@ from typing import Any
 
 from hooktrace._torch import LEAF_SEQUENCE, leaf_of, node_name, sequence_of
 from hooktrace.events import CallId, NodeId
+from hooktrace.identity import Seen
 from hooktrace.recorder import Recorder, ThreadState
-from hooktrace.spans import Output, Span, Spans
+from hooktrace.spans import Output, Span
 
 __all__ = ["Found", "node_row", "source_of", "walk"]
 
@@ -28,12 +29,15 @@ def walk(recorder: Recorder, roots: list[Any], found: Found | None) -> dict[int,
         found: What to call with each node, if anything.
 
     Returns:
-        The leaves whose ``AccumulateGrad`` nodes were reached, by their ids.
+        The leaves whose ``AccumulateGrad`` nodes were reached, by their ids, in the order in
+        which the engine will reach them: it runs younger nodes first.
     """
     spans = source_of(recorder).spans
     rows = spans.rows
     nodes = recorder.log.nodes
+    parts = nodes.parts
     leaves: dict[int, Any] = {}
+    youth: dict[int, int] = {}  # the oldest node that sends a leaf its gradient
     visited: set[int] = set()
     queue: list[tuple[int, Any]] = []
     for root in roots:
@@ -58,11 +62,18 @@ def walk(recorder: Recorder, roots: list[Any], found: Found | None) -> dict[int,
             there = sequence_of(following)
             if there == LEAF_SEQUENCE:
                 leaf = leaf_of(following)
-                leaves[id(leaf)] = leaf
-                edge: tuple[int, int] = (-1, id(leaf))
-                row = rows.get((-1, identities.seen(leaf).id))
+                key = id(leaf)
+                oldest = youth.get(key)
+                if oldest is None:
+                    leaves[key] = leaf
+                    youth[key] = sequence
+                elif sequence < oldest:
+                    youth[key] = sequence
+                edge: tuple[int, int] = (-1, key)
+                seen = identities.seen(leaf)
+                row = seen.row
                 if row is None:
-                    row = _leaf_row(recorder, spans, following)
+                    row = seen.row = _leaf_row(recorder, seen, following)
                 there = -1  # older than any call
             else:
                 edge = (there, output)
@@ -77,15 +88,17 @@ def walk(recorder: Recorder, roots: list[Any], found: Found | None) -> dict[int,
         row = rows.get(sequence)
         if row is None:
             row = rows[sequence] = nodes.add(node_name(node))
-        nodes.edges[row] = tuple(edges)
-        nodes.calls[row] = None if span is None else span.call
+        part = parts[row]
+        part[2] = edges
+        if span is not None:
+            part[1] = span.call
         wanted = outputs.get(sequence)
         if wanted is not None:
             for _, _, output, _, value, _ in wanted:
                 producers[value] = (row, output)
         if found is not None:
             found(node, wanted, row, span, shares)
-    return leaves
+    return {key: leaves[key] for key in sorted(leaves, key=lambda one: -youth.get(one, 0))}
 
 
 def _enters(
@@ -113,24 +126,14 @@ def node_row(recorder: Recorder, node: Any) -> NodeId:
     """Return the row of a node, making one without edges if need be."""
     spans = source_of(recorder).spans
     sequence = sequence_of(node)
-    if sequence == LEAF_SEQUENCE:
-        return _leaf_row(recorder, spans, node)
-    return _row(recorder, spans, sequence, node)
-
-
-def _row(recorder: Recorder, spans: Spans, sequence: int, node: Any) -> NodeId:
     row = spans.rows.get(sequence)
     if row is None:
         row = spans.rows[sequence] = recorder.log.nodes.add(node_name(node))
     return row
 
 
-def _leaf_row(recorder: Recorder, spans: Spans, node: Any) -> NodeId:
-    """Return the row of a leaf's node, which is known by its leaf."""
-    leaf = node.variable
-    number = recorder.identities.seen(leaf).id
-    row = spans.rows.get((-1, number))
-    if row is None:
-        row = spans.rows[-1, number] = recorder.log.nodes.add(node_name(node))
-        recorder.log.nodes.leaves[row] = number
+def _leaf_row(recorder: Recorder, seen: Seen, node: Any) -> NodeId:
+    """Make the row of a leaf's node."""
+    row: NodeId = recorder.log.nodes.add(node_name(node))
+    recorder.log.nodes.leaves[row] = seen.id
     return row

@@ -78,9 +78,10 @@ def _start(recorder: Recorder, given: dict[str, Any]) -> tuple[int, list[torch.T
             for index, root in enumerate(tensors)
             if isinstance(root, torch.Tensor)
         )
-        recorder.emit(BackwardStarted, number, roots, bool(given.get("accumulate_grad")))
+        accumulates = bool(given.get("accumulate_grad"))
+        recorder.emit(BackwardStarted, number, roots, accumulates)
         for listener in recorder.on_backward_start:
-            leaves += listener(number, tensors)
+            leaves += listener(number, tensors, accumulates)
     except Exception:
         recorder.failed("the beginning of a backward run")
     recorder.state().backwards.append(number)

@@ -21,10 +21,11 @@ from typing import Any
 
 import torch
 
-from hooktrace import _torch
+from hooktrace import _torch, _torch_hooks
 from hooktrace.backwardrun import BackwardRun, NodeHook
 from hooktrace.events import NodeId
 from hooktrace.identity import Seen
+from hooktrace.leaves import BareLeaves
 from hooktrace.opencall import Leaf, OpenCall
 from hooktrace.patches import Patch
 from hooktrace.recorder import Recorder, ThreadState
@@ -132,8 +133,8 @@ class Gradients:
 
     # -------------------------------------------------------------- in backward
 
-    def backward_started(self, number: int, roots: Any) -> list[torch.Tensor]:
-        """Put spies on the nodes that are about to run; return the leaves they lead to."""
+    def backward_started(self, number: int, roots: Any, accumulates: bool) -> list[torch.Tensor]:
+        """Put spies on the nodes that are about to run; return the leaves that need spies too."""
         run = self._runs[number] = BackwardRun(self.recorder, number)
         plain = self.recorder.scope.everything
 
@@ -153,7 +154,14 @@ class Gradients:
         self.reached = {}
         nodes = [node for node in map(_node_of, roots) if node]
         self.leaves = walk(self.recorder, nodes, found)
-        return list(self.leaves.values())
+        bare: list[torch.Tensor] = []
+        others: list[torch.Tensor] = []
+        for leaf in self.leaves.values():
+            (bare if _torch_hooks.is_bare(leaf) else others).append(leaf)
+        if accumulates:
+            run.leaves = BareLeaves(self.recorder, number, bare)
+            self.recorder.on_firing.append(run.leaves.ask)
+        return others
 
     def captured(self, number: int, pairs: list[tuple[Any, torch.Tensor | None]]) -> None:
         """Record gradients that were captured before their node would have run."""
@@ -174,6 +182,8 @@ class Gradients:
         run = self._runs.pop(number, None)
         if run is not None:
             run.end()
+            if run.leaves.ask in self.recorder.on_firing:
+                self.recorder.on_firing.remove(run.leaves.ask)
 
     def enter(self, nodes: list[Any]) -> dict[int, torch.Tensor]:
         """Enter what can be reached from `nodes` in the log; return the leaves, by id."""

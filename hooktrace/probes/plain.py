@@ -38,7 +38,7 @@ class Plain:
         self.first = _torch.current_sequence()
         recorder.on_backward_start.append(self.backward_started)
 
-    def backward_started(self, number: int, roots: Any) -> list[torch.Tensor]:
+    def backward_started(self, number: int, roots: Any, accumulates: bool) -> list[torch.Tensor]:
         """Name what the caller calls by a name, after the graph was walked, before it runs."""
         self._name_variables(self.graph.reached, self.graph.leaves)
         self.recorder.hooks.rename_owners()
