@@ -232,7 +232,7 @@ def test_a_call_object_read_early_fills_up_as_the_block_goes_on() -> None:
 def test_after_an_exception_the_calls_up_to_there_are_read() -> None:
     net = nn.Sequential(nn.Linear(2, 2), Fails(), nn.ReLU())
     t = ht.trace(net)
-    with pytest.raises(ValueError, match="^no$"), t:
+    with pytest.raises(ValueError, match=r"^no$"), t:
         net(torch.ones(1, 2))
     assert labels(t.calls()) == ["Sequential@0", "0@0", "1@0"]
     assert [call.exception for call in t.calls()] == ["ValueError: no", None, "ValueError: no"]
