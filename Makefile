@@ -14,7 +14,7 @@ test: $(VENV)/.dev
 	HOOKTRACE_STRICT=1 $(BIN)/python -m pytest
 
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/overhead.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -67,7 +67,7 @@ def resnet18(rounds: int = 25) -> float:
     return traced / plain
 
 
-def linears(rounds: int = 60, depth: int = 50) -> float:
+def linears(rounds: int = 20, depth: int = 50, steps: int = 20) -> float:
     def chain() -> nn.Sequential:
         return nn.Sequential(*(nn.Linear(8, 8) for _ in range(depth)))
 
@@ -75,21 +75,19 @@ def linears(rounds: int = 60, depth: int = 50) -> float:
     for layer in hooked:
         layer.register_full_backward_hook(lambda module, grad_input, grad_output: None)
     batch = torch.randn(4, 8, requires_grad=True)
-    open_trace = ht.trace(plain)
 
     def inside() -> None:  # the steps of a loop inside one trace
         with ht.trace(plain):
-            for _ in range(5):
+            for _ in range(steps):
                 step(plain, batch)
 
-    del open_trace
     base, full, traced = medians(
         rounds,
-        lambda: [step(plain, batch) for _ in range(5)] and None,
-        lambda: [step(hooked, batch) for _ in range(5)] and None,
+        lambda: [step(plain, batch) for _ in range(steps)] and None,
+        lambda: [step(hooked, batch) for _ in range(steps)] and None,
         inside,
     )
-    calls = 5 * depth
+    calls = steps * depth
     added, by_hooks = (traced - base) / calls * 1e6, (full - base) / calls * 1e6
     print(
         f"50 Linear: {base / calls * 1e6:.1f} us a module, full backward hooks add "

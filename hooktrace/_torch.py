@@ -25,6 +25,7 @@ __all__ = [
     "base_of",
     "content_copy",
     "current_sequence",
+    "differs",
     "hidden",
     "is_compiling",
     "is_python_node",
@@ -158,6 +159,13 @@ def _flat(nested: Any) -> Iterator[float]:
             yield from _flat(item)
     else:
         yield nested
+
+
+def differs(copy: Tensor, tensor: Tensor) -> bool:
+    """Whether `tensor` holds other numbers than its copy; never said of a device to be asked."""
+    if tensor.device.type != "cpu" or copy.shape != tensor.shape:
+        return False
+    return not torch.equal(copy, tensor.detach()) and not same_content(copy, tensor)
 
 
 def plain_sum(one: Tensor, other: Tensor) -> Tensor:

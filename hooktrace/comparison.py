@@ -15,14 +15,14 @@ from hooktrace import agreement
 from hooktrace.agreement import Agreement
 from hooktrace.captures import Capture, Contents, Overwrite, captures
 from hooktrace.errors import NotKeptError, UnknownFormatError
-from hooktrace.pairing import SIDES, MismatchError, left_out, matched, nothing_kept, settings
+from hooktrace.pairing import SIDES, left_out, matched, nothing_kept, settings
 from hooktrace.sheets import Pair, pair_sheet
 from hooktrace.views.calls import CallIndex
 
 if TYPE_CHECKING:
     from hooktrace.session import Trace
 
-__all__ = ["Agreement", "Capture", "Comparison", "MismatchError", "Overwrite", "compare"]
+__all__ = ["Agreement", "Capture", "Comparison", "Overwrite", "compare"]
 
 _LINES = 60  # most lines of a printed comparison
 
@@ -165,6 +165,11 @@ def compare(first: Trace, second: Trace) -> Comparison:
         >>> found.outputs_equal, [(one.name, str(one.first)) for one in found.wrong]
         (True, [('0', '50 % wrong by up to 2')])
     """
+    for side, one in zip(SIDES, (first, second), strict=True):
+        if not hasattr(one, "log"):
+            raise TypeError(
+                f"compare() takes two traces, but the {side} is a {type(one).__name__}."
+            )
     return Comparison(first, second)
 
 

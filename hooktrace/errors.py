@@ -12,6 +12,8 @@ from collections.abc import Iterable
 __all__ = [
     "AmbiguousCallError",
     "HooktraceError",
+    "MapShapeError",
+    "MismatchError",
     "MissingExtraError",
     "NoGradientError",
     "NotKeptError",
@@ -73,6 +75,14 @@ class RenderError(HooktraceError, RuntimeError):
     """A layout engine is missing or refused the diagram."""
 
 
+class MismatchError(HooktraceError, ValueError):
+    """Two traces are not of the same architecture."""
+
+
+class MapShapeError(HooktraceError, ValueError):
+    """A tensor does not have the shape of feature maps, or there is no such item in its batch."""
+
+
 class MissingExtraError(HooktraceError, ImportError):
     """A feature needs a package that an extra of hooktrace installs."""
 
@@ -106,4 +116,5 @@ def nearest(name: str, known: Iterable[str], limit: int = 3) -> str:
     if not names:
         return ""
     shown = ", ".join(repr(candidate) for candidate in names[:8])
-    return f" There are: {shown}{', ...' if len(names) > 8 else ''}."
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return f" There are: {shown}{more}."

@@ -17,7 +17,8 @@ import torch
 from hooktrace import _torch
 from hooktrace.events import Edit, HookFired, HookId, Observation, TensorWritten, Value
 from hooktrace.identity import Seen, leaves, text_of
-from hooktrace.recorder import COPY_LIMIT_BYTES, Open, Recorder
+from hooktrace.recorder import COPY_LIMIT_BYTES, Recorder
+from hooktrace.threadstate import Open
 
 __all__ = ["Firing", "describe_error"]
 
@@ -140,6 +141,9 @@ class Firing(Open):
                 continue
             version = _torch.version_of(thing)
             if version == before.value.version:
+                copy = self.copies.get(before.value)
+                if copy is not None and _torch.differs(copy, thing):
+                    edits[seen.id] = self._past_the_counter(role, thing, before)
                 continue
             self.recorder.identities.refresh(thing, seen)
             after = self.recorder.identities.describe(thing, seen, role)
@@ -153,6 +157,18 @@ class Firing(Open):
         for role, tree in self.trees:
             found += self._replaced(tree, role, "in_place")
         return found
+
+    def _past_the_counter(self, role: str, tensor: torch.Tensor, before: Observation) -> Edit:
+        """Describe a write through ``.data`` or numpy, which the version counter does not see."""
+        assert before.value is not None
+        recorder = self.recorder
+        seen = recorder.observe(tensor, role, quiet=True)
+        after = recorder.identities.unnumbered(seen)
+        self._snapshot(before.value)
+        recorder.keep(after.value, tensor)
+        past = Value(before.value.tensor, None)
+        recorder.emit(TensorWritten, before.value, past, self.call, self.hook, True)
+        return Edit(role, "in_place", before, after)
 
     def _replaced(self, result: Any, role: str, how: str) -> list[Edit]:
         edits = []

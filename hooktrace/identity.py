@@ -142,6 +142,11 @@ class Identities:
         numbers = _torch.numbers_of(tensor) if entry.small else None
         return Observation(role, entry.value, entry.summary, entry.storage, numbers)
 
+    def unnumbered(self, seen: Observation) -> Observation:
+        """Return a sighting under a value of its own, for content that no version tells apart."""
+        number: Any = next(self._numbers)
+        return Observation(seen.role, Value(number, None), seen.summary, seen.storage, seen.numbers)
+
     def refresh(self, tensor: torch.Tensor, entry: Seen) -> None:
         """Bring an entry up to date with its tensor."""
         version = _torch.version_of(tensor)

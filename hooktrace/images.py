@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hooktrace.errors import HooktraceError, MissingExtraError, NotKeptError
+from hooktrace.errors import MapShapeError, MissingExtraError, NotKeptError
 from hooktrace.views.calls import Call, CallIndex
 
 if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = [
-    "MapShapeError",
     "all_feature_maps",
     "draw",
     "enlarged",
@@ -29,10 +28,6 @@ __all__ = [
     "picture",
     "readable",
 ]
-
-
-class MapShapeError(HooktraceError, ValueError):
-    """A tensor does not have the shape of feature maps, or there is no such item in its batch."""
 
 
 # ------------------------------------------------------------------ feature maps

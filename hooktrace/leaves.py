@@ -76,7 +76,7 @@ class BareLeaves:
         if known is not None and recorder.log.accumulated.get(tensor) is known.ref:
             if known.value == Value(known.id, _torch.version_of(gradient)):
                 return  # a backward run inside this one has noted it
-        after, seen = recorder.sight(state, gradient, "after", True)
+        after, seen = recorder.sight(state, gradient, ".grad", True)
         recorder.log.accumulated[tensor] = seen.ref
         now = recorder.clock()
         recorder.write(

@@ -125,6 +125,9 @@ class EventLog:
         accumulated: Weak references from leaves to the tensor that filled their ``.grad`` last.
         changes: How the two sides of an edit differ, keyed by (before, after); filled on reading.
         kept: The modules whose values are kept.
+        parts: Names of all modules of the traced models, called or not.
+        copies: Whether the tensor arguments of hooks were copied.
+        released: Whether what was kept has been let go.
         roots: Names of the traced models ("" for a single one).
         error: Why the block ended early, as ``Type: message``; None if it did not.
         sealed: Whether the block has ended.
@@ -148,6 +151,9 @@ class EventLog:
         self.changes: dict[tuple[Value, Value], Change] = {}
         self.kept: set[ModuleId] = set()
         self.roots: list[str] = []
+        self.parts: set[str] = set()
+        self.copies = True
+        self.released = False
         self.error: str | None = None
         self.sealed = False
 

@@ -8,6 +8,7 @@ import torch
 
 from hooktrace.events import Change, HookFired, Observation, TensorSummary
 from hooktrace.log import EventLog
+from hooktrace.recorder import COPY_LIMIT_BYTES
 
 __all__ = ["difference", "settle"]
 
@@ -21,21 +22,25 @@ def settle(log: EventLog) -> None:
                 continue
             one, other = log.snapshots.get(before), log.snapshots.get(after)
             if one is None or other is None:
-                log.changes[before, after] = _unmeasured(edit.before, edit.after)
+                log.changes[before, after] = _unmeasured(log, edit.before, edit.after)
             else:
                 log.changes[before, after] = difference(one, other)
 
 
-def _unmeasured(before: Observation, after: Observation) -> Change:
+def _unmeasured(log: EventLog, before: Observation, after: Observation) -> Change:
     one, other = before.summary, after.summary
     if isinstance(one, TensorSummary) and isinstance(other, TensorSummary):
         if one.shape != other.shape or one.dtype != other.dtype:
             return Change("replaced", f"{one} -> {other}", reason="shape or dtype changed")
         if one.requires_grad and before.role.startswith("grad"):
             why = "a gradient that itself requires grad is not copied"
+        elif not log.copies:
+            why = "edits='versions' copies nothing"
+        elif one.size_bytes > COPY_LIMIT_BYTES or other.size_bytes > COPY_LIMIT_BYTES:
+            why = "larger than 1 MiB, so not copied"
         else:
-            why = "not copied: larger than 1 MiB, a wrapped tensor, or edits='versions'"
-        return Change("unknown", "changed, values not compared", reason=why)
+            why = "its data cannot be read: a subclass, a wrapper of functorch, fake or sparse"
+        return Change("unknown", f"changed, not compared ({why})", reason=why)
     return Change("replaced", f"{before} -> {after}")
 
 
@@ -59,12 +64,10 @@ def difference(before: torch.Tensor, after: torch.Tensor) -> Change:
     changed = total - int(same.sum())
     if changed == 0:
         return Change("unchanged", "same values", 1.0 if before.any() else None, 0, total, 0.0)
-    if (
-        not before.dtype.is_floating_point
-        and not before.is_complex()
-        and _beyond_double(before, after)
-    ):
-        return Change("changed", _share(changed, total), None, changed, total)
+    if _beyond_double(before, after):
+        pairs = zip(before.reshape(-1).tolist(), after.reshape(-1).tolist(), strict=True)
+        furthest = float(max(abs(two - one) for one, two in pairs))
+        return Change("changed", _share(changed, total), None, changed, total, furthest)
     wide = torch.complex128 if before.is_complex() else torch.float64
     one, other = before.to(wide).reshape(-1), after.to(wide).reshape(-1)
     largest = float((other - one).abs().max())
@@ -97,10 +100,11 @@ def _rounding(dtype: torch.dtype) -> float:
 def _scaled(
     one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype
 ) -> tuple[str, str, float | None]:
-    if not bool(torch.isfinite(one).all()):
-        return _NO
+    finite = bool(torch.isfinite(one).all())
     if not bool(other.any()):
-        return "zeroed", "zeroed", 0.0
+        return "zeroed", "zeroed", 0.0 if finite else None  # 0 * NaN is no 0
+    if not finite:
+        return _NO
     largest = int(one.abs().argmax())
     if not bool(one[largest]) or not bool(torch.isfinite(other).all()):
         return _NO

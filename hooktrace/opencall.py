@@ -17,12 +17,14 @@ from hooktrace.events import (
     ModuleCalled,
     ModuleExited,
     Observation,
+    TensorWritten,
     Value,
 )
 from hooktrace.firing import Firing, describe_error
 from hooktrace.identity import Seen, arguments, leaves, text_of
-from hooktrace.recorder import Open, Recorder, ThreadState
+from hooktrace.recorder import Recorder
 from hooktrace.spans import Span
+from hooktrace.threadstate import Open, ThreadState
 
 __all__ = ["Leaf", "OpenCall", "close_call", "fail_call", "innermost_call", "open_call"]
 
@@ -228,3 +230,6 @@ def _close_root(recorder: Recorder, state: ThreadState, call: OpenCall) -> None:
         kept = recorder.log.snapshots.get(value)
         if kept is not None and not _torch.same_content(kept, tensor):
             recorder.log.overwritten[number, role] = _torch.content_copy(tensor)
+            if _torch.version_of(tensor) == value.version:
+                past = Value(value.tensor, None)
+                recorder.emit(TensorWritten, value, past, call.number, None, True)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from hooktrace.errors import HooktraceError
+from hooktrace.errors import MismatchError
 from hooktrace.views.calls import Call, CallIndex
 
-__all__ = ["SIDES", "MismatchError", "left_out", "matched", "nothing_kept", "settings"]
+__all__ = ["SIDES", "left_out", "matched", "nothing_kept", "settings"]
 
 SIDES = ("first", "second")
-
-
-class MismatchError(HooktraceError, ValueError):
-    """Two traces are not of the same architecture."""
 
 
 def matched(first: CallIndex, second: CallIndex) -> list[tuple[Call, Call]]:

@@ -180,14 +180,14 @@ class _Accumulated:
         self.came: dict[Recorder, Observation] = {}
         if gradient is not None:
             for recorder in active():
-                self.before[recorder] = recorder.observe(gradient, "before", quiet=True)
+                self.before[recorder] = recorder.observe(gradient, ".grad", quiet=True)
 
     @_torch.unseen
     def arrived(self, gradient: torch.Tensor) -> None:
         """Stand last among the leaf's tensor hooks: note what they let through."""
         for recorder in active():
             try:
-                self.came[recorder] = recorder.observe(gradient, "arrived", quiet=True)
+                self.came[recorder] = recorder.observe(gradient, "grad", quiet=True)
             except Exception:
                 recorder.failed("the arrival of a gradient")
 
@@ -199,7 +199,7 @@ class _Accumulated:
         for recorder in active():
             try:
                 state = recorder.state()
-                after, seen = recorder.sight(state, gradient, "after", True)
+                after, seen = recorder.sight(state, gradient, ".grad", True)
                 before = self.before.get(recorder)
                 arrived = after if before is None else self.came.pop(recorder, None)
                 tensor = recorder.leaf(leaf)

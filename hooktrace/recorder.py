@@ -24,8 +24,6 @@ from hooktrace.errors import ProbeFailedWarning
 from hooktrace.events import (
     CallId,
     Event,
-    HookId,
-    ModuleId,
     Observation,
     ProbeFailed,
     TensorId,
@@ -36,48 +34,13 @@ from hooktrace.hooktable import HookTable
 from hooktrace.identity import Identities, Seen, text_of
 from hooktrace.log import EventLog
 from hooktrace.scope import Scope
-from hooktrace.spans import Spans
 from hooktrace.spies import user_hook
+from hooktrace.threadstate import ThreadState
 
-__all__ = ["COPY_LIMIT_BYTES", "Open", "Recorder", "ThreadState"]
+__all__ = ["COPY_LIMIT_BYTES", "Recorder"]
 
 COPY_LIMIT_BYTES = 1 << 20
 """Arguments of hooks up to this size are copied, to see what a hook did to them in place."""
-
-
-class Open:
-    """Something that has begun and not ended on a thread: a module call or a firing hook."""
-
-    __slots__ = ("call", "hook", "module")
-
-    def __init__(self, call: CallId | None, module: ModuleId | None, hook: HookId | None) -> None:
-        self.call = call
-        self.module = module
-        self.hook = hook
-
-
-class ThreadState:
-    """What is open on one thread."""
-
-    __slots__ = ("backwards", "number", "recent", "spans", "stack")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.stack: list[Any] = []  # Open and its subclasses, outermost first
-        self.backwards: list[int] = []  # numbers of the backward runs, outermost first
-        self.recent: list[Seen] = []  # tensors first seen since the outermost call began
-        self.spans = Spans()  # which autograd nodes were created in which call
-
-    def leave(self, what: Any) -> None:
-        """Take `what`, and whatever did not end inside it, off the stack."""
-        stack = self.stack
-        if stack and stack[-1] is what:
-            stack.pop()
-            return
-        for place in range(len(stack) - 1, -1, -1):
-            if stack[place] is what:
-                del stack[place:]
-                return
 
 
 class Recorder:
@@ -240,6 +203,15 @@ class Recorder:
             tensor = seen.ref()
             if tensor is not None:
                 self.check(state, tensor, seen)
+
+    def check_gradients(self) -> None:
+        """Note writes to the leaves' ``.grad`` since they were filled, such as clipping."""
+        state = self.state()
+        for ref in tuple(self.log.accumulated.values()):
+            gradient = ref()
+            seen = None if gradient is None else self.identities.known(gradient)
+            if seen is not None:
+                self.check(state, gradient, seen)
 
     def leaf(self, leaf: torch.Tensor) -> TensorId:
         """Return the number of a leaf, and note that it is one."""

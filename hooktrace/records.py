@@ -11,6 +11,7 @@ leaves the next one behind.
 
 from __future__ import annotations
 
+import math
 from typing import NewType
 
 import msgspec
@@ -84,6 +85,12 @@ class TensorSummary(Record, frozen=True, gc=False):
     def dimensions(self) -> str:
         """The shape as people write it: ``1x3x224x224``, or ``scalar``."""
         return "x".join(map(str, self.shape)) if self.shape else "scalar"
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the elements in bytes, as far as the dtype tells."""
+        bits = "".join(one for one in self.dtype.partition("_")[0] if one.isdigit())
+        return math.prod(self.shape) * (int(bits) // 8 if bits else 1)
 
     def __str__(self) -> str:
         text = f"{self.dimensions} {self.dtype}"

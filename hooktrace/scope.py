@@ -122,6 +122,7 @@ class Scope:
         self.log.roots.append(prefix)
         for name, module in model.named_modules(remove_duplicate=False):
             full = f"{prefix}.{name}" if prefix and name else prefix or name
+            self.log.parts.add(full)
             known = self._names.get(id(module))
             if known is not None and known[0]() is module:
                 known[1].append(full)
@@ -183,13 +184,15 @@ class Scope:
             return name
         return next(f"{name}-{n}" for n in range(2, len(taken) + 3) if f"{name}-{n}" not in taken)
 
-    def _keeps(self, names: Iterable[str], module: nn.Module) -> bool:
+    def _keeps(self, names: list[str], module: nn.Module) -> bool:
         if any(module is kept for kept in (ref() for ref in self._kept_modules)):
             return True
-        return any(fnmatchcase(name, pattern) for name in names for pattern in self._patterns)
+        labels = [name or type(module).__name__ for name in names]
+        return any(fnmatchcase(name, one) for name in (*names, *labels) for one in self._patterns)
 
     def _check_keep(self) -> None:
         names = [name for _, all_names, _ in self._names.values() for name in all_names]
+        names += [type(model).__name__ for model in self.models()]
         for pattern in self._patterns:
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise UnknownNameError(
@@ -223,6 +226,8 @@ def resolve_models(what: Any) -> tuple[list[tuple[str, nn.Module]], bool]:
             f"trace() takes a module, several modules (a dict or a sequence) or nothing, "
             f"but got {type(what).__name__}."
         )
+    if not pairs:
+        raise UnsupportedModuleError("trace() got an empty collection; leave it out to record all.")
     for name, module in pairs:
         if not isinstance(module, nn.Module):
             raise UnsupportedModuleError(
@@ -230,7 +235,7 @@ def resolve_models(what: Any) -> tuple[list[tuple[str, nn.Module]], bool]:
             )
         if _torch.is_script_module(module):
             raise UnsupportedModuleError(
-                f"{type(module).__name__} {name!r} is a ScriptModule: TorchScript runs its inside "
+                f"{name or 'The model'} is a ScriptModule: TorchScript runs its inside "
                 f"without Python, so no hook of its children fires and none can be seen. Trace the "
                 f"eager model, or put `with trace() as t:` around the code that calls it, to "
                 f"see the outermost calls, tensor hooks and gradients."

@@ -50,6 +50,7 @@ class Trace:
         self._scope = Scope(self.log, models, everything=everything, keep=keep)
         strict = os.environ.get("HOOKTRACE_STRICT", "") == "1"
         self._recorder = Recorder(self.log, self._scope, copies=edits == "values", strict=strict)
+        self.log.copies = edits == "values"
         self._calls = CallIndex(self.log)
         self._probes: Probes | None = None
 
@@ -130,6 +131,11 @@ class Trace:
             UnknownNameError: There is neither; the message gives the nearest names.
             AmbiguousCallError: The module was called several times; the message lists the calls.
         """
+        if not isinstance(name, str):
+            raise TypeError(
+                f"t[...] takes the name of a call or tensor, but got {type(name).__name__}; "
+                f"t.calls()[i] counts calls, t.events[i] events."
+            )
         try:
             return self._calls.refresh().one(name)
         except UnknownNameError:
@@ -159,6 +165,7 @@ class Trace:
 
     def release(self) -> None:
         """Let go of every kept tensor and gradient edge."""
+        self.log.released = True
         for held in (self.log.snapshots, self.log.overwritten, self.log.edges):
             held.clear()
 
@@ -239,7 +246,7 @@ class Trace:
         return mimebundle(self.log, self._calls.refresh(), str(self))
 
     def __repr__(self) -> str:
-        state = "closed" if self.log.sealed else "open"
+        state = "closed" if self.log.sealed else "open" if self._probes else "not entered"
         return f"<Trace ({state}): {len(self._calls.refresh())} calls, {len(self.log)} events>"
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from hooktrace._torch import LEAF_SEQUENCE, leaf_of, node_name, sequence_of
 from hooktrace.events import CallId, NodeId
 from hooktrace.identity import Seen
-from hooktrace.recorder import Recorder, ThreadState
+from hooktrace.recorder import Recorder
 from hooktrace.spans import Output, Span
+from hooktrace.threadstate import ThreadState
 
 __all__ = ["Found", "node_row", "source_of", "walk"]
 

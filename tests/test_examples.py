@@ -36,7 +36,7 @@ def test_a_hook_explains_30(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed("02", capsys)
     assert "w.grad = [30.0]" in text
     assert "double_then_triple on w: grad [5] -> [10] (in place, x2)" in text
-    assert "double_then_triple on w: grad [10] -> [30] (returned, x3)" in text
+    assert "double_then_triple on w: grad [10] -> [30] (returned, x3; together x6)" in text
     assert "Together: x6, from 5 to 30" in text
 
 

@@ -44,6 +44,7 @@ class Probes:
     def finish(self) -> None:
         """Stop to listen and leave nothing behind."""
         try:
+            self.recorder.check_gradients()
             self.plain.close()
         except Exception:
             self.recorder.failed("the caller's variables")

@@ -72,6 +72,7 @@ def _start(recorder: Recorder, given: dict[str, Any]) -> tuple[int, list[torch.T
     number = recorder.backward = next(recorder.backwards)
     leaves: list[torch.Tensor] = []
     try:
+        recorder.check_gradients()
         tensors = given.get("tensors", ())
         roots = tuple(
             recorder.observe(root, f"root[{index}]")

@@ -28,8 +28,9 @@ from hooktrace.identity import Seen
 from hooktrace.leaves import BareLeaves
 from hooktrace.opencall import Leaf, OpenCall
 from hooktrace.patches import Patch
-from hooktrace.recorder import Recorder, ThreadState
+from hooktrace.recorder import Recorder
 from hooktrace.spans import Output, Span
+from hooktrace.threadstate import ThreadState
 from hooktrace.walk import Share, source_of, walk
 
 __all__ = ["Gradients", "patches"]
@@ -169,6 +170,10 @@ class Gradients:
         outputs = source_of(self.recorder).spans.outputs
         for wanted, gradient in pairs:
             node = _node_of(wanted)
+            if gradient is not None and node is None and isinstance(wanted, torch.Tensor):
+                leaf = self.recorder.identities.seen(wanted)
+                if leaf.row is not None:
+                    run.reached(leaf.row, gradient, leaf)
             if node is None or gradient is None:
                 continue
             there = wanted.output_nr

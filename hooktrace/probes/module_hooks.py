@@ -24,8 +24,9 @@ from hooktrace.firing import Firing
 from hooktrace.identity import arguments, leaves
 from hooktrace.opencall import OpenCall, innermost_call, settle_firing
 from hooktrace.patches import Patch, active
-from hooktrace.recorder import Open, Recorder
+from hooktrace.recorder import Recorder
 from hooktrace.spies import Spy, user_hook
+from hooktrace.threadstate import Open
 
 __all__ = ["begin", "finish", "patches"]
 

@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable
-from typing import Literal
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from hooktrace.events import (
     BackwardStarted,
     CallId,
@@ -23,6 +15,7 @@ from hooktrace.events import (
     TracedHook,
 )
 from hooktrace.log import EventLog
+from hooktrace.render.grid import add_row, grid_of, lay_out, printable
 from hooktrace.views import effects
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.tensors import TensorView, named_tensors
@@ -30,8 +23,6 @@ from hooktrace.views.tensors import TensorView, named_tensors
 __all__ = ["MOST_LINES", "table"]
 
 MOST_LINES = 60
-_WIDTH = 120
-_CELL = 40  # characters that a column other than the last may take
 _CALLS, _HOOKS, _TENSORS, _WRITES = 26, 14, 10, 6  # lines for each part at most
 
 
@@ -77,7 +68,8 @@ def _headline(log: EventLog, calls: CallIndex, edits: list[effects.EditView]) ->
     ]
     text = f"Trace{' of ' + what if what else ''}: {', '.join(counts)}"
     if log.error:
-        text += f"\nEnded early by {log.error}{_where(calls)}. The trace is complete up to there."
+        why = printable(log.error) + _where(log, calls)
+        text += f"\nEnded early by {why}. The trace is complete up to there."
     failures = len(log.of(ProbeFailed))
     if failures:
         text += (
@@ -86,27 +78,40 @@ def _headline(log: EventLog, calls: CallIndex, edits: list[effects.EditView]) ->
     return text
 
 
-def _where(calls: CallIndex) -> str:
+def _where(log: EventLog, calls: CallIndex) -> str:
     raised = [call for call in calls if call.exception]
-    return f", raised in {raised[-1]} ({raised[-1].module.type})" if raised else ""
+    if raised:
+        return f", raised in {raised[-1]} ({raised[-1].module.type})"
+    hooks = [log.hooks[one.hook] for one in log.of(HookFired) if one.exception]
+    if not hooks:
+        return ""
+    return f", raised in the {hooks[-1].kind} hook {hooks[-1].name} on {hooks[-1].owner}"
 
 
 def _calls(log: EventLog, calls: CallIndex, left_out: list[str]) -> str:
+    rows: list[Call] = []
+    deepest: dict[int, int] = {}
     roots = calls.roots()
-    shown = [call for call in calls if _root(call) is roots[0]]
-    depth = max(call.depth for call in shown)
-    while depth and sum(call.depth <= depth for call in shown) > _CALLS:
-        depth -= 1
-    rows = [call for call in shown if call.depth <= depth][:_CALLS]
-    if len(rows) < len(shown):
-        left_out.append(f"{_count(len(shown) - len(rows), 'inner call')} (t.calls())")
-    if len(roots) > 1:
-        left_out.append(f"{_count(len(roots) - 1, 'further outermost call')} (t.steps)")
+    for root in _telling(roots):
+        shown = [call for call in calls if _root(call) is root]
+        depth = max(call.depth for call in shown)
+        while depth and len(rows) + sum(call.depth <= depth for call in shown) > _CALLS:
+            depth -= 1
+        if len(rows) >= _CALLS:
+            break
+        deepest[root.id] = depth
+        rows += [call for call in shown if call.depth <= depth][: _CALLS - len(rows)]
+    inner = sum(_root(call).id in deepest for call in calls) - len(rows)
+    if inner:
+        left_out.append(f"{_count(inner, 'inner call')} (t.calls())")
+    if len(roots) > len(deepest):
+        further = _count(len(roots) - len(deepest), "further outermost call")
+        left_out.append(f"{further} (t.steps)")
     overwriters = {event.call for event in log.of(TensorWritten) if event.hook is None}
-    grid = _grid("call", "in -> out", "ms", "grad_output", "hooks and effects")
+    grid = grid_of("call", "in -> out", "ms", "grad_output", "hooks and effects")
     for call in rows:
-        inside = len(call.children) if call.depth == depth else 0
-        _add(
+        inside = len(call.children) if call.depth == deepest[_root(call).id] else 0
+        add_row(
             grid,
             "  " * call.depth + _short(call, calls) + (f" (+{inside} inside)" if inside else ""),
             _shapes(call),
@@ -114,7 +119,15 @@ def _calls(log: EventLog, calls: CallIndex, left_out: list[str]) -> str:
             _gradient(call),
             _effects(log, call, overwriters),
         )
-    return _draw(grid)
+    return lay_out(grid)
+
+
+def _telling(roots: list[Call]) -> list[Call]:
+    """Return the first outermost call of each module, and the last one if it raised."""
+    first: dict[str, Call] = {}
+    for root in roots:
+        first.setdefault(root.name, root)
+    return [root for root in roots if root is first[root.name] or root.exception]
 
 
 def _short(call: Call, calls: CallIndex) -> str:
@@ -177,11 +190,12 @@ def _interesting_tensors(log: EventLog) -> list[TensorView]:
 def _tensors(tensors: list[TensorView], left_out: list[str]) -> str:
     if len(tensors) > _TENSORS:
         left_out.append(f"{_count(len(tensors) - _TENSORS, 'tensor')} (t.tensor(name))")
-    grid = _grid("tensor", "made by", "value", "gradient", ".grad")
+    grid = grid_of("tensor", "made by", "value", "gradient", ".grad")
     for one in tensors[:_TENSORS]:
         gradients = [seen.gradient for seen in one.gradients]
+        gradients += [seen.arrived for seen in one.accumulated if seen.arrived is not None]
         filled = [seen.after for seen in one.accumulated] + [s.gradient for s in one.retained]
-        _add(
+        add_row(
             grid,
             one.name,
             one.operation or "leaf",
@@ -189,7 +203,7 @@ def _tensors(tensors: list[TensorView], left_out: list[str]) -> str:
             str(gradients[-1]) if gradients else "",
             str(filled[-1]) if filled else "None",
         )
-    return _draw(grid)
+    return lay_out(grid)
 
 
 def _hooks(log: EventLog, edits: list[effects.EditView], left_out: list[str]) -> str:
@@ -198,31 +212,39 @@ def _hooks(log: EventLog, edits: list[effects.EditView], left_out: list[str]) ->
         firings[event.hook] = firings.get(event.hook, 0) + 1
     changes: dict[HookId, list[str]] = {}
     for edit in edits:
-        changes.setdefault(edit.hook.id, []).append(str(edit).partition(": ")[2])
+        changes.setdefault(edit.hook.id, []).append(edit.what)
+    raised = {event.hook for event in log.of(HookFired) if event.exception}
+    told = {
+        hook.id: ["raised"] * (hook.id in raised)
+        + changes.get(hook.id, ["nothing"] * (hook.id in firings and hook.id not in raised))
+        for hook in log.hooks
+    }
     rows: list[TracedHook] = sorted(
         log.hooks, key=lambda hook: (hook.id not in changes, bool(firings.get(hook.id)), hook.id)
     )
     if len(rows) > _HOOKS:
         left_out.append(f"{_count(len(rows) - _HOOKS, 'hook')} (t.hooks)")
-    grid = _grid("hook", "on", "function", "fired", "changed", "defined at")
+    grid = grid_of("hook", "on", "function", "fired", "defined at", "changed")
     for hook in rows[:_HOOKS]:
         fired = firings.get(hook.id, 0)
-        _add(
+        add_row(
             grid,
             hook.kind,
             hook.owner,
             hook.name,
             f"{fired}x" if fired else "never",
-            "; ".join(dict.fromkeys(changes.get(hook.id, ["nothing"] if fired else [""]))),
             hook.defined_at.rpartition("/")[2],
+            "; ".join(dict.fromkeys(told[hook.id])),
         )
-    return _draw(grid)
+    return lay_out(grid)
 
 
 def _writes(writes: list[effects.WriteView], left_out: list[str]) -> str:
     if len(writes) > _WRITES:
         left_out.append(f"{_count(len(writes) - _WRITES, 'write')} in place (t.writes())")
-    return "\n".join(["Written in place:", *(f"  {one}" for one in writes[:_WRITES])])
+    return "\n".join(
+        ["Written in place:", *(f"  {printable(str(one))}" for one in writes[:_WRITES])]
+    )
 
 
 # ------------------------------------------------------------------ small parts
@@ -242,29 +264,3 @@ def _few(seen: tuple[Observation, ...]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _grid(*columns: str) -> Table:
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        justify: Literal["left", "right"] = "right" if column == "ms" else "left"
-        grid.add_column(column, no_wrap=True, justify=justify)
-    return grid
-
-
-def _add(grid: Table, *cells: str) -> None:
-    grid.add_row(*(Text(" ".join(cell.split("\n"))) for cell in cells))
-
-
-def _draw(grid: Table) -> str:
-    """Lay the grid out: only the last column gives way, and what is longer than _CELL."""
-    left = _WIDTH
-    for column in grid.columns[:-1]:
-        longest = max(map(len, (str(column.header), *map(str, column.cells))))
-        column.width = min(_CELL, longest)
-        left -= column.width + 2
-    grid.columns[-1].max_width = left
-    console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, legacy_windows=False)
-    console.print(grid)
-    lines: Iterable[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in lines)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from hooktrace.events import Change, Edit, HookFired, TensorWritten, TracedHook, Value
+from hooktrace.events import (
+    Change,
+    Edit,
+    GradientAccumulated,
+    HookFired,
+    TensorWritten,
+    TracedHook,
+    Value,
+)
 from hooktrace.log import EventLog
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.values import content
@@ -27,6 +35,7 @@ class EditView:
 
     def __init__(self, log: EventLog, event: HookFired, edit: Edit) -> None:
         self._log = log
+        self._event = event
         self._edit = edit
         self.hook: TracedHook = log.hooks[event.hook]
         self.role = edit.role
@@ -57,13 +66,54 @@ class EditView:
         """The number that the tensor was multiplied by, if that is what happened."""
         return self.change.factor
 
-    def __str__(self) -> str:
-        how = {"in_place": "in place", "returned": "returned", "assigned": "assigned"}[self.how]
-        text = f"{self.hook.kind} hook {self.hook.name} on {self.hook.owner}: {self.role} "
+    @property
+    def reason(self) -> str:
+        """Why the two sides were not compared; empty if they were."""
+        return self.change.reason
+
+    @property
+    def together(self) -> float | None:
+        """Product of the factors of this firing's edits of this role, up to this one.
+
+        None where this is the first one, or where one of them is no multiple.
+        """
+        product = 1.0
+        earlier = 0
+        for edit in self._event.edits:
+            factor = EditView(self._log, self._event, edit).factor
+            if edit.role == self.role and factor is None:
+                return None
+            if edit.role == self.role and factor is not None:
+                product *= factor
+                earlier += 1
+            if edit is self._edit:
+                break
+        return product if earlier > 1 else None
+
+    @property
+    def what(self) -> str:
+        """What was changed and how, such as ``grad x2 in place: [5] -> [10]``."""
         before, after = self._edit.before, self._edit.after
-        if before.numbers is not None and after.numbers is not None and len(before.numbers) <= 4:
-            return f"{text}{before} -> {after} ({how}, {self.change.text})"
-        return f"{text}{how}, {self.change.text}"
+        how = self.how.replace("_", " ")
+        if before.value is None or after.value is None:
+            return f"{self.role} {how}: {before} -> {after}"
+        text = f"{self.role} {self.change.text} {how}"
+        if self._numbers():
+            text += f": {before} -> {after}"
+        return text + (f", together x{self.together:.6g}" if self.together is not None else "")
+
+    def _numbers(self) -> bool:
+        before, after = self._edit.before.numbers, self._edit.after.numbers
+        return before is not None and after is not None and len(before) <= 4
+
+    def __str__(self) -> str:
+        how = f"{self.how.replace('_', ' ')}, {self.change.text}"
+        if self.together is not None:
+            how += f"; together x{self.together:.6g}"
+        who = f"{self.hook.kind} hook {self.hook.name} on {self.hook.owner}: {self.role}"
+        if self._numbers():
+            return f"{who} {self._edit.before} -> {self._edit.after} ({how})"
+        return f"{who} {how}"
 
     def __repr__(self) -> str:
         return f"<Edit {self}>"
@@ -96,6 +146,8 @@ class WriteView:
         """Who wrote, in words."""
         if self.hook is not None:
             return f"{self.hook.kind} hook {self.hook.name} on {self.hook.owner}"
+        if self.after.version is None:
+            return f"code in {self.call}, past the version counter (.data or numpy)"
         if self.call is None:
             return "code outside of every traced call"
         if self.call.children:
@@ -149,6 +201,10 @@ def origin_of_values(log: EventLog, calls: CallIndex) -> dict[Value, str]:
         for seen in call.seen_inputs:
             if seen.value is not None:
                 origins.setdefault(seen.value, f"{seen.role} of {call}")
+    for accumulated in log.of(GradientAccumulated):
+        if accumulated.after.value is not None:
+            name = describe_tensor(log, Value(accumulated.tensor, None)).removeprefix("tensor ")
+            origins.setdefault(accumulated.after.value, f"{name}.grad")
     for event in log.of(HookFired):
         row = log.hooks[event.hook]
         for seen in event.inputs:

@@ -68,13 +68,17 @@ class TensorView:
         Raises:
             NoGradientError: No backward ran while the trace was open.
         """
-        filled = [(one.seq, one.after) for one in self.accumulated]
+        filled: list[tuple[int, Observation]] = [(one.seq, one.after) for one in self.accumulated]
         filled += [(one.seq, one.gradient) for one in self.retained]
+        for firing in self.firings:
+            edits = [edit for edit in firing.edits if edit.role == "param.grad"]
+            filled += [(firing.seq, edit.after) for edit in edits[-1:]]
         if not filled and not self._log.of(BackwardStarted):
             raise NoGradientError(
                 f"No backward ran inside the block, so {self.name}.grad is unknown."
             )
-        return content(self._log, max(filled)[1], _ADVICE) if filled else None
+        last = max(filled, key=lambda pair: pair[0])[1] if filled else None
+        return content(self._log, last, _ADVICE)
 
     def __repr__(self) -> str:
         what = self.operation or ("leaf" if self.row.leaf else "tensor")

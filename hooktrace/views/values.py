@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 from hooktrace.errors import NotKeptError
@@ -62,6 +63,27 @@ class Unkept:
         """All elements, if it is small enough to have been recorded whole."""
         return self._observation.numbers
 
+    def tolist(self) -> Any:
+        """Return the numbers, nested as the shape says, if it is small enough."""
+        numbers: Any = self._observation.numbers
+        if numbers is None:
+            self._refuse()
+        numbers = list(numbers)
+        for size in reversed(self.shape[1:]):
+            groups = range(0, len(numbers), size) if size else ()
+            numbers = [numbers[start : start + size] for start in groups]
+        return numbers if self.shape else numbers[0]
+
+    def item(self) -> float:
+        """Return the number, if there is one only."""
+        numbers = self._observation.numbers
+        if numbers is None or len(numbers) != 1:
+            self._refuse()
+        assert numbers is not None
+        return numbers[0]
+
+    __float__ = item
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("__", "_repr")):
             raise AttributeError(name)
@@ -89,7 +111,7 @@ class Unkept:
         return f"<{self._observation.role}: {self._summary}, {what}>"
 
     # Everything that one does with a tensor says how its values could have been kept.
-    __array__ = __bool__ = __float__ = __int__ = __index__ = __len__ = __iter__ = _refuse
+    __array__ = __bool__ = __int__ = __index__ = __len__ = __iter__ = _refuse
     __getitem__ = __setitem__ = __contains__ = __hash__ = _refuse
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
@@ -109,6 +131,16 @@ def content(log: EventLog, observation: Observation | None, advice: str) -> Any:
     if observation is None:
         return None
     if observation.value is None:
-        return observation.summary
+        return _literal(observation.summary)
+    if log.released:
+        advice = "They were let go by release()."
     kept = log.snapshots.get(observation.value)
     return kept if kept is not None else Unkept(observation, advice)
+
+
+def _literal(text: Any) -> Any:
+    """Return the None, truth value, number or string that was recorded as text, else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -18,8 +18,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors records events _registry",
         "log",
         "_torch _torch_hooks tracebacks",
-        "identity scope spans spies hooktable recorder firing opencall patches leaves backwardrun "
-        "placement walk measure",
+        "identity scope spans threadstate spies hooktable recorder firing opencall patches "
+        "leaves backwardrun placement walk measure",
         "probes",
         "views",
         "render",

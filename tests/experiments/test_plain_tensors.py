@@ -139,7 +139,7 @@ def test_a_hook_that_doubles_in_place_and_returns_the_triple_explains_30() -> No
     assert first.role == second.role == "grad"
     where = "tensor hook double_then_triple on w: grad"
     assert str(first) == f"{where} [5] -> [10] (in place, x2)"
-    assert str(second) == f"{where} [10] -> [30] (returned, x3)"
+    assert str(second) == f"{where} [10] -> [30] (returned, x3; together x6)"
     (fired,) = t.of(HookFired)
     assert fired.inputs[0].numbers == (5.0,)
     assert {names(t)[one.tensor]: one.after.numbers for one in t.of(GradientAccumulated)} == {

@@ -125,7 +125,8 @@ def test_no_record_holds_anything_alive(t: ht.Trace) -> None:
 def test_versions_of_a_tensor_never_go_back(t: ht.Trace) -> None:
     for write in t.of(TensorWritten):
         assert write.before.tensor == write.after.tensor
-        assert write.before.version < write.after.version
+        if write.after.version is not None:  # a write past the counter has none
+            assert write.before.version < write.after.version
 
 
 @every_program

@@ -266,7 +266,7 @@ def test_an_unknown_name_names_the_nearest() -> None:
 
 
 def test_a_number_beyond_the_last_call_says_so() -> None:
-    with pytest.raises(UnknownNameError, match=r"'0@7'.* not that often"):
+    with pytest.raises(UnknownNameError, match=r"'0@7'.* called 1 time"):
         traced(nested())["0@7"]
 
 

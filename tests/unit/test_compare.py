@@ -12,8 +12,7 @@ from torch import nn
 
 import hooktrace as ht
 from hooktrace.agreement import same_bits
-from hooktrace.comparison import MismatchError
-from hooktrace.errors import NotKeptError, UnknownFormatError
+from hooktrace.errors import MismatchError, NotKeptError, UnknownFormatError
 
 
 def net(inplace: bool, seed: int = 0) -> nn.Sequential:

@@ -149,8 +149,10 @@ def test_the_demo_says_that_random_weights_name_no_class(demo):
 
 def test_the_demo_explains_the_gradient_of_w(demo):
     done, output = demo
-    assert "grad [5] -> [10] (in place, x2)" in done.stdout
-    assert "grad [10] -&gt; [30] (returned, x3)" in (output / "index.html").read_text("utf-8")
+    assert "grad x2 in place: [5] -> [10]" in done.stdout
+    assert "grad [10] -&gt; [30] (returned, x3; together x6)" in (output / "index.html").read_text(
+        "utf-8"
+    )
 
 
 def test_the_in_place_comparison_agrees_and_blames_the_relus(demo):

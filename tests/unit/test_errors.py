@@ -25,6 +25,8 @@ ALSO: dict[str, type[BaseException]] = {
     "UnsupportedModuleError": TypeError,
     "UnknownFormatError": ValueError,
     "RenderError": RuntimeError,
+    "MismatchError": ValueError,
+    "MapShapeError": ValueError,
     "MissingExtraError": ImportError,
 }
 WARNINGS = {"NothingTracedWarning", "ProbeFailedWarning"}
@@ -78,7 +80,7 @@ def test_nearest_names_at_most_three() -> None:
 def test_nearest_lists_what_there_is_when_nothing_is_near() -> None:
     assert nearest("zzz", ["a", "", "b"]) == " There are: 'a', 'b'."
     many = nearest("zzz", [f"n{index}" for index in range(20)])
-    assert "'n7', ..." in many
+    assert "'n7' and 12 more." in many
     assert "'n8'" not in many
 
 

@@ -13,8 +13,7 @@ from torch import nn
 from torchvision.utils import save_image
 
 import hooktrace as ht
-from hooktrace.errors import MissingExtraError, NotKeptError, UnknownNameError
-from hooktrace.images import MapShapeError
+from hooktrace.errors import MapShapeError, MissingExtraError, NotKeptError, UnknownNameError
 
 
 class Net(nn.Module):

@@ -65,7 +65,7 @@ def test_what_does_not_fit_is_counted(resnet: ht.Trace) -> None:
     counted = left_out(text)
     table = text.split("\n\n")[1].splitlines()[1:]
     assert counted["inner call"] == len(resnet.calls()) - len(table)
-    hooks = text.partition("defined at\n")[2].partition("\n\n")[0].splitlines()
+    hooks = re.split(r"defined at +changed\n", text)[1].partition("\n\n")[0].splitlines()
     assert counted["hook"] == len(resnet.hooks) - len(hooks)
 
 
@@ -173,7 +173,9 @@ def test_a_change_by_a_hook_stands_beside_its_call_and_in_the_list() -> None:
         net(torch.ones(1, 2))
     text = printed(t)
     assert "forward double (output x2)" in text
-    assert re.search(r"^forward +Linear +double +1x +output .+ test_text.py:\d+", text, re.M)
+    assert re.search(
+        r"^forward +Linear +double +1x +test_text.py:\d+ +output x2 returned", text, re.M
+    )
     assert "1 hook fired 1 time and changed something 1 time" in text
 
 
@@ -228,12 +230,12 @@ def test_hostile_names_do_not_break_the_table(name: str) -> None:
     with ht.trace(net) as t:
         net(torch.ones(1, 2)).sum().backward()
     text = printed(t)
-    assert name.split()[0][:15] in text
+    shown = "".join(one if one.isprintable() else " " for one in name)
+    assert shown.split()[0][:15] in text
     assert len(text.split("\n\n")) == 3
     assert len(text.split("\n\n")[1].splitlines()) == 3
 
 
-@pytest.mark.xfail(reason="names are printed with their control characters")
 @pytest.mark.parametrize("sign", ["\x1b", "\x7f"])
 def test_no_control_character_of_a_name_reaches_the_terminal(sign: str) -> None:
     net = nn.Sequential()
@@ -243,7 +245,6 @@ def test_no_control_character_of_a_name_reaches_the_terminal(sign: str) -> None:
     assert sign not in str(t)
 
 
-@pytest.mark.xfail(reason="the numbers of an edit push its factor out of the column")
 def test_the_factor_of_an_edit_is_not_cut_from_the_list_of_hooks() -> None:
     net = nn.Linear(2, 2)
     net.register_forward_hook(lambda m, args, output: output * 2)

@@ -1,0 +1,50 @@
+"""Tables of text: columns that line up, whatever the names in them hold."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import Literal
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["add_row", "grid_of", "lay_out", "printable"]
+
+_WIDTH = 120
+_CELL = 40  # characters that a column other than the last may take
+
+
+def grid_of(*columns: str) -> Table:
+    """Return an empty grid with these columns; milliseconds stand to the right."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column == "ms" else "left"
+        grid.add_column(column, no_wrap=True, justify=justify)
+    return grid
+
+
+def add_row(grid: Table, *cells: str) -> None:
+    """Add a row of plain texts."""
+    grid.add_row(*(Text(printable(cell)) for cell in cells))
+
+
+def printable(text: str) -> str:
+    """Replace what would move the cursor or colour the terminal: names can hold anything."""
+    return "".join(one if one.isprintable() else " " for one in text)
+
+
+def lay_out(grid: Table) -> str:
+    """Lay the grid out: only the last column gives way, and what is longer than _CELL."""
+    left = _WIDTH
+    for column in grid.columns[:-1]:
+        longest = max(map(cell_len, (str(column.header), *map(str, column.cells))))
+        column.width = min(_CELL, longest)
+        left -= column.width + 2
+    grid.columns[-1].max_width = left
+    console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, legacy_windows=False)
+    console.print(grid)
+    lines: Iterable[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in lines)
