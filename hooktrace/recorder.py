@@ -124,11 +124,6 @@ class Recorder:
                 stacklevel=3,
             )
 
-    def current_backward(self) -> int:
-        """Return the number of the backward run that the calling thread is in."""
-        backwards = self.state().backwards
-        return backwards[-1] if backwards else self.backward
-
     # -------------------------------------------------------------- seeing tensors
 
     def sight(
