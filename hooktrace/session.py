@@ -103,6 +103,8 @@ class Trace:
 
     def of(self, kind: type[EventT]) -> list[EventT]:
         """Return the events of one kind, such as ``ht.events.HookFired``, in order."""
+        if not (isinstance(kind, type) and issubclass(kind, Event)):
+            raise TypeError(f"t.of() takes a kind of event out of ht.events, but got {kind!r}.")
         return self.log.of(kind)
 
     @property

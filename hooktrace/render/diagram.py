@@ -89,6 +89,7 @@ def digraph(
     log: EventLog, calls: CallIndex, *, engine: str | None = None, **options: Any
 ) -> Digraph:
     """Return a picture as a `graphviz.Source`; `options` are those of `scene`."""
+    _check(options)
     return Digraph(write(scene(log, calls, **options)), engine)
 
 
@@ -106,6 +107,7 @@ def draw(
         UnknownFormatError: The ending of `path` names no format.
         RenderError: The engine is missing, or refused the diagram, or warned.
     """
+    _check(options)
     return save(write(scene(log, calls, **options)), path, engine)
 
 
@@ -117,3 +119,17 @@ def mimebundle(log: EventLog, calls: CallIndex, text: str) -> dict[str, Any]:
     except RenderError:
         return bundle
     return bundle
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Refuse options that a diagram does not have.
+
+    Raises:
+        TypeError: An option is unknown, or ``depth`` or ``step`` is no whole number.
+    """
+    known = ("view", "depth", "step", "engine")
+    for name, value in options.items():
+        if name not in known:
+            raise TypeError(f"A diagram has no option {name!r}.{nearest(name, known)}")
+        if name in ("depth", "step") and value is not None and not isinstance(value, int):
+            raise TypeError(f"{name}= is a whole number, but got {value!r}.")

@@ -1,4 +1,4 @@
-"""Changes that no version counter tells of, or that come after the backward run."""
+"""What first users ran into: changes that no counter tells of, changes after the run, bad calls."""
 
 from __future__ import annotations
 
@@ -119,3 +119,20 @@ def test_a_leaf_is_noted_before_a_hook_that_fires_after_it_was_filled() -> None:
     (fired,) = t.of(HookFired)
     noted = {t.log.tensors[one.tensor].name: one.seq for one in t.of(GradientAccumulated)}
     assert noted["1.weight"] < fired.seq
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda t: t.of("HookFired"), r"ht\.events"),
+        (lambda t: t.of(int), r"ht\.events"),
+        (lambda t: t.draw("never.svg", dept=1), "Did you mean 'depth'"),
+        (lambda t: t.digraph(depth="two"), "whole number"),
+    ],
+)
+def test_a_wrong_argument_is_told_what_there_is(ask: Any, message: str) -> None:
+    net = nn.Linear(2, 2)
+    with ht.trace(net) as t:
+        net(torch.ones(1, 2))
+    with pytest.raises(TypeError, match=message):
+        ask(t)
