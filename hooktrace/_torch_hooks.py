@@ -1,11 +1,8 @@
-"""The seam, second half: where PyTorch stores hooks, and where it calls them."""
+"""The seam: where PyTorch stores hooks, and which functions register them."""
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import Any
 
@@ -21,7 +18,6 @@ __all__ = [
     "global_hooks",
     "has_hooks",
     "hook_options",
-    "instrumented_call_impl",
     "is_bare",
     "module_has_hooks",
     "module_has_own_hooks",
@@ -166,95 +162,3 @@ def torch_file(filename: str) -> bool:
 
 
 _TORCH_FOLDER = torch.__file__.rpartition("/")[0] + "/"
-
-
-# ------------------------------------------------------------------ where hooks are called
-
-
-class _HookSites(ast.NodeTransformer):
-    """Puts an observation around each call of a hook, and amid them of forward.
-
-    ``hook(self, args, result)`` becomes
-    ``hook_returned(hook_called(hook_id, hook, self, args=args, result=result),
-    hook(self, args, result))``, and ``forward_call(...)`` likewise.  The hook is still
-    called by PyTorch's own frame, with PyTorch's own objects.
-    """
-
-    def __init__(self) -> None:
-        self.sites = 0
-
-    def visit_Return(self, node: ast.Return) -> ast.AST:
-        return node  # PyTorch's fast path: no hooks, so forward is the whole call
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        if not isinstance(node.func, ast.Name) or node.func.id not in ("hook", "forward_call"):
-            return node
-        self.sites += 1
-        if node.func.id == "hook":
-            before = ast.Call(
-                func=_name("hook_called"),
-                args=[_name("hook_id"), _name("hook"), _name("self")],
-                keywords=[
-                    ast.keyword(arg=argument.id, value=_name(argument.id))
-                    for argument in node.args[1:]
-                    if isinstance(argument, ast.Name)
-                ],
-            )
-            after = "hook_returned"
-        else:
-            before = ast.Call(
-                func=_name("forward_called"),
-                args=[_name("self"), _name("args"), _name("kwargs")],
-                keywords=[],
-            )
-            after = "forward_returned"
-        return ast.Call(func=_name(after), args=[before, node], keywords=[])
-
-
-def _name(identifier: str) -> ast.Name:
-    return ast.Name(id=identifier, ctx=ast.Load())
-
-
-_GUARD = """
-if torch.compiler.is_compiling() or torch._C._is_tracing():
-    return original(self, *args, **kwargs)
-"""
-_SITES = ("original", "hook_called", "hook_returned", "forward_called", "forward_returned")
-
-
-def instrumented_call_impl(original: Callable[..., Any], **sites: Callable[..., Any]) -> Any:
-    """Return PyTorch's own ``Module._call_impl`` with an observation around each hook call.
-
-    It is derived from the source of the installed PyTorch, keeps its file and line numbers (so
-    tracebacks read as ever), shares its globals, and steps aside under Dynamo.
-
-    Args:
-        original: ``torch.nn.Module._call_impl``.
-        sites: The functions ``hook_called``, ``hook_returned``, ``forward_called`` and
-            ``forward_returned``.
-
-    Raises:
-        OSError: The source of PyTorch is not at hand.
-        LookupError: The source does not look as expected.
-    """
-    lines, first = inspect.getsourcelines(original)
-    tree = ast.parse(textwrap.dedent("".join(lines)))
-    function = tree.body[0]
-    assert isinstance(function, ast.FunctionDef)
-    visitor = _HookSites()
-    visitor.visit(function)
-    if visitor.sites < 5:  # one call of forward, four or more of hooks
-        raise LookupError(f"Module._call_impl calls hooks at {visitor.sites} places only")
-    function.body[:0] = ast.parse(_GUARD).body
-    factory = ast.parse(f"def factory({', '.join(_SITES)}):\n    return {function.name}").body[0]
-    assert isinstance(factory, ast.FunctionDef)
-    factory.body.insert(0, function)
-    tree.body = [factory]
-    ast.increment_lineno(tree, first - 1)
-    namespace: dict[str, Any] = {}
-    code = compile(ast.fix_missing_locations(tree), inspect.getfile(original), "exec")
-    exec(code, original.__globals__, namespace)
-    derived = namespace["factory"](original, **sites)
-    derived.__qualname__ = original.__qualname__
-    return derived

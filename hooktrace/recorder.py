@@ -110,11 +110,11 @@ class Recorder:
 
     def failed(self, probe: str) -> None:
         """Note that a probe failed with the exception being handled; raise it if strict."""
-        if self.strict:
-            raise
         text = traceback.format_exc(limit=-6)
         first = not self.log.of(ProbeFailed)
         self.emit(ProbeFailed, probe, text)
+        if self.strict:
+            raise
         if first:
             reason = text.strip().splitlines()[-1]
             warnings.warn(

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hooktrace import _torch, _torch_hooks
+from hooktrace import _torch, _torch_hooks, _torch_sites
 from hooktrace.events import ForwardFinished, ForwardStarted, HookId
 from hooktrace.firing import Firing
 from hooktrace.identity import arguments, leaves
@@ -65,7 +65,7 @@ def finish(recorder: Recorder) -> None:
 
 @functools.cache  # deriving it takes some 30 ms
 def _instrumented(original: Callable[..., Any]) -> Callable[..., Any]:
-    return _torch_hooks.instrumented_call_impl(  # type: ignore[no-any-return]
+    return _torch_sites.instrumented_call_impl(  # type: ignore[no-any-return]
         original,
         hook_called=_hook_called,
         hook_returned=_hook_returned,

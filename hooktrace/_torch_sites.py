@@ -1,0 +1,248 @@
+"""The seam: PyTorch's own functions, derived anew from their source with observations in them.
+
+A wrapper around a function of PyTorch would put a frame of ours on the stack, which warnings'
+``stacklevel``, the recursion limit and tracebacks show.  A derived function has PyTorch's own file,
+line numbers and globals, and calls the user's hooks from where PyTorch calls them.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["enclosed", "instrumented_call_impl", "with_spied_loops"]
+
+_GUARD = """
+if torch.compiler.is_compiling() or torch._C._is_tracing():
+    return {call}
+"""
+
+
+def _name(identifier: str) -> ast.Name:
+    return ast.Name(id=identifier, ctx=ast.Load())
+
+
+def _call(function: str, *arguments: ast.expr) -> ast.Call:
+    return ast.Call(func=_name(function), args=list(arguments), keywords=[])
+
+
+def _parsed(original: Callable[..., Any]) -> tuple[ast.FunctionDef, int]:
+    """Return the syntax tree of a function, and the line where its source begins."""
+    lines, first = inspect.getsourcelines(original)
+    function = ast.parse(textwrap.dedent("".join(lines))).body[0]
+    if not isinstance(function, ast.FunctionDef) or "__class__" in _code(original).co_freevars:
+        raise LookupError(f"{original.__qualname__} is no plain function")
+    return function, first
+
+
+def _code(function: Any) -> Any:
+    return inspect.unwrap(function).__code__
+
+
+def _parameters(function: ast.FunctionDef) -> list[str]:
+    arguments = function.args
+    names = [one.arg for one in (*arguments.posonlyargs, *arguments.args)]
+    names += [arguments.vararg.arg] if arguments.vararg else []
+    names += [one.arg for one in arguments.kwonlyargs]
+    return names + ([arguments.kwarg.arg] if arguments.kwarg else [])
+
+
+def _pass_on(function: ast.FunctionDef) -> str:
+    """Return the source of a call of the original with the arguments as they came."""
+    arguments = function.args
+    parts = [one.arg for one in (*arguments.posonlyargs, *arguments.args)]
+    parts += [f"*{arguments.vararg.arg}"] if arguments.vararg else []
+    parts += [f"{one.arg}={one.arg}" for one in arguments.kwonlyargs]
+    parts += [f"**{arguments.kwarg.arg}"] if arguments.kwarg else []
+    return f"original({', '.join(parts)})"
+
+
+def _derived(
+    original: Callable[..., Any], function: ast.FunctionDef, first: int, sites: dict[str, Any]
+) -> Any:
+    """Compile a changed syntax tree where `original` stands; it steps aside under Dynamo.
+
+    Args:
+        original: PyTorch's function.
+        function: Its changed syntax tree.
+        first: The line where its source begins.
+        sites: The functions of ours that the tree calls, by name.
+    """
+    start = 1 if ast.get_docstring(function) is not None else 0
+    guard = _GUARD.format(call=_pass_on(function))
+    function.body[start:start] = ast.parse(guard).body
+    names = ", ".join(("original", *sites))
+    tree = ast.parse(f"def factory({names}):\n    return {function.name}")
+    factory = tree.body[0]
+    assert isinstance(factory, ast.FunctionDef)
+    factory.body.insert(0, function)
+    ast.increment_lineno(tree, first - 1)
+    code = compile(ast.fix_missing_locations(tree), inspect.getfile(original), "exec")
+    namespace: dict[str, Any] = {}
+    exec(code, inspect.unwrap(original).__globals__, namespace)
+    derived = namespace["factory"](original, **sites)
+    derived.__qualname__ = original.__qualname__
+    return derived
+
+
+# ------------------------------------------------------------------ hooks in a loop
+
+
+class _Loops(ast.NodeTransformer):
+    """Turns ``for hook in owner._some_hooks.values()`` into ``for hook in spied(owner, ...)``."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+
+    def visit_For(self, node: ast.For) -> ast.AST:
+        self.generic_visit(node)
+        match node.iter:
+            case ast.Call(
+                func=ast.Attribute(
+                    value=ast.Attribute(value=owner, attr=attribute), attr="values"
+                )
+            ) if attribute.endswith("_hooks"):
+                self.found.add(attribute)
+                node.iter = _call("spied", owner, ast.Constant(attribute))
+        return node
+
+
+def with_spied_loops(
+    original: Callable[..., Any], spied: Callable[[Any, str], Any], *attributes: str
+) -> Any:
+    """Return PyTorch's own function that gets the hooks it calls from ``spied(owner, attribute)``.
+
+    Args:
+        original: A function with loops over the hooks in dictionaries of their owner.
+        spied: Returns an iterable of what shall be called in the place of the hooks.
+        attributes: The dictionaries that it is expected to loop over.
+
+    Raises:
+        OSError: The source of PyTorch is not at hand.
+        LookupError: The source does not look as expected.
+    """
+    function, first = _parsed(original)
+    loops = _Loops()
+    loops.visit(function)
+    if loops.found != set(attributes):
+        raise LookupError(f"{original.__qualname__} calls the hooks in {sorted(loops.found)}")
+    return _derived(original, function, first, {"spied": spied})
+
+
+# ------------------------------------------------------------------ a function as a whole
+
+
+class _Returns(ast.NodeTransformer):
+    """Turns ``return x`` into ``return done(token, x)``, but not in functions within."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return node
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        return node
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        value = node.value if node.value is not None else ast.Constant(None)
+        node.value = _call("done", _name("token"), value)
+        return node
+
+
+def enclosed(
+    original: Callable[..., Any],
+    *,
+    begun: Callable[..., Any],
+    done: Callable[[Any, Any], Any],
+    failed: Callable[[Any, BaseException], None],
+) -> Any:
+    """Return PyTorch's own function with an observation where it begins and where it ends.
+
+    Args:
+        original: A function of PyTorch.
+        begun: Called with the arguments (``*args`` and ``**kwargs`` as a tuple and a dict); what it
+            returns is the token that the others get.
+        done: Called with the token and what the function returns; it returns that.
+        failed: Called with the token and the exception, which goes on.
+
+    Raises:
+        OSError: The source of PyTorch is not at hand.
+        LookupError: The source does not look as expected.
+    """
+    function, first = _parsed(original)
+    start = 1 if ast.get_docstring(function) is not None else 0
+    body = function.body[start:]
+    returns = _Returns()
+    body = [returns.visit(statement) for statement in body]
+    if not isinstance(body[-1], ast.Return):
+        body.append(ast.Expr(_call("done", _name("token"), ast.Constant(None))))
+    begin = _call("begun", *map(_name, _parameters(function)))
+    fail = ast.Expr(_call("failed", _name("token"), _name("error")))
+    function.body[start:] = [
+        ast.Assign(targets=[ast.Name(id="token", ctx=ast.Store())], value=begin),
+        ast.Try(
+            body=body,
+            handlers=[
+                ast.ExceptHandler(_name("BaseException"), "error", [fail, ast.Raise()]),
+            ],
+            orelse=[],
+            finalbody=[],
+        ),
+    ]
+    return _derived(original, function, first, {"begun": begun, "done": done, "failed": failed})
+
+
+# ------------------------------------------------------------------ hooks in Module._call_impl
+
+
+class _HookSites(ast.NodeTransformer):
+    """Puts an observation around each call of a hook, and amid them of forward.
+
+    ``hook(self, args, result)`` becomes
+    ``hook_returned(hook_called(hook_id, hook, self, args=args, result=result),
+    hook(self, args, result))``, and ``forward_call(...)`` likewise.  The hook is still
+    called by PyTorch's own frame, with PyTorch's own objects.
+    """
+
+    def __init__(self) -> None:
+        self.sites = 0
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        return node  # PyTorch's fast path: no hooks, so forward is the whole call
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if not isinstance(node.func, ast.Name) or node.func.id not in ("hook", "forward_call"):
+            return node
+        self.sites += 1
+        if node.func.id == "hook":
+            before = _call("hook_called", _name("hook_id"), _name("hook"), _name("self"))
+            before.keywords = [
+                ast.keyword(arg=argument.id, value=_name(argument.id))
+                for argument in node.args[1:]
+                if isinstance(argument, ast.Name)
+            ]
+            return _call("hook_returned", before, node)
+        before = _call("forward_called", _name("self"), _name("args"), _name("kwargs"))
+        return _call("forward_returned", before, node)
+
+
+def instrumented_call_impl(original: Callable[..., Any], **sites: Callable[..., Any]) -> Any:
+    """Return PyTorch's own ``Module._call_impl`` with an observation around each hook call.
+
+    Args:
+        original: ``torch.nn.Module._call_impl``.
+        sites: The functions ``hook_called``, ``hook_returned``, ``forward_called`` and
+            ``forward_returned``.
+
+    Raises:
+        OSError: The source of PyTorch is not at hand.
+        LookupError: The source does not look as expected.
+    """
+    function, first = _parsed(original)
+    visitor = _HookSites()
+    visitor.visit(function)
+    if visitor.sites < 5:  # one call of forward, four or more of hooks
+        raise LookupError(f"Module._call_impl calls hooks at {visitor.sites} places only")
+    return _derived(original, function, first, sites)
