@@ -89,7 +89,8 @@ def test_what_inplace_does_to_alexnet(capsys: pytest.CaptureFixture[str]) -> Non
 def test_gradients_where_full_hooks_raise(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torchvision")
     text = printed("07", capsys)
-    assert "Output 0 of BackwardHookFunction is a view and is being modified inplace." in text
+    refused = r"Output 0 of BackwardHookFunction(Backward)? is a view and is being modified"
+    assert re.search(refused, text)
     assert "It was raised in features.1@0." in text
     assert "the same as images.grad: True" in text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import re
 from typing import Any
 
 import pytest
@@ -88,7 +89,8 @@ def test_a_full_backward_hook_raises_pytorchs_own_error_and_the_trace_needs_none
     with pytest.raises(RuntimeError) as within, ht.trace(net) as t:
         net(images)
     assert str(within.value) == str(untraced.value)
-    assert str(within.value).startswith("Output 0 of BackwardHookFunction is a view and is being")
+    said = re.compile(r"Output 0 of BackwardHookFunction(Backward)? is a view and is being")
+    assert said.match(str(within.value))
     assert t.log.error.startswith("RuntimeError: Output 0 of BackwardHookFunction")
     assert t["features.1"].exception == t.log.error
     handle.remove()
