@@ -1,0 +1,167 @@
+"""The pytest option ``--hooktrace``: every test of a suite runs inside ``with trace():``.
+
+It is how a suite proves that the code it tests cannot tell that it is being watched: a test that
+passes without the option and fails with it has found a fault of hooktrace.  pytest imports this
+module by its entry point; PyTorch is imported when the first test is about to run, and only if
+the option is given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hooktrace.tracebacks import unlink_own_frames
+
+if TYPE_CHECKING:
+    from hooktrace.session import Trace
+
+__all__ = ["Tracing"]
+
+MARKER = "no_hooktrace"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("hooktrace")
+    group.addoption(
+        "--hooktrace",
+        action="store_true",
+        help="Run every test, its fixtures included, inside `with hooktrace.trace():`.",
+    )
+    group.addoption(
+        "--hooktrace-edits",
+        choices=("values", "versions"),
+        default="values",
+        help="What --hooktrace gives to trace(edits=...); 'versions' copies no tensors.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, and with the option the tracing."""
+    config.addinivalue_line("markers", f"{MARKER}: --hooktrace leaves this test out.")
+    if config.getoption("--hooktrace"):
+        config.addinivalue_line("filterwarnings", "ignore::hooktrace.errors.ProbeFailedWarning")
+        strict = os.environ.get("HOOKTRACE_STRICT", "") == "1"
+        tracing = Tracing(config.getoption("--hooktrace-edits"), strict=strict)
+        config.pluginmanager.register(tracing, "hooktrace-tracing")
+
+
+class Tracing:
+    """Opens a trace before the fixtures of a test are set up, and closes it after they are gone.
+
+    The wrappers are innermost, so that pytest's own work before and after lies outside of the
+    trace.  What is found travels with the report of the teardown, also from another process.
+
+    Args:
+        edits: As for `hooktrace.trace`.
+        strict: Whether a test fails in which a probe of hooktrace failed.
+    """
+
+    def __init__(self, edits: str, *, strict: bool) -> None:
+        self.edits = edits
+        self.strict = strict
+        self.trace: Trace | None = None
+        self.found: dict[str, list[str]] = {}  # failed probes by test, until it is reported
+        self.tests = 0
+        self.failed: list[tuple[str, str]] = []
+
+    # -------------------------------------------------------------- one test
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
+        """Open the trace of a test."""
+        self._close()
+        if item.get_closest_marker(MARKER) is None:
+            import hooktrace
+
+            trace = hooktrace.trace(edits=self.edits)
+            trace.__enter__()
+            self.trace = trace
+            self.found[item.nodeid] = []
+        yield
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
+        """Fail a test in which a probe failed."""
+        try:
+            yield
+        finally:
+            failed = self._judge(item, "call", self.trace)
+        self._fail(failed)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None]:
+        """Close the trace of a test."""
+        trace = self.trace
+        try:
+            yield
+        finally:
+            try:
+                self._close()
+            finally:
+                failed = self._judge(item, "teardown", trace)
+        self._fail(failed)
+
+    def pytest_sessionfinish(self) -> None:
+        """Close the trace of a test that was interrupted."""
+        self._close()
+
+    def _close(self) -> None:
+        trace, self.trace = self.trace, None
+        if trace is not None:
+            trace.__exit__(None, None, None)
+
+    def _judge(self, item: pytest.Item, when: str, trace: Trace | None) -> str:
+        """Note the probes that have failed since the last time; return what they say."""
+        if trace is None:
+            return ""
+        from hooktrace.events import ProbeFailed
+
+        known = self.found.setdefault(item.nodeid, [])
+        new = trace.of(ProbeFailed)[len(known) :]
+        for event in new:
+            reason = event.traceback.strip().splitlines()[-1]
+            known.append(f"{event.probe}: {reason}")
+            item.add_report_section(when, "hooktrace", event.traceback)
+        return "\n".join(event.traceback for event in new)
+
+    def _fail(self, tracebacks: str) -> None:
+        if tracebacks and self.strict:
+            pytest.fail(
+                f"hooktrace failed while it watched this test:\n{tracebacks}", pytrace=False
+            )
+
+    # -------------------------------------------------------------- reports
+
+    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> None:
+        """Take hooktrace's frames out of a traceback before it is shown."""
+        if call.excinfo is not None:
+            unlink_own_frames(call.excinfo.value)
+            read = type(call.excinfo.traceback)  # that of a unittest.TestCase was read before
+            call.excinfo.traceback = read(call.excinfo.tb)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count a test that has ended, in this process or in a worker."""
+        if report.when != "teardown":
+            return
+        if report.nodeid in self.found:
+            vars(report)["hooktrace"] = self.found.pop(report.nodeid)
+        if "hooktrace" in vars(report):
+            self.tests += 1
+            self.failed += [(report.nodeid, text) for text in vars(report)["hooktrace"]]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say how many tests ran inside a trace, and which probes failed."""
+        ran = f"{self.tests} test{'s' * (self.tests != 1)} ran inside a trace"
+        if not self.failed:
+            terminalreporter.write_line(f"hooktrace: {ran}, no probe failed")
+            return
+        count = len(self.failed)
+        terminalreporter.write_line(f"hooktrace: {ran}, {count} probe failure{'s' * (count != 1)}:")
+        for test, text in self.failed:
+            terminalreporter.write_line(f"  {test}: {text}")

@@ -1,0 +1,412 @@
+"""`pytest --hooktrace` runs suites inside traces; the suites run here are written for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from torch import nn
+
+import hooktrace as ht
+from hooktrace.pytest_plugin import Tracing
+from hooktrace.recorder import Recorder
+
+pytest_plugins = ["pytester"]
+
+assert ht.trace  # imported here, so that the suites, which forget their imports, share it
+
+INSIDE = """
+    import pytest
+    from torch import nn
+
+    UNTOUCHED = nn.Module.__call__
+
+    def inside():
+        return nn.Module.__call__ is not UNTOUCHED
+"""
+
+OUTCOMES = """
+    import unittest
+    import warnings
+
+    import pytest
+    import torch
+    from torch import nn
+
+    class Raises(nn.Module):
+        def forward(self, x):
+            return torch.cat([x, x[0]])
+
+    def refuse(module, args):
+        raise KeyError("refused")
+
+    def outer():
+        net = nn.Sequential(nn.Tanh(), Raises())
+        return net(torch.ones(1, 2))
+
+    @pytest.fixture
+    def broken():
+        return outer()
+
+    @pytest.fixture
+    def broken_afterwards():
+        yield
+        outer()
+
+    def test_passes():
+        with pytest.raises(RuntimeError, match="must have"):
+            outer()
+
+    def test_fails():
+        outer()
+
+    def test_fails_in_a_hook():
+        net = nn.Linear(2, 2)
+        net.register_forward_pre_hook(refuse)
+        net(torch.ones(1, 2))
+
+    def test_fails_in_backward():
+        x = torch.ones(2, requires_grad=True)
+        x.register_hook(lambda grad: outer())
+        x.sum().backward()
+
+    def test_fails_with_a_cause():
+        try:
+            outer()
+        except RuntimeError as error:
+            raise ValueError("wrapped") from error
+
+    def test_fails_to_set_up(broken):
+        pass
+
+    def test_fails_to_tear_down(broken_afterwards):
+        pass
+
+    def test_warns():
+        warnings.warn("beware")
+
+    def test_skips():
+        pytest.skip("not today")
+
+    @pytest.mark.xfail(raises=RuntimeError, strict=True)
+    def test_fails_as_expected():
+        outer()
+
+    @pytest.mark.parametrize("number", [1, 2])
+    def test_many(number):
+        assert number == 1
+
+    class TestCase(unittest.TestCase):
+        def setUp(self):
+            self.net = nn.Linear(2, 2)
+
+        def test_passes(self):
+            self.net(torch.ones(1, 2)).sum().backward()
+            self.assertIsNotNone(self.net.weight.grad)
+
+        def test_fails(self):
+            outer()
+
+        def test_skips(self):
+            self.skipTest("nor today")
+
+    class TestAsync(unittest.IsolatedAsyncioTestCase):
+        async def test_passes(self):
+            self.assertEqual(tuple(nn.Linear(2, 2)(torch.ones(1, 2)).shape), (1, 2))
+
+        async def test_fails(self):
+            outer()
+"""
+
+CALLS = """
+    import pytest
+    import torch
+    from torch import nn
+
+    def call():
+        net = nn.Linear(2, 2)
+        net.register_forward_hook(lambda module, args, output: None)
+        net(torch.ones(1, 2))
+
+    def test_a_call():
+        call()
+
+    def test_a_call_whose_errors_are_swallowed():
+        try:
+            call()
+        except Exception:
+            pass
+
+    def test_no_call():
+        pass
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "hooktrace.pytest_plugin")
+
+
+@pytest.fixture
+def broken_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise ZeroDivisionError("the probe is broken")
+
+    monkeypatch.setattr(Recorder, "observe_leaves", fail)
+
+
+def outcomes(pytester: pytest.Pytester, *options: str) -> dict[tuple[str, str], Any]:
+    """Run a suite in this process; return by test and phase how it ended and what is shown."""
+    reports = pytester.inline_run("-p", "no:cacheprovider", *options).getreports(
+        "pytest_runtest_logreport"
+    )
+    return {
+        (one.nodeid, one.when): (one.outcome, getattr(one, "wasxfail", None), one.longreprtext)
+        for one in reports
+    }
+
+
+# ------------------------------------------------------------------ what is traced
+
+
+def test_fixtures_and_tests_run_inside_a_trace(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        INSIDE
+        + """
+    seen = []
+
+    @pytest.fixture
+    def fixture():
+        seen.append(inside())
+        yield
+        seen.append(inside())
+
+    def test_it(fixture):
+        seen.append(inside())
+
+    @pytest.mark.no_hooktrace
+    def test_what_was_seen(fixture):
+        assert seen == [True, True, True, False]
+        assert not inside()
+
+    @pytest.mark.no_hooktrace
+    class TestLeftOut:
+        def test_it(self):
+            assert not inside()
+    """
+    )
+    original = nn.Module.__call__
+    result = pytester.runpytest_inprocess("--hooktrace", "--strict-markers")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["hooktrace: 1 test ran inside a trace, no probe failed"])
+    assert nn.Module.__call__ is original
+
+
+def test_the_trace_records_the_test(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces: list[ht.Trace] = []
+    enter = ht.Trace.__enter__
+    monkeypatch.setattr(ht.Trace, "__enter__", lambda self: traces.append(self) or enter(self))
+    pytester.makepyfile(CALLS)
+    pytester.runpytest_inprocess("--hooktrace").assert_outcomes(passed=3)
+    assert [[str(call) for call in t.calls()] for t in traces] == [["Linear@0"], ["Linear@0"], []]
+    assert all(t.log.sealed and t.log.copies for t in traces)
+    traces.clear()
+    pytester.runpytest_inprocess("--hooktrace", "--hooktrace-edits=versions")
+    assert len(traces) == 3
+    assert not any(t.log.copies for t in traces)
+
+
+def test_without_the_option_nothing_is_traced_and_the_marker_is_known(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        INSIDE
+        + """
+    @pytest.mark.no_hooktrace
+    def test_it():
+        assert not inside()
+
+    def test_that():
+        assert not inside()
+    """
+    )
+    result = pytester.runpytest_inprocess("--strict-markers")
+    result.assert_outcomes(passed=2)
+    assert "hooktrace" not in result.stdout.str().splitlines()[-2]
+
+
+def test_an_unknown_way_to_trace_is_refused(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(CALLS)
+    result = pytester.runpytest_inprocess("--hooktrace", "--hooktrace-edits=all")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*invalid choice: 'all'*"])
+
+
+def test_the_plugin_imports_torch_for_the_first_traced_test_only(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+    import sys
+
+    HEAVY = {"torch", "networkx", "msgspec", "numpy", "rich"}
+
+    assert not HEAVY & set(sys.modules)
+
+    def test_it(request):
+        traced = request.config.getoption("--hooktrace")
+        assert ("torch" in sys.modules) is traced
+        assert traced or not HEAVY & set(sys.modules)
+    """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    pytester.runpytest_subprocess("--hooktrace").assert_outcomes(passed=1)
+
+
+# ------------------------------------------------------------------ nothing is disturbed
+
+
+@pytest.mark.parametrize("style", ["--tb=long", "--tb=short", "--tb=native"])
+def test_every_test_ends_as_without_the_option_and_shows_the_same_traceback(
+    pytester: pytest.Pytester, style: str
+) -> None:
+    pytester.makepyfile(OUTCOMES)
+    untraced = outcomes(pytester, style)
+    traced = outcomes(pytester, style, "--hooktrace")
+    assert list(traced) == list(untraced)
+    assert len({nodeid for nodeid, _ in untraced}) == 17
+    for key, (outcome, expected, text) in untraced.items():
+        assert traced[key][:2] == (outcome, expected), key
+        assert plain(traced[key][2]) == plain(text), key
+    failed = [nodeid for (nodeid, _), (outcome, _, _) in untraced.items() if outcome == "failed"]
+    assert len(failed) == 10
+
+
+def plain(text: str) -> str:
+    """A traceback without addresses, marks of columns, and pluggy's frames, which call us."""
+    text = re.sub(r"0x[0-9a-f]+", "0x", text)
+    text = re.sub(r"^ *[~^]+\n", "", text, flags=re.MULTILINE)
+    return re.sub(r'^  File "[^"]*/pluggy/.*\n    .*\n', "", text, flags=re.MULTILINE)
+
+
+def test_no_frame_of_hooktrace_is_shown_even_if_all_frames_are(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(OUTCOMES)
+    shown = [text for _, _, text in outcomes(pytester, "--full-trace", "--hooktrace").values()]
+    assert sum("in forward" in text or "def forward" in text for text in shown) == 8
+    assert not any(re.search(r"hooktrace/\S+\.py:\d+", text) for text in shown)
+
+
+def test_warnings_logs_and_output_are_those_of_the_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+    import logging
+    import warnings
+
+    import pytest
+    import torch
+    from torch import nn
+
+    def run():
+        x = torch.ones(1, 2, requires_grad=True)
+        net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True))
+        net[0].weight.register_hook(lambda grad: grad * 2)
+        net(x).sum().backward()
+
+    def test_no_warning(recwarn, caplog, capfd):
+        run()
+        assert list(recwarn) == []
+        assert caplog.records == []
+        assert capfd.readouterr() == ("", "")
+
+    def test_an_expected_warning():
+        with pytest.warns(UserWarning, match="beware"):
+            run()
+            warnings.warn("beware")
+
+    def test_a_log(caplog):
+        with caplog.at_level(logging.DEBUG):
+            run()
+            logging.getLogger("here").info("noted")
+        assert [record.message for record in caplog.records] == ["noted"]
+
+    @pytest.mark.filterwarnings("ignore:beware")
+    def test_an_ignored_warning():
+        warnings.warn("beware")
+    """
+    )
+    result = pytester.runpytest_inprocess("--hooktrace", "-W", "error")
+    result.assert_outcomes(passed=4)
+
+
+def test_an_interrupted_test_leaves_no_trace_open(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it():\n    raise KeyboardInterrupt")
+    original = nn.Module.__call__
+    result = pytester.runpytest_inprocess("--hooktrace", no_reraise_ctrlc=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert nn.Module.__call__ is original
+
+
+# ------------------------------------------------------------------ failing probes
+
+
+@pytest.mark.usefixtures("broken_probe")
+def test_a_failing_probe_fails_the_test_when_strict(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(CALLS)
+    result = pytester.runpytest_inprocess("--hooktrace")
+    result.assert_outcomes(failed=2, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*hooktrace failed while it watched this test:",
+            "*ZeroDivisionError: the probe is broken",
+            "hooktrace: 3 tests ran inside a trace, 2 probe failures:",
+            "  *::test_a_call: *: ZeroDivisionError: the probe is broken",
+            "  *::test_a_call_whose_errors_are_swallowed: *: ZeroDivisionError: the probe is *",
+        ]
+    )
+
+
+@pytest.mark.usefixtures("broken_probe")
+def test_a_failing_probe_is_only_told_when_not_strict(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOKTRACE_STRICT", "0")
+    pytester.makeini("[pytest]\nfilterwarnings = error\n")
+    pytester.makepyfile(CALLS)
+    result = pytester.runpytest_inprocess("--hooktrace")
+    result.assert_outcomes(passed=3)
+    count = re.search(r"3 tests ran inside a trace, (\d+) probe failures:", result.stdout.str())
+    assert count is not None
+    assert int(count[1]) == result.stdout.str().count("ZeroDivisionError: the probe is broken")
+
+
+def test_a_probe_that_fails_at_the_end_fails_the_teardown(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(recorder: Recorder) -> None:
+        raise ZeroDivisionError("broken at the end")
+
+    monkeypatch.setattr(Recorder, "check_gradients", fail)
+    pytester.makepyfile(CALLS)
+    result = pytester.runpytest_inprocess("--hooktrace")
+    result.assert_outcomes(passed=3, errors=3)
+    result.stdout.fnmatch_lines(["hooktrace: 3 tests ran inside a trace, 3 probe failures:"])
+
+
+def test_what_a_worker_found_is_counted_where_its_reports_are_gathered(
+    pytester: pytest.Pytester, pytestconfig: pytest.Config
+) -> None:
+    pytester.makepyfile(CALLS)
+    gathered = Tracing("values", strict=True)
+    send: Callable[..., Any] = pytestconfig.hook.pytest_report_to_serializable
+    receive: Callable[..., Any] = pytestconfig.hook.pytest_report_from_serializable
+    for report in pytester.inline_run("--hooktrace").getreports("pytest_runtest_logreport"):
+        data = send(config=pytestconfig, report=report)
+        gathered.pytest_runtest_logreport(receive(config=pytestconfig, data=data))
+    assert (gathered.tests, gathered.failed) == (3, [])
