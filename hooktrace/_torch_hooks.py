@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
-from types import CodeType, FrameType
-from typing import Any
+from types import CellType, CodeType, FrameType
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.modules.module as torch_module
+import torch.optim.optimizer as torch_optimizer
 from torch import Tensor, nn
+from torch.autograd.function import _HookMixin
+from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 __all__ = [
     "HANDLE",
     "REGISTRATIONS",
     "TENSOR_HOOKS",
+    "MultiGrad",
     "global_hooks",
     "has_hooks",
     "hook_options",
     "is_bare",
+    "is_internal",
     "module_has_hooks",
     "module_has_own_hooks",
+    "multi_grad",
     "own_hooks",
     "own_parameters",
+    "registered",
     "registration",
     "torch_file",
 ]
@@ -116,9 +124,9 @@ def hook_options(module: nn.Module, kind: str, number: int) -> tuple[str, ...]:
     return (*options, *(["always_call"] if number in module._forward_hooks_always_called else []))
 
 
-# Code object of a registering function -> (kind, whether its `self` is what it registers on).
+# Code object of a registering function -> kind.
 REGISTRATIONS: dict[CodeType, str] = {
-    function.__code__: kind
+    inspect.unwrap(function).__code__: kind
     for kind, function in (
         ("forward_pre", nn.Module.register_forward_pre_hook),
         ("forward", nn.Module.register_forward_hook),
@@ -127,15 +135,34 @@ REGISTRATIONS: dict[CodeType, str] = {
         ("backward", nn.Module.register_backward_hook),
         ("tensor", Tensor.register_hook),
         ("post_accumulate_grad", Tensor.register_post_accumulate_grad_hook),
+        ("node", _HookMixin._register_hook),
         ("forward_pre", torch_module.register_module_forward_pre_hook),
         ("forward", torch_module.register_module_forward_hook),
         ("full_backward_pre", torch_module.register_module_full_backward_pre_hook),
         ("full_backward", torch_module.register_module_full_backward_hook),
         ("backward", torch_module.register_module_backward_hook),
+        ("parameter_registration", torch_module.register_module_parameter_registration_hook),
+        ("buffer_registration", torch_module.register_module_buffer_registration_hook),
+        ("module_registration", torch_module.register_module_module_registration_hook),
+        ("state_dict_pre", nn.Module.register_state_dict_pre_hook),
+        ("state_dict_post", nn.Module.register_state_dict_post_hook),
+        ("state_dict_post", nn.Module._register_state_dict_hook),
+        ("load_state_dict_pre", nn.Module._register_load_state_dict_pre_hook),
+        ("load_state_dict_post", nn.Module.register_load_state_dict_post_hook),
+        ("optimizer_step_pre", Optimizer.register_step_pre_hook),
+        ("optimizer_step_post", Optimizer.register_step_post_hook),
+        ("optimizer_step_pre", torch_optimizer.register_optimizer_step_pre_hook),
+        ("optimizer_step_post", torch_optimizer.register_optimizer_step_post_hook),
+        ("optimizer_state_dict_pre", Optimizer.register_state_dict_pre_hook),
+        ("optimizer_state_dict_post", Optimizer.register_state_dict_post_hook),
+        ("optimizer_load_state_dict_pre", Optimizer.register_load_state_dict_pre_hook),
+        ("optimizer_load_state_dict_post", Optimizer.register_load_state_dict_post_hook),
     )
 }
 
 _OPTIONS = ("prepend", "with_kwargs", "always_call")
+_EVERYWHERE = {"optimizer_step_pre": "every optimizer", "optimizer_step_post": "every optimizer"}
+_PUBLIC = nn.Module.register_load_state_dict_pre_hook.__code__
 
 
 def registration(frame: FrameType) -> tuple[str, Any, Any, tuple[str, ...]] | None:
@@ -145,15 +172,66 @@ def registration(frame: FrameType) -> tuple[str, Any, Any, tuple[str, ...]] | No
         frame: The frame that is making a ``RemovableHandle``.
 
     Returns:
-        Kind, owner (a module, a tensor, or None for a global hook), function and options; None
-        where the frame is none of `REGISTRATIONS`.
+        Kind, owner (a module, a tensor, an optimizer; None for a global module hook, a text for
+        what cannot be told), function and options; None where the frame is none of
+        `REGISTRATIONS`, or is PyTorch's own way to bring about another kind of hook.
     """
     kind = REGISTRATIONS.get(frame.f_code)
     if kind is None:
         return None
     names = frame.f_locals
+    function = names["hook"]
+    if kind == "node":
+        return None if is_internal(function) else (kind, "an autograd node", function, ())
     options = tuple(option for option in _OPTIONS if names.get(option))
-    return kind, names.get("self"), names["hook"], options
+    if frame.f_code.co_name.startswith("_"):
+        caller = frame.f_back
+        if caller is None or caller.f_code is not _PUBLIC:
+            options = (*options, "private")
+    return kind, names.get("self", _EVERYWHERE.get(kind)), function, options
+
+
+def is_internal(hook: Any) -> bool:
+    """Whether a node's hook is PyTorch's own means to call hooks of modules."""
+    module = getattr(hook, "__module__", None)
+    return type(hook) is torch_module._WrappedHook or module == torch.utils.hooks.__name__
+
+
+def registered(hook: Any) -> Any:
+    """Return what the user registered where PyTorch's dictionary holds a wrapper of it."""
+    return hook.hook if type(hook) is torch_module._WrappedHook else hook
+
+
+class MultiGrad(NamedTuple):
+    """What stands behind the tensor hooks that ``register_multi_grad_hook`` makes.
+
+    Attributes:
+        function: The user's function.
+        mode: ``all`` or ``any``.
+        cell: Where the tensor hooks look it up.
+    """
+
+    function: Any
+    mode: str
+    cell: CellType
+
+
+def multi_grad(hook: Any) -> MultiGrad | None:
+    """Return what a tensor hook is a part of, if ``register_multi_grad_hook`` made it."""
+    code = getattr(hook, "__code__", None)
+    if not isinstance(code, CodeType) or not torch_file(code.co_filename):
+        return None
+    mode = _MULTI_GRAD.get(code.co_qualname)
+    if mode is None:
+        return None
+    cell = hook.__closure__[code.co_freevars.index("fn")]
+    return MultiGrad(cell.cell_contents, mode, cell)
+
+
+_MULTI_GRAD = {
+    "register_multi_grad_hook.<locals>.get_inner_hook.<locals>.inner_hook": "all",
+    "register_multi_grad_hook.<locals>.wrapped_fn": "any",
+}
 
 
 def torch_file(filename: str) -> bool:

@@ -13,10 +13,12 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+from hooktrace._torch import is_compiling
+
 __all__ = ["enclosed", "instrumented_call_impl", "with_spied_loops"]
 
 _GUARD = """
-if torch.compiler.is_compiling() or torch._C._is_tracing():
+if is_compiling():
     return {call}
 """
 
@@ -33,6 +35,11 @@ def _parsed(original: Callable[..., Any]) -> tuple[ast.FunctionDef, int]:
     """Return the syntax tree of a function, and the line where its source begins."""
     lines, first = inspect.getsourcelines(original)
     function = ast.parse(textwrap.dedent("".join(lines))).body[0]
+    indent = len(lines[0]) - len(lines[0].lstrip())
+    for node in ast.walk(function):
+        if isinstance(node, (ast.expr, ast.stmt)):  # tracebacks underline columns
+            node.col_offset += indent
+            node.end_col_offset = (node.end_col_offset or 0) + indent
     if not isinstance(function, ast.FunctionDef) or "__class__" in _code(original).co_freevars:
         raise LookupError(f"{original.__qualname__} is no plain function")
     return function, first
@@ -74,7 +81,8 @@ def _derived(
     start = 1 if ast.get_docstring(function) is not None else 0
     guard = _GUARD.format(call=_pass_on(function))
     function.body[start:start] = ast.parse(guard).body
-    names = ", ".join(("original", *sites))
+    sites = {"original": original, "is_compiling": is_compiling, **sites}
+    names = ", ".join(sites)
     tree = ast.parse(f"def factory({names}):\n    return {function.name}")
     factory = tree.body[0]
     assert isinstance(factory, ast.FunctionDef)
@@ -83,7 +91,7 @@ def _derived(
     code = compile(ast.fix_missing_locations(tree), inspect.getfile(original), "exec")
     namespace: dict[str, Any] = {}
     exec(code, inspect.unwrap(original).__globals__, namespace)
-    derived = namespace["factory"](original, **sites)
+    derived = namespace["factory"](**sites)
     derived.__qualname__ = original.__qualname__
     return derived
 
@@ -101,9 +109,7 @@ class _Loops(ast.NodeTransformer):
         self.generic_visit(node)
         match node.iter:
             case ast.Call(
-                func=ast.Attribute(
-                    value=ast.Attribute(value=owner, attr=attribute), attr="values"
-                )
+                func=ast.Attribute(value=ast.Attribute(value=owner, attr=attribute), attr="values")
             ) if attribute.endswith("_hooks"):
                 self.found.add(attribute)
                 node.iter = _call("spied", owner, ast.Constant(attribute))

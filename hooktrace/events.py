@@ -8,11 +8,11 @@ from hooktrace.records import (
     CallId,
     Change,
     Edit,
+    Event,
     HookId,
     ModuleId,
     NodeId,
     Observation,
-    Record,
     StorageId,
     TensorId,
     TensorSummary,
@@ -23,6 +23,7 @@ from hooktrace.records import (
     Value,
     format_numbers,
 )
+from hooktrace.steps import SchedulerStepped, StepFinished, StepStarted
 
 __all__ = [
     "BackwardFinished",
@@ -46,6 +47,9 @@ __all__ = [
     "NodeId",
     "Observation",
     "ProbeFailed",
+    "SchedulerStepped",
+    "StepFinished",
+    "StepStarted",
     "StorageId",
     "TensorId",
     "TensorSummary",
@@ -57,22 +61,6 @@ __all__ = [
     "Value",
     "format_numbers",
 ]
-
-
-class Event(Record, frozen=True, gc=False, tag=True):
-    """One row of the timeline.
-
-    Attributes:
-        seq: Its identity and its place in the order.
-        time_ns: Monotonic clock when it began, in nanoseconds.
-        thread: Small number of the thread it happened on, in order of appearance.
-    """
-
-    label: ClassVar[str] = "event"
-
-    seq: int
-    time_ns: int
-    thread: int
 
 
 class ModuleCalled(Event, frozen=True, gc=False, tag=True):
@@ -126,6 +114,8 @@ class HookFired(Event, frozen=True, gc=False, tag=True):
         edits: What it changed; empty if nothing.
         duration_ns: How long it took.
         exception: What it raised, as ``Type: message``; None if it returned.
+        returned: What it returned, where that is not a change of what it was given: what a pack
+            hook stored, what a custom function's backward computed.
     """
 
     label: ClassVar[str] = "hook"
@@ -136,6 +126,7 @@ class HookFired(Event, frozen=True, gc=False, tag=True):
     edits: tuple[Edit, ...]
     duration_ns: int
     exception: str | None
+    returned: tuple[Observation, ...] = ()
 
 
 class HookRegistered(Event, frozen=True, gc=False, tag=True):

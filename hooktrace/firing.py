@@ -15,17 +15,16 @@ from typing import Any
 import torch
 
 from hooktrace import _torch
+from hooktrace.containers import Contents
 from hooktrace.events import Edit, HookFired, HookId, Observation, TensorWritten, Value
 from hooktrace.identity import Seen, leaves, text_of
+from hooktrace.kinds import KINDS
 from hooktrace.recorder import COPY_LIMIT_BYTES, Recorder
 from hooktrace.threadstate import Open
 
 __all__ = ["Firing", "describe_error"]
 
 _NOTHING: tuple[Any, Seen | None, Any] = (None, None, None)
-GRADIENT_KINDS = frozenset(
-    {"tensor", "full_backward", "full_backward_pre", "backward", "post_accumulate_grad"}
-)
 
 
 class Firing(Open):
@@ -35,11 +34,22 @@ class Firing(Open):
         recorder: Whose timeline it goes to.
         hook: Row of the hook.
         arguments: Pairs (role, argument) of its tensors and other arguments; the tensor whose
-            in-place edit shall be reported under its own role comes last.
+            in-place edit shall be reported under its own role comes last.  `Contents` stand for
+            containers that are not looked into but compared.
         around: The module call that the hook belongs to, if that is not what is open now.
     """
 
-    __slots__ = ("copies", "during", "inputs", "recorder", "seen", "site", "started", "trees")
+    __slots__ = (
+        "contents",
+        "copies",
+        "during",
+        "inputs",
+        "recorder",
+        "seen",
+        "site",
+        "started",
+        "trees",
+    )
 
     def __init__(
         self,
@@ -64,7 +74,8 @@ class Firing(Open):
         self.trees: list[tuple[str, Any]] = []  # containers that it could change, by role
         self.seen: dict[str, tuple[Any, Seen | None, Observation]] = {}
         self.copies: dict[Value, torch.Tensor] = {}
-        gradient = recorder.log.hooks[hook].kind in GRADIENT_KINDS
+        self.contents: list[Contents] = []
+        gradient = KINDS[recorder.log.hooks[hook].kind].gradient
         for role, thing in arguments:
             self._look(role, thing, copy=recorder.copies, gradient=gradient)
         self.inputs = tuple(observation for _, _, observation in self.seen.values())
@@ -84,6 +95,14 @@ class Firing(Open):
             edits += self._replaced(result, role, "returned")
         self._finish(tuple(edits), duration, None)
 
+    def gave(self, result: Any, role: str) -> None:
+        """Record a firing whose result is something new, not a change of what it was given."""
+        duration = self.recorder.clock() - self.started
+        edits = tuple(self._in_place())
+        state = self.recorder.state()
+        given = self.recorder.observe_leaves(state, leaves(result, role))
+        self._finish(edits, duration, None, given)
+
     def raised(self, error: BaseException | None) -> None:
         """Record the firing of a hook that did not return."""
         duration = self.recorder.clock() - self.started
@@ -99,6 +118,16 @@ class Firing(Open):
             edits += self._replaced(args, "args", "returned")
             for name, argument in kwargs.items():
                 edits += self._replaced(argument, f"kwargs[{name!r}]", "returned")
+        self._finish(tuple(edits), duration, None)
+
+    def exchanged(self, result: Any, role: str) -> None:
+        """Record a hook that returned a container to be used instead of the one it was given."""
+        duration = self.recorder.clock() - self.started
+        edits = self._in_place()
+        content = next((one for one in self.contents if one.role == role), None)
+        if content is None or content.container is not result:
+            after = Observation(role, None, str(Contents(role, result)))
+            edits.append(Edit(role, "returned", self.seen[role][2], after))
         self._finish(tuple(edits), duration, None)
 
     def returned_and_assigned(self, gradient: torch.Tensor | None) -> None:
@@ -119,10 +148,15 @@ class Firing(Open):
         self.seen.clear()
         self.copies.clear()
         self.trees.clear()
+        self.contents.clear()
 
     # -------------------------------------------------------------- inner workings
 
     def _look(self, role: str, thing: Any, *, copy: bool, gradient: bool) -> None:
+        if isinstance(thing, Contents):
+            self.contents.append(thing)
+            self.seen[role] = (thing, None, Observation(role, None, str(thing)))
+            return
         if not isinstance(thing, torch.Tensor):
             self.seen[role] = (thing, None, Observation(role, None, text_of(thing)))
             return
@@ -156,6 +190,8 @@ class Firing(Open):
         found = list(edits.values())
         for role, tree in self.trees:
             found += self._replaced(tree, role, "in_place")
+        for content in self.contents:
+            found += content.edits(self.recorder)
         return found
 
     def _past_the_counter(self, role: str, tensor: torch.Tensor, before: Observation) -> Edit:
@@ -172,7 +208,7 @@ class Firing(Open):
 
     def _replaced(self, result: Any, role: str, how: str) -> list[Edit]:
         edits = []
-        gradient = self.recorder.log.hooks[self.hook].kind in GRADIENT_KINDS  # type: ignore[index]
+        gradient = KINDS[self.recorder.log.hooks[self.hook].kind].gradient  # type: ignore[index]
         for place, thing in leaves(result, role):
             old, seen, _ = self.seen.get(place, _NOTHING)
             if old is thing or (seen is None and old == thing):
@@ -200,7 +236,13 @@ class Firing(Open):
         if copy is not None:
             self.recorder.log.snapshots.setdefault(value, copy)
 
-    def _finish(self, edits: tuple[Edit, ...], duration: int, exception: str | None) -> None:
+    def _finish(
+        self,
+        edits: tuple[Edit, ...],
+        duration: int,
+        exception: str | None,
+        returned: tuple[Observation, ...] = (),
+    ) -> None:
         recorder = self.recorder
         recorder.state().leave(self)
         for listener in recorder.on_fired:
@@ -213,6 +255,7 @@ class Firing(Open):
             edits,
             duration,
             exception,
+            returned,
             time_ns=self.started,
         )
 

@@ -9,17 +9,21 @@ from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 
 from hooktrace import _torch_hooks
-from hooktrace.events import HookId, TracedHook
+from hooktrace.events import HookId, TensorId, TracedHook
+from hooktrace.features import feature_of
 from hooktrace.identity import Identities
+from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
+from hooktrace.optimizers import Optimizers
 from hooktrace.scope import Scope
+from hooktrace.spies import user_hook
 
 __all__ = [
-    "KINDS",
     "HookTable",
     "caller_frame",
     "calling_line",
@@ -28,18 +32,6 @@ __all__ = [
 ]
 
 _HERE = __file__.rpartition("/")[0] + "/"
-
-
-KINDS = (
-    "forward_pre",
-    "forward",
-    "full_backward_pre",
-    "full_backward",
-    "backward",
-    "tensor",
-    "post_accumulate_grad",
-)
-"""The kinds of hooks that are seen, by PyTorch's own words; ``backward`` is the legacy one."""
 
 
 class HookTable:
@@ -52,8 +44,21 @@ class HookTable:
         self.log = log
         self.scope = scope
         self.identities = identities
+        self.optimizers = Optimizers(scope)
         self._rows: dict[tuple[str, int, int], HookId] = {}
         self._dicts: dict[int, tuple[weakref.ref[Any], str]] = {}
+        self._groups: dict[int, tuple[HookId, set[int]]] = {}  # of hooks on several tensors
+        self._members: dict[HookId, list[TensorId]] = {}
+        self._alike: dict[Any, HookId] = {}
+        self._removed: set[HookId] = set()
+
+    def concerns(self, owner: Any) -> bool:
+        """Whether hooks on a module or optimizer belong to the trace; all others do."""
+        if isinstance(owner, nn.Module):
+            return self.scope.everything or self.scope.known(owner) is not None
+        if isinstance(owner, torch.optim.Optimizer):
+            return self.optimizers.belongs(owner)
+        return True
 
     def find(self, kind: str, number: int, function: Any) -> HookId | None:
         """Return the row of a hook, or None if the trace does not know it."""
@@ -75,11 +80,33 @@ class HookTable:
             kind: PyTorch's word for it.
             number: Its key in the dictionary that holds it.
             function: What the user registered.
-            owner: The module or tensor that it is registered on; None for a global one.
+            owner: The module, tensor or optimizer that it is registered on, or a text for
+                whatever else; None for a global module hook.
         """
         known = self.find(kind, number, function)
         if known is not None:
             return known
+        several = _torch_hooks.multi_grad(function) if kind == "tensor" else None
+        if several is not None:
+            row = self._of_several(several, number, owner, registered_at)
+            self._rows["multi_grad", number, id(user_hook(several.function))] = row
+        else:
+            row = self._append(kind, function, owner, registered_at, options)
+        self._rows[kind, number, id(function)] = row
+        return row
+
+    def add_alike(self, kind: str, number: int, function: Any, owner: str, line: str | None) -> Any:
+        """As `add`, for what is registered anew in each step of a loop: one row for all."""
+        key = (kind, function_name(function), defined_at(function), owner, line)
+        row = self._alike.get(key)
+        if row is None:
+            row = self._alike[key] = self._append(kind, function, owner, line, ())
+        self._rows[kind, number, id(function)] = row
+        return row
+
+    def _append(
+        self, kind: str, function: Any, owner: Any, line: str | None, options: tuple[str, ...]
+    ) -> HookId:
         row = HookId(len(self.log.hooks))
         module = self.scope.known(owner) if isinstance(owner, nn.Module) else None
         tensor = self.identities.seen(owner).id if isinstance(owner, torch.Tensor) else None
@@ -90,13 +117,34 @@ class HookTable:
                 self._owner_name(owner),
                 function_name(function),
                 defined_at(function),
-                registered_at,
+                line,
                 module,
                 tensor,
                 options,
+                feature_of(function),
             )
         )
-        self._rows[kind, number, id(function)] = row
+        return row
+
+    def _of_several(
+        self, several: _torch_hooks.MultiGrad, number: int, owner: Any, line: str | None
+    ) -> HookId:
+        """Return the row of a multi-grad hook, of which this is the part on one tensor.
+
+        The parts share a cell, and their numbers follow each other: a cell's address alone may
+        have been used before.
+        """
+        key = id(several.cell)
+        known = self._groups.get(key)
+        if known is None or not {number - 1, number + 1} & known[1]:
+            function = user_hook(several.function)
+            row = self._append("multi_grad", function, "", line, (several.mode,))
+            known = self._groups[key] = (row, set())
+            self._members[row] = []
+        row, numbers = known
+        numbers.add(number)
+        self._members[row].append(self.identities.seen(owner).id)
+        self._rename(row, self._names(row))
         return row
 
     def find_any(self, number: int, function: Any) -> HookId | None:
@@ -107,12 +155,26 @@ class HookTable:
                 return row
         return None
 
+    def removed(self, row: HookId) -> bool:
+        """Note that a hook was removed; return whether that is news."""
+        news = row not in self._removed
+        self._removed.add(row)
+        return news
+
+    def specify(self, row: HookId, kind: str) -> None:
+        """Note of which kind a hook is, now that it has shown itself."""
+        self._replace(row, kind=kind)
+
+    def belongs_to(self, row: HookId, owner: str) -> None:
+        """Note what a hook hangs on, now that it was found there."""
+        self._rename(row, owner)
+
     def watch(self, kind: str, hooks: Any) -> None:
-        """Remember a tensor's dictionary of hooks, without keeping it alive."""
+        """Remember a dictionary of hooks that C++ walks, without keeping it alive."""
         self._dicts[id(hooks)] = (weakref.ref(hooks), kind)
 
     def watched(self) -> Iterator[tuple[str, Any]]:
-        """Yield kind and dictionary of the tensor hooks that still live."""
+        """Yield kind and dictionary of the hooks on tensors and nodes that still live."""
         for key, (ref, kind) in tuple(self._dicts.items()):
             hooks = ref()
             if hooks is None:
@@ -124,21 +186,36 @@ class HookTable:
         """Take over the names that tensors have got since their hooks were registered."""
         for row in self.log.hooks:
             if row.tensor is not None:
-                name = self.log.tensors[row.tensor].name
-                if name and name != row.owner:
-                    fields = {field: getattr(row, field) for field in row.__struct_fields__}
-                    self.log.hooks[row.id] = TracedHook(**{**fields, "owner": name})
+                self._rename(row.id, self.log.tensors[row.tensor].name)
+            elif row.id in self._members:
+                self._rename(row.id, self._names(row.id))
 
     def forget(self) -> None:
         """Drop what refers to the traced program."""
-        self._rows.clear()
-        self._dicts.clear()
+        for held in (self._rows, self._dicts, self._groups, self._members, self._alike):
+            held.clear()
+        self.optimizers.forget()
+
+    def _names(self, row: HookId) -> str:
+        names = [self.log.tensors[one].name or f"tensor t{one}" for one in self._members[row]]
+        return ", ".join(names)
+
+    def _rename(self, row: HookId, owner: str) -> None:
+        if owner and owner != self.log.hooks[row].owner:
+            self._replace(row, owner=owner)
+
+    def _replace(self, row: HookId, **changes: str) -> None:
+        self.log.hooks[row] = msgspec.structs.replace(self.log.hooks[row], **changes)
 
     def _owner_name(self, owner: Any) -> str:
         if owner is None:
             return "every module"
+        if isinstance(owner, str):
+            return owner
         if isinstance(owner, nn.Module):
             return self.scope.name_of(owner)
+        if isinstance(owner, torch.optim.Optimizer):
+            return self.optimizers.name(owner)
         seen = self.identities.seen(owner)
         return self.log.tensors[seen.id].name or f"tensor t{seen.id}"
 

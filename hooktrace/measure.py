@@ -34,6 +34,8 @@ def _unmeasured(log: EventLog, before: Observation, after: Observation) -> Chang
             return Change("replaced", f"{one} -> {other}", reason="shape or dtype changed")
         if one.requires_grad and before.role.startswith("grad"):
             why = "a gradient that itself requires grad is not copied"
+        elif "state_dict[" in before.role:
+            why = "the tensors of a state_dict are not copied"
         elif not log.copies:
             why = "edits='versions' copies nothing"
         elif one.size_bytes > COPY_LIMIT_BYTES or other.size_bytes > COPY_LIMIT_BYTES:

@@ -17,6 +17,7 @@ __all__ = ["Patch", "active", "subscribe", "unsubscribe"]
 
 _active: tuple[Recorder, ...] = ()
 _installed: list[Patch] = []
+_below: dict[tuple[Any, str], Patch] = {}  # those that somebody else has patched over
 _lock = threading.RLock()
 
 
@@ -49,14 +50,16 @@ class Patch:
             self._put = self.replace(there)
             setattr(self.owner, self.attribute, self._put)
 
-    def restore(self) -> None:
-        """Put the original back.
+    def restore(self) -> bool:
+        """Put the original back; return whether that could be done.
 
         Where somebody else has patched over ours meanwhile, ours stays below it and passes on.
         """
-        if vars(self.owner).get(self.attribute) is self._put:
-            setattr(self.owner, self.attribute, self._had)
-            self._had = self._put = None
+        if vars(self.owner).get(self.attribute) is not self._put:
+            return False
+        setattr(self.owner, self.attribute, self._had)
+        self._had = self._put = None
+        return True
 
 
 def subscribe(recorder: Recorder, patches: Iterable[Patch]) -> None:
@@ -66,6 +69,7 @@ def subscribe(recorder: Recorder, patches: Iterable[Patch]) -> None:
         if not _active:
             try:
                 for patch in patches:
+                    patch = _below.pop((patch.owner, patch.attribute), patch)
                     patch.install()
                     _installed.append(patch)
             except BaseException:
@@ -85,4 +89,6 @@ def unsubscribe(recorder: Recorder) -> None:
 
 def _restore() -> None:
     while _installed:
-        _installed.pop().restore()
+        patch = _installed.pop()
+        if not patch.restore():
+            _below[patch.owner, patch.attribute] = patch

@@ -1,4 +1,4 @@
-"""Spies in the dictionaries of tensor hooks, for the time of a backward run.
+"""Spies in the dictionaries of hooks on tensors and nodes, for the time of a backward run.
 
 Also our own entries in the hooks of leaves, which note what came into ``.grad``.  Leaves that have
 neither hooks nor a gradient are left alone: see `hooktrace.leaves`.
@@ -9,23 +9,24 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
+from types import CellType
 from typing import Any, ClassVar
 
 import torch
 
 from hooktrace import _torch, _torch_hooks
+from hooktrace.callspies import CallSpy
 from hooktrace.events import GradientAccumulated, Observation
-from hooktrace.firing import Firing
 from hooktrace.identity import SMALL
 from hooktrace.patches import active
 from hooktrace.recorder import Recorder
-from hooktrace.spies import Spy
+from hooktrace.spies import Spy, user_hook
 
 __all__ = ["Placement"]
 
 
 class Placement:
-    """Puts spies into the dictionaries of tensor hooks for the time of a backward run.
+    """Puts spies into the dictionaries that C++ walks, for the time of a backward run.
 
     Several runs may overlap, nested or on several threads: what is in place stays until the
     last of them ends.
@@ -39,6 +40,7 @@ class Placement:
     _made: ClassVar[
         list[tuple[torch.Tensor, str]]
     ] = []  # leaves that had no dictionary of that name
+    _cells: ClassVar[list[CellType]] = []  # where multi-grad hooks look up the user's function
 
     def __init__(self, runs: list[tuple[Recorder, list[torch.Tensor]]]) -> None:
         self.runs = runs
@@ -99,17 +101,31 @@ class Placement:
     def _replace(self, kind: str, hooks: Any) -> None:
         _, originals = self._placed.setdefault(id(hooks), (hooks, {}))
         for number, function in tuple(hooks.items()):
-            if number != _OURS and not isinstance(function, _TensorHookSpy):
+            if not isinstance(number, int) or isinstance(function, Spy):
+                continue
+            several = _torch_hooks.multi_grad(function) if kind == "tensor" else None
+            if several is not None:
+                self._replace_in_cell(several, number)
+            elif kind != "node" or not _torch_hooks.is_internal(function):
                 originals[number] = function
-                hooks[number] = _TensorHookSpy(function, kind, number)
+                hooks[number] = CallSpy(function, kind, number)
+
+    def _replace_in_cell(self, several: _torch_hooks.MultiGrad, number: int) -> None:
+        """Let a spy stand where the parts of a multi-grad hook look up the user's function."""
+        if not isinstance(several.function, Spy):
+            several.cell.cell_contents = CallSpy(several.function, "multi_grad", number)
+            self._cells.append(several.cell)
 
     def _take_back(self) -> None:
         for hooks, originals in self._placed.values():
             hooks.pop(_OURS, None)
             for number, function in originals.items():
                 spy = hooks.get(number)
-                if isinstance(spy, _TensorHookSpy) and spy.hook is function:
+                if isinstance(spy, CallSpy) and spy.hook is function:
                     hooks[number] = function
+        for cell in self._cells:
+            cell.cell_contents = user_hook(cell.cell_contents)
+        self._cells.clear()
         for leaf, attribute in self._made:
             hooks = getattr(leaf, attribute)
             if hooks is not None:
@@ -121,47 +137,6 @@ class Placement:
 
 
 _OURS = "hooktrace"  # key of our own entry in a leaf's dictionary
-
-
-class _TensorHookSpy(Spy):
-    """Stands for a tensor hook or a post-accumulate hook while the engine runs."""
-
-    __slots__ = ("number",)
-
-    def __init__(self, hook: Any, kind: str, number: int) -> None:
-        super().__init__(hook, kind)
-        self.number = number
-
-    @_torch.unseen
-    def called(self, arguments: tuple[Any, ...]) -> list[Any]:
-        """Begin a firing for every trace that knows the hook."""
-        (argument,) = arguments
-        firings = []
-        for recorder in active():
-            try:
-                row = recorder.hooks.find(self.kind, self.number, self.hook)
-                if row is None:
-                    continue
-                seen: list[tuple[str, Any]] = [("grad", argument)]
-                if self.kind == "post_accumulate_grad":
-                    seen = [("param", argument), ("param.grad", argument.grad)]
-                firings.append(Firing(recorder, row, seen))
-            except Exception:
-                recorder.failed(f"a {self.kind} hook")
-        return firings
-
-    @_torch.unseen
-    def returned(self, firings: list[Any], result: Any, arguments: tuple[Any, ...]) -> None:
-        """End the firings."""
-        for firing in reversed(firings):
-            try:
-                if self.kind == "tensor":
-                    firing.returned(result, "grad")
-                else:
-                    firing.returned_and_assigned(arguments[0].grad)
-            except Exception:
-                firing.abandon()
-                firing.recorder.failed(f"what a {self.kind} hook did")
 
 
 class _Accumulated:

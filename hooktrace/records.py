@@ -12,7 +12,7 @@ leaves the next one behind.
 from __future__ import annotations
 
 import math
-from typing import NewType
+from typing import ClassVar, NewType
 
 import msgspec
 
@@ -20,6 +20,7 @@ __all__ = [
     "CallId",
     "Change",
     "Edit",
+    "Event",
     "HookId",
     "ModuleId",
     "NodeId",
@@ -46,6 +47,22 @@ StorageId = NewType("StorageId", int)
 
 class Record(msgspec.Struct, frozen=True, gc=False):
     """Base of all records: immutable and, holding only plain values, invisible to the gc."""
+
+
+class Event(Record, frozen=True, gc=False, tag=True):
+    """One row of the timeline.
+
+    Attributes:
+        seq: Its identity and its place in the order.
+        time_ns: Monotonic clock when it began, in nanoseconds.
+        thread: Small number of the thread it happened on, in order of appearance.
+    """
+
+    label: ClassVar[str] = "event"
+
+    seq: int
+    time_ns: int
+    thread: int
 
 
 # ------------------------------------------------------------------ what was seen
@@ -195,15 +212,17 @@ class TracedHook(Record, frozen=True, gc=False):
     """A hook that was registered.
 
     Attributes:
-        kind: PyTorch's own word: ``forward_pre``, ``forward``, ``full_backward_pre``,
-            ``full_backward``, ``backward`` (the legacy one), ``tensor``, ``post_accumulate_grad``.
-        owner: Name of the module or tensor it hangs on; ``"every module"`` for a global hook.
+        kind: PyTorch's own word for it, a name out of `hooktrace.kinds.KINDS`.
+        owner: Name of the module, tensor, optimizer or node it hangs on, or what else it is
+            registered for, such as ``every module``.
         name: Qualified name of the function.
         defined_at: ``file:line`` of the function; empty for builtins.
         registered_at: ``file:line`` of the registration; None if it was there before the block.
         module: The module it hangs on, if any.
         tensor: The tensor it hangs on, if any.
         options: Options given at the registration, such as ``("prepend", "with_kwargs")``.
+        feature: The feature of PyTorch or the library that registered it as its own, such as
+            ``spectral_norm`` or ``peft``; empty for the user's hooks.
     """
 
     id: HookId
@@ -215,6 +234,7 @@ class TracedHook(Record, frozen=True, gc=False):
     module: ModuleId | None = None
     tensor: TensorId | None = None
     options: tuple[str, ...] = ()
+    feature: str = ""
 
 
 class TracedTensor(Record, frozen=True, gc=False):

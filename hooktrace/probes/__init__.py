@@ -6,19 +6,41 @@ open, ``begin(recorder)`` for when a trace opens, and ``finish(recorder)`` for w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 from hooktrace import _torch, patches
-from hooktrace.probes import backward, gradients, module_calls, module_hooks, plain, registrations
+from hooktrace.patches import Patch
+from hooktrace.probes import (
+    backward,
+    gradients,
+    module_calls,
+    module_hooks,
+    optimizers,
+    plain,
+    registrations,
+    state_dicts,
+)
 from hooktrace.recorder import Recorder
 
 __all__ = ["Probes"]
 
-FAMILIES: tuple[Any, ...] = (registrations, module_hooks, module_calls, gradients, backward)
+FAMILIES: tuple[Any, ...] = (
+    registrations,
+    module_hooks,
+    module_calls,
+    gradients,
+    backward,
+    state_dicts,
+    optimizers,
+)
 
 
-PATCHES = tuple(patch for family in FAMILIES for patch in family.patches())
+def every_patch() -> Iterator[Patch]:
+    """Yield the patches of all probes, for the classes that there are now."""
+    for family in FAMILIES:
+        yield from family.patches()
 
 
 class Probes:
@@ -38,7 +60,7 @@ class Probes:
                     family.begin(self.recorder)
                 except Exception:
                     self.recorder.failed("the hooks that were there before the block")
-        patches.subscribe(self.recorder, PATCHES)
+        patches.subscribe(self.recorder, every_patch())
 
     @_torch.unseen
     def finish(self) -> None:

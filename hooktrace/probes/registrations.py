@@ -13,13 +13,13 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import nn
 
 from hooktrace import _torch, _torch_hooks
 from hooktrace.events import HookRegistered, HookRemoved
 from hooktrace.hooktable import calling_line
 from hooktrace.patches import Patch, active
 from hooktrace.recorder import Recorder
+from hooktrace.spiedhooks import stored
 from hooktrace.spies import user_hook
 
 __all__ = ["begin", "patches"]
@@ -41,6 +41,7 @@ def begin(recorder: Recorder) -> None:
 def _sensing_init(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def __init__(self: Any, hooks_dict: Any, *, extra_dict: Any = None) -> None:
+        hooks_dict = stored(hooks_dict)
         original(self, hooks_dict, extra_dict=extra_dict)
         if active() and not _torch.is_compiling():
             _registered(self.id, hooks_dict, sys._getframe(1))
@@ -57,15 +58,16 @@ def _registered(number: int, hooks: Any, frame: FrameType) -> None:
     line = calling_line(frame)
     for recorder in active():
         try:
-            if isinstance(owner, nn.Module) and recorder.scope.known(owner) is None:
-                if not recorder.scope.everything:
-                    continue
+            if not recorder.hooks.concerns(owner):
+                continue
+            known = len(recorder.log.hooks)
             row = recorder.hooks.add(
                 kind, number, function, owner, registered_at=line, options=options
             )
-            if isinstance(owner, torch.Tensor):
+            if kind == "node" or isinstance(owner, torch.Tensor):
                 recorder.hooks.watch(kind, hooks)
-            recorder.emit(HookRegistered, row)
+            if row >= known or recorder.log.hooks[row].kind != "multi_grad":
+                recorder.emit(HookRegistered, row)
         except Exception:
             recorder.failed("the registration of a hook")
 
@@ -87,14 +89,14 @@ def _sensing_remove(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def remove(self: Any) -> None:
         hooks = self.hooks_dict_ref() if active() else None
-        function = user_hook(hooks.get(self.id)) if hooks else None
+        function = _torch_hooks.registered(user_hook(hooks.get(self.id))) if hooks else None
         original(self)
         if function is None or _torch.is_compiling():
             return
         for recorder in active():
             try:
                 row = recorder.hooks.find_any(self.id, function)
-                if row is not None:
+                if row is not None and recorder.hooks.removed(row):
                     recorder.emit(HookRemoved, row)
             except Exception:
                 recorder.failed("the removal of a hook")

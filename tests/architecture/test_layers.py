@@ -15,11 +15,11 @@ PACKAGE = Path(__file__).parents[2] / "hooktrace"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors records events _registry",
+        "errors records steps events kinds _registry",
         "log",
-        "_torch _torch_hooks _torch_sites tracebacks",
-        "identity scope spans threadstate spies hooktable recorder firing opencall patches "
-        "leaves backwardrun placement walk measure",
+        "_torch _torch_hooks _torch_sites _torch_stores tracebacks",
+        "identity scope spans threadstate spies features optimizers hooktable recorder firing "
+        "containers opencall patches callspies spiedhooks leaves backwardrun placement walk measure",
         "probes",
         "views",
         "render",
@@ -31,16 +31,20 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """Lowest first.  A part is a module of the package or one of its folders."""
 
 ORDER = (
-    ["records", "events"],
+    ["records", "steps", "events"],
     [
         "identity",
         "scope",
         "spans",
         "spies",
+        "features",
+        "optimizers",
         "hooktable",
         "recorder",
+        "containers",
         "patches",
         "firing",
+        "callspies",
         "opencall",
         "backwardrun",
         "placement",
@@ -50,8 +54,8 @@ ORDER = (
 )
 """Within a layer: each may import those before it, and not those after it."""
 
-WITHOUT_TORCH = ("errors", "records", "events", "_registry", "log", "views", "render")
-VIEWS_MAY_IMPORT = {"errors", "records", "events", "log", "views", "_registry"}
+WITHOUT_TORCH = ("errors", "records", "steps", "events", "kinds", "_registry", "log", "views", "render")
+VIEWS_MAY_IMPORT = {"errors", "records", "events", "kinds", "log", "views", "_registry"}
 LONGEST = 300
 
 

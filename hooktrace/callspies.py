@@ -1,0 +1,144 @@
+"""Spies for hooks that are called with plain arguments, as `hooktrace.kinds` describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from hooktrace import _torch, _torch_hooks, _torch_stores
+from hooktrace.containers import Contents
+from hooktrace.firing import Firing
+from hooktrace.identity import leaves
+from hooktrace.kinds import KINDS
+from hooktrace.patches import active
+from hooktrace.spies import Spy
+
+__all__ = ["CallSpy", "spied"]
+
+_GIVING = frozenset({"pack", "unpack", "comm", "function_backward"})
+"""Kinds whose result is something new, not a change of what they were given."""
+
+
+class CallSpy(Spy):
+    """Stands for a hook of one of the kinds in `hooktrace.kinds.KINDS`.
+
+    Args:
+        hook: The user's hook.
+        kind: PyTorch's word for it.
+        number: Its key in the dictionary that holds it, or another number under which the traces
+            know it.
+    """
+
+    __slots__ = ("number",)
+
+    def __init__(self, hook: Any, kind: str, number: int) -> None:
+        super().__init__(hook, kind)
+        self.number = number
+
+    @_torch.unseen
+    def called(self, arguments: tuple[Any, ...]) -> list[Any]:
+        """Begin a firing for every trace that knows the hook."""
+        firings: list[Any] = []
+        if _torch.is_compiling():
+            return firings
+        kind = self.kind_of(arguments)
+        for recorder in active():
+            try:
+                hook = _torch_hooks.registered(self.hook)
+                row = recorder.hooks.find(self.kind, self.number, hook)
+                if row is not None:
+                    if kind != self.kind:
+                        recorder.hooks.specify(row, kind)
+                    firings.append(Firing(recorder, row, described(kind, arguments)))
+            except Exception:
+                recorder.failed(f"a {kind} hook")
+        return firings
+
+    @_torch.unseen
+    def returned(self, firings: list[Any], result: Any, arguments: tuple[Any, ...]) -> None:
+        """End the firings."""
+        kind = self.kind_of(arguments)
+        for firing in reversed(firings):
+            try:
+                _record(firing, kind, result, arguments)
+            except Exception:
+                firing.abandon()
+                firing.recorder.failed(f"what a {kind} hook did")
+
+    def kind_of(self, arguments: tuple[Any, ...]) -> str:
+        """Return the kind of the hook: of a node's hook only the number of arguments tells it."""
+        return "node_pre" if self.kind == "node" and len(arguments) == 1 else self.kind
+
+
+def spied(kind: str, hooks: dict[int, Any], owner: Any) -> Iterator[Any]:
+    """Yield what stands for the hooks in a dictionary, while PyTorch loops over it.
+
+    Args:
+        kind: Of which kind they are.
+        hooks: The dictionary.
+        owner: The module or optimizer that it belongs to, or a text.
+    """
+    for number, hook in hooks.items():
+        if active() and not _torch.is_compiling():
+            _enter(kind, number, hook, owner)
+            yield CallSpy(hook, kind, number)
+        else:
+            yield hook
+
+
+@_torch.unseen
+def _enter(kind: str, number: int, hook: Any, owner: Any) -> None:
+    """Make a row for a hook that is about to fire, for every trace that it belongs to."""
+    function = _torch_hooks.registered(hook)
+    for recorder in active():
+        try:
+            unknown = recorder.hooks.find(kind, number, function) is None
+            if unknown and recorder.hooks.concerns(owner):
+                options = _torch_stores.saving_options(kind, hook)
+                recorder.hooks.add(kind, number, function, owner, options=options)
+        except Exception:
+            recorder.failed(f"a {kind} hook")
+
+
+def described(kind: str, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    """Yield roles and what stands for them: leaves, or the `Contents` of what may be edited.
+
+    The module or optimizer that a hook hangs on is left out.
+    """
+    names = KINDS[kind].arguments
+    for name, argument in zip(names[len(names) - len(arguments) :], arguments, strict=False):
+        if name in ("module", "optimizer"):
+            continue
+        if KINDS[kind].family == "state_dict" and isinstance(argument, (Mapping, list)):
+            yield name, Contents(name, argument)
+        elif name == "incompatible_keys":
+            for field in argument._fields:
+                yield field, Contents(field, getattr(argument, field))
+        elif isinstance(argument, nn.Module):
+            yield name, argument
+        elif name == "bucket":
+            yield name, argument.buffer()
+        elif name == "node":
+            yield name, _torch.node_name(argument)
+        elif name == "param":
+            yield name, argument
+            yield "param.grad", argument.grad
+        else:
+            yield from leaves(argument, name)
+
+
+def _record(firing: Firing, kind: str, result: Any, arguments: tuple[Any, ...]) -> None:
+    role = KINDS[kind].replaces
+    if kind == "post_accumulate_grad":
+        firing.returned_and_assigned(arguments[0].grad)
+    elif kind in _GIVING:
+        firing.gave(result, "packed" if kind == "pack" else "result")
+    elif role == "args, kwargs":
+        pair = result if isinstance(result, tuple) and len(result) == 2 else (None, None)
+        firing.returned_pair(*pair)
+    elif role == "state_dict" and isinstance(result, Mapping):
+        firing.exchanged(result, role)
+    else:
+        firing.returned(result if role else None, role)
