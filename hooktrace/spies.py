@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import copy
 from typing import Any
 
 __all__ = ["Spy", "user_hook"]
@@ -11,19 +11,21 @@ __all__ = ["Spy", "user_hook"]
 class Spy:
     """Stands for a hook of the user's.
 
-    It has the attributes of what it stands for, such as the ``__name__`` that PyTorch quotes in
-    error messages.  Its own are slots: whoever wraps a hook by ``functools.update_wrapper``
-    copies its ``__dict__``, which must be the user's, and not lead around this spy.
+    Its attributes are those of the hook, as they are at that moment: PyTorch quotes
+    a hook's ``__name__`` in error messages, and marks hooks of its own by attributes that come
+    and go.  A copy of a spy, and what is unpickled of it, is one of the hook.
 
     Args:
         hook: The user's hook.
         kind: PyTorch's word for it.
     """
 
-    __slots__ = ("__dict__", "hook", "kind")
+    __slots__ = ("__weakref__", "hook", "kind")
+
+    hook: Any
+    kind: str
 
     def __init__(self, hook: Any, kind: str) -> None:
-        functools.update_wrapper(self, hook)
         self.hook = hook
         self.kind = kind
 
@@ -39,6 +41,10 @@ class Spy:
         self.returned(firings, result, arguments)
         return result
 
+    def __repr__(self) -> str:
+        """Say what the hook says: PyTorch quotes it when a tensor with hooks is pickled."""
+        return repr(self.hook)
+
     def called(self, arguments: tuple[Any, ...]) -> list[Any]:
         """Begin a firing for every trace that listens."""
         raise TypeError(f"{type(self).__name__} does not say what to do when it is called")
@@ -46,6 +52,23 @@ class Spy:
     def returned(self, firings: list[Any], result: Any, arguments: tuple[Any, ...]) -> None:
         """End the firings."""
         raise TypeError(f"{type(self).__name__} does not say what to do when it has returned")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.hook, name)
+
+    @property
+    def __dict__(self) -> Any:
+        return vars(self.hook) if hasattr(self.hook, "__dict__") else {}
+
+    @property
+    def __wrapped__(self) -> Any:
+        return self.hook
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self.hook, memo)
+
+    def __reduce__(self) -> Any:
+        return user_hook, (self.hook,)
 
 
 def user_hook(hook: Any) -> Any:
