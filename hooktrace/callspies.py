@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
+from types import FrameType
 from typing import Any
 
 from torch import nn
 
 from hooktrace import _torch, _torch_hooks, _torch_stores
 from hooktrace.containers import Contents
+from hooktrace.events import HookId, HookRegistered, HookRemoved
 from hooktrace.firing import Firing
+from hooktrace.hooktable import calling_line
 from hooktrace.identity import leaves
 from hooktrace.kinds import KINDS
 from hooktrace.patches import active
+from hooktrace.recorder import Recorder
 from hooktrace.spies import Spy
 
-__all__ = ["CallSpy", "spied"]
+__all__ = ["CallSpy", "StandIn", "spied"]
 
-_GIVING = frozenset({"pack", "unpack", "comm", "function_backward"})
-"""Kinds whose result is something new, not a change of what they were given."""
+_GIVING = {
+    "pack": "packed",
+    "unpack": "tensor",
+    "comm": "result",
+    "function_backward": "grad_inputs",
+}
+"""Kinds whose result is something new, not a change of what they were given; what it is."""
 
 
 class CallSpy(Spy):
@@ -46,8 +56,7 @@ class CallSpy(Spy):
         kind = self.kind_of(arguments)
         for recorder in active():
             try:
-                hook = _torch_hooks.registered(self.hook)
-                row = recorder.hooks.find(self.kind, self.number, hook)
+                row = self.row_in(recorder)
                 if row is not None:
                     if kind != self.kind:
                         recorder.hooks.specify(row, kind)
@@ -66,6 +75,11 @@ class CallSpy(Spy):
             except Exception:
                 firing.abandon()
                 firing.recorder.failed(f"what a {kind} hook did")
+
+    def row_in(self, recorder: Recorder) -> HookId | None:
+        """Return the row of the hook in the log of a trace, or None."""
+        hook = _torch_hooks.registered(self.hook)
+        return recorder.hooks.find(self.kind, self.number, hook)
 
     def kind_of(self, arguments: tuple[Any, ...]) -> str:
         """Return the kind of the hook: of a node's hook only the number of arguments tells it."""
@@ -102,6 +116,49 @@ def _enter(kind: str, number: int, hook: Any, owner: Any) -> None:
             recorder.failed(f"a {kind} hook")
 
 
+class StandIn(CallSpy):
+    """Stands for a hook that PyTorch takes without giving it a number.
+
+    Args:
+        hook: The user's hook.
+        kind: PyTorch's word for it.
+        owner: What it is registered for.
+        frame: The innermost frame of the registration; None if it was registered before.
+    """
+
+    __slots__ = ("_line", "_owner", "_rows")
+
+    def __init__(self, hook: Any, kind: str, owner: str, frame: FrameType | None) -> None:
+        super().__init__(hook, kind, 0)
+        self._owner = owner
+        self._line = None if frame is None else calling_line(frame)
+        self._rows: list[tuple[weakref.ref[Recorder], HookId]] = []
+        for recorder in active():
+            try:
+                row = self.enter(recorder)
+                if frame is not None:
+                    recorder.emit(HookRegistered, row)
+            except Exception:
+                recorder.failed("the registration of a hook")
+
+    def enter(self, recorder: Recorder) -> HookId:
+        """Let a trace know the hook; return its row there."""
+        row = recorder.hooks.add_alike(self.kind, self.hook, self._owner, self._line)
+        self._rows.append((weakref.ref(recorder), row))
+        return row
+
+    def row_in(self, recorder: Recorder) -> HookId | None:
+        """Return the row of the hook in the log of a trace, or None."""
+        return next((row for ref, row in self._rows if ref() is recorder), None)
+
+    def taken_away(self) -> None:
+        """Note that the hook is registered no more."""
+        for recorder in active():
+            row = self.row_in(recorder)
+            if row is not None:
+                recorder.emit(HookRemoved, row)
+
+
 def described(kind: str, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
     """Yield roles and what stands for them: leaves, or the `Contents` of what may be edited.
 
@@ -116,12 +173,10 @@ def described(kind: str, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]
         elif name == "incompatible_keys":
             for field in argument._fields:
                 yield field, Contents(field, getattr(argument, field))
-        elif isinstance(argument, nn.Module):
+        elif isinstance(argument, nn.Module) or name == "node":
             yield name, argument
         elif name == "bucket":
             yield name, argument.buffer()
-        elif name == "node":
-            yield name, _torch.node_name(argument)
         elif name == "param":
             yield name, argument
             yield "param.grad", argument.grad
@@ -134,7 +189,7 @@ def _record(firing: Firing, kind: str, result: Any, arguments: tuple[Any, ...]) 
     if kind == "post_accumulate_grad":
         firing.returned_and_assigned(arguments[0].grad)
     elif kind in _GIVING:
-        firing.gave(result, "packed" if kind == "pack" else "result")
+        firing.gave(result, _GIVING[kind])
     elif role == "args, kwargs":
         pair = result if isinstance(result, tuple) and len(result) == 2 else (None, None)
         firing.returned_pair(*pair)

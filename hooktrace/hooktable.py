@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from hooktrace import _torch_hooks
-from hooktrace.events import HookId, TensorId, TracedHook
+from hooktrace.events import HookId, NodeId, TensorId, TracedHook
 from hooktrace.features import feature_of
 from hooktrace.identity import Identities
 from hooktrace.kinds import KINDS
@@ -51,6 +51,7 @@ class HookTable:
         self._members: dict[HookId, list[TensorId]] = {}
         self._alike: dict[Any, HookId] = {}
         self._removed: set[HookId] = set()
+        self.unplaced: set[HookId] = set()  # hooks on autograd nodes, of which not known which
 
     def concerns(self, owner: Any) -> bool:
         """Whether hooks on a module or optimizer belong to the trace; all others do."""
@@ -95,13 +96,12 @@ class HookTable:
         self._rows[kind, number, id(function)] = row
         return row
 
-    def add_alike(self, kind: str, number: int, function: Any, owner: str, line: str | None) -> Any:
-        """As `add`, for what is registered anew in each step of a loop: one row for all."""
+    def add_alike(self, kind: str, function: Any, owner: str, line: str | None) -> HookId:
+        """Return the row of what is registered anew in each step of a loop: one row for all."""
         key = (kind, function_name(function), defined_at(function), owner, line)
         row = self._alike.get(key)
         if row is None:
             row = self._alike[key] = self._append(kind, function, owner, line, ())
-        self._rows[kind, number, id(function)] = row
         return row
 
     def _append(
@@ -165,9 +165,10 @@ class HookTable:
         """Note of which kind a hook is, now that it has shown itself."""
         self._replace(row, kind=kind)
 
-    def belongs_to(self, row: HookId, owner: str) -> None:
-        """Note what a hook hangs on, now that it was found there."""
-        self._rename(row, owner)
+    def found_on(self, row: HookId, kind: str, owner: str, node: NodeId) -> None:
+        """Note on which autograd node a hook was found, and of which kind it is."""
+        if self.log.hooks[row].node is None:
+            self._replace(row, kind=kind, owner=owner, node=node)
 
     def watch(self, kind: str, hooks: Any) -> None:
         """Remember a dictionary of hooks that C++ walks, without keeping it alive."""
@@ -204,7 +205,7 @@ class HookTable:
         if owner and owner != self.log.hooks[row].owner:
             self._replace(row, owner=owner)
 
-    def _replace(self, row: HookId, **changes: str) -> None:
+    def _replace(self, row: HookId, **changes: Any) -> None:
         self.log.hooks[row] = msgspec.structs.replace(self.log.hooks[row], **changes)
 
     def _owner_name(self, owner: Any) -> str:

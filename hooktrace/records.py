@@ -223,6 +223,7 @@ class TracedHook(Record, frozen=True, gc=False):
         options: Options given at the registration, such as ``("prepend", "with_kwargs")``.
         feature: The feature of PyTorch or the library that registered it as its own, such as
             ``spectral_norm`` or ``peft``; empty for the user's hooks.
+        node: The autograd node it hangs on, once that is known.
     """
 
     id: HookId
@@ -235,6 +236,7 @@ class TracedHook(Record, frozen=True, gc=False):
     tensor: TensorId | None = None
     options: tuple[str, ...] = ()
     feature: str = ""
+    node: NodeId | None = None
 
 
 class TracedTensor(Record, frozen=True, gc=False):

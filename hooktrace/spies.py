@@ -57,7 +57,7 @@ class Spy:
         return getattr(self.hook, name)
 
     @property
-    def __dict__(self) -> Any:
+    def __dict__(self) -> Any:  # type: ignore[override]
         return vars(self.hook) if hasattr(self.hook, "__dict__") else {}
 
     @property

@@ -17,9 +17,11 @@ from hooktrace.probes import (
     gradients,
     module_calls,
     module_hooks,
+    nodes,
     optimizers,
     plain,
     registrations,
+    saved_tensors,
     state_dicts,
 )
 from hooktrace.recorder import Recorder
@@ -34,6 +36,8 @@ FAMILIES: tuple[Any, ...] = (
     backward,
     state_dicts,
     optimizers,
+    nodes,
+    saved_tensors,
 )
 
 
@@ -49,6 +53,7 @@ class Probes:
     def __init__(self, recorder: Recorder, frame: FrameType | None) -> None:
         self.recorder = recorder
         self.gradients = gradients.Gradients(recorder)
+        self.nodes = nodes.Nodes(recorder)
         self.plain = plain.Plain(recorder, self.gradients, frame)
 
     @_torch.unseen

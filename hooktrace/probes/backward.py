@@ -7,12 +7,14 @@ tensor hooks and of the leaves' post-accumulate hooks; they are taken out when i
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from hooktrace import _torch
+from hooktrace.callspies import StandIn
 from hooktrace.events import BackwardFinished, BackwardStarted
 from hooktrace.firing import describe_error
 from hooktrace.patches import Patch, active
@@ -35,6 +37,12 @@ class _Engine:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
+
+    def queue_callback(self, callback: Any) -> None:
+        if active() and not _torch.is_compiling():
+            frame = sys._getframe(1)
+            callback = StandIn(callback, "queue_callback", "the running backward", frame)
+        self._engine.queue_callback(callback)
 
     def run_backward(self, *args: Any, **kwargs: Any) -> Any:
         recorders = active()

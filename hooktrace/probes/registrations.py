@@ -66,6 +66,8 @@ def _registered(number: int, hooks: Any, frame: FrameType) -> None:
             )
             if kind == "node" or isinstance(owner, torch.Tensor):
                 recorder.hooks.watch(kind, hooks)
+            if kind == "node":
+                recorder.hooks.unplaced.add(row)
             if row >= known or recorder.log.hooks[row].kind != "multi_grad":
                 recorder.emit(HookRegistered, row)
         except Exception:
