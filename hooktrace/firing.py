@@ -25,6 +25,7 @@ from hooktrace.threadstate import Open
 __all__ = ["Firing", "describe_error"]
 
 _NOTHING: tuple[Any, Seen | None, Any] = (None, None, None)
+_COMPARED = frozenset({bool, int, float, complex, str, bytes, range, torch.Size, torch.device})
 
 
 class Firing(Open):
@@ -211,7 +212,7 @@ class Firing(Open):
         gradient = KINDS[self.recorder.log.hooks[self.hook].kind].gradient  # type: ignore[index]
         for place, thing in leaves(result, role):
             old, seen, _ = self.seen.get(place, _NOTHING)
-            if old is thing or (seen is None and old == thing):
+            if old is thing or _equal(old, thing):
                 continue
             if seen is None:
                 before = Observation(place, None, text_of(old))
@@ -258,6 +259,11 @@ class Firing(Open):
             returned,
             time_ns=self.started,
         )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two plain values are equal; what else there may be is not asked, it is the user's."""
+    return type(one) is type(other) and type(one) in _COMPARED and one == other
 
 
 def _copiable(tensor: torch.Tensor, gradient: bool) -> bool:
