@@ -2,16 +2,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test versions bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hooktrace demo
 
 test: $(VENV)/.dev
-	$(BIN)/ruff check hooktrace tests examples benchmarks
-	$(BIN)/ruff format --check hooktrace tests examples benchmarks
+	$(BIN)/ruff check hooktrace tests examples benchmarks noxfile.py
+	$(BIN)/ruff format --check hooktrace tests examples benchmarks noxfile.py
 	$(BIN)/mypy
 	HOOKTRACE_STRICT=1 $(BIN)/python -m pytest
+
+versions: $(VENV)/.dev
+	$(BIN)/nox
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py
@@ -28,4 +31,4 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) .nox demo-output
