@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from types import FrameType
 from typing import Any
 
 import torch
@@ -13,18 +12,17 @@ from torch.nn.modules._functions import BackwardHookFunction
 
 __all__ = [
     "COMMUNICATION_OWNER",
+    "CREATION_HOOK",
     "FUNCTION_NODE",
     "SAVED_TENSOR",
-    "THREAD_HOOKS",
     "backward_of",
-    "created_by",
     "hooks_of_nodes",
     "reachable",
     "replace_top_pair",
     "top_pair",
 ]
 
-THREAD_HOOKS: Any = torch._C._autograd  # whose functions push and pop hooks of this thread
+CREATION_HOOK: Any = getattr(torch.autograd.graph, "node_creation_hook", None)  # from 2.15 on
 SAVED_TENSOR: Any = torch._C._autograd.SavedTensor
 FUNCTION_NODE: Any = BackwardCFunction  # base of the nodes of custom autograd functions
 COMMUNICATION_OWNER: Any = torch.distributed if torch.distributed.is_available() else None
@@ -52,11 +50,6 @@ def replace_top_pair(pack: Any, unpack: Any) -> None:
     """Let a pair stand in the place of the one that is active on this thread."""
     torch._C._autograd._pop_saved_tensors_default_hooks()
     torch._C._autograd._push_saved_tensors_default_hooks(pack, unpack)
-
-
-def created_by(frame: FrameType | None) -> Any:
-    """Return the context manager whose ``__enter__`` or ``__exit__`` a frame is in."""
-    return None if frame is None else frame.f_locals.get("self")
 
 
 # ------------------------------------------------------------------ hooks on nodes

@@ -15,7 +15,7 @@ from typing import Any
 
 from hooktrace._torch import is_compiling
 
-__all__ = ["enclosed", "instrumented_call_impl", "with_spied_loops"]
+__all__ = ["enclosed", "instrumented_call_impl", "with_given_arguments", "with_spied_loops"]
 
 _GUARD = """
 if is_compiling():
@@ -136,6 +136,47 @@ def with_spied_loops(
     if loops.found != set(attributes):
         raise LookupError(f"{original.__qualname__} calls the hooks in {sorted(loops.found)}")
     return _derived(original, function, first, {"spied": spied})
+
+
+# ------------------------------------------------------------------ what a method hands on
+
+
+class _Arguments(ast.NodeTransformer):
+    """Turns an argument ``self.some_hook`` of a call into ``given(self, "some_hook")``."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        for place, argument in enumerate(node.args):
+            match argument:
+                case ast.Attribute(value=ast.Name(id="self"), attr=name):
+                    self.found.add(name)
+                    node.args[place] = _call("given", argument.value, ast.Constant(name))
+        return node
+
+
+def with_given_arguments(
+    original: Callable[..., Any], given: Callable[[Any, str], Any], *attributes: str
+) -> Any:
+    """Return PyTorch's own method that hands ``given(self, attribute)`` on, not the attribute.
+
+    Args:
+        original: A method that calls something with attributes of ``self``.
+        given: Returns what stands for an attribute.
+        attributes: Those that it is expected to hand on.
+
+    Raises:
+        OSError: The source of PyTorch is not at hand.
+        LookupError: The source does not look as expected.
+    """
+    function, first = _parsed(original)
+    arguments = _Arguments()
+    arguments.visit(function)
+    if arguments.found != set(attributes):
+        raise LookupError(f"{original.__qualname__} hands {sorted(arguments.found)} on")
+    return _derived(original, function, first, {"given": given})
 
 
 # ------------------------------------------------------------------ a function as a whole

@@ -104,6 +104,7 @@ class Firing(Open):
         given = self.recorder.observe_leaves(state, leaves(result, role))
         self._finish(edits, duration, None, given)
 
+    @_torch.unseen
     def raised(self, error: BaseException | None) -> None:
         """Record the firing of a hook that did not return."""
         duration = self.recorder.clock() - self.started

@@ -1,4 +1,4 @@
-"""Module calls: `nn.Module.__call__` is wrapped once for the whole process.
+"""Module calls: `nn.Module.__call__` is derived anew once for the whole process.
 
 Not by hooks: the first hook of any kind takes every module call off PyTorch's fast path, and a
 hook on a child of ``TransformerEncoderLayer`` changes which code runs at all.
@@ -12,11 +12,15 @@ from typing import Any
 
 from torch import nn
 
-from hooktrace._torch import is_compiling
-from hooktrace.opencall import close_call, fail_call, open_call
+from hooktrace import _torch_sites
+from hooktrace.opencall import OpenCall, close_call, fail_call, open_call
 from hooktrace.patches import Patch, active
+from hooktrace.recorder import Recorder
 
 __all__ = ["patches"]
+
+
+_Calls = list[tuple[Recorder, OpenCall]]
 
 
 def patches() -> Iterator[Patch]:
@@ -24,25 +28,25 @@ def patches() -> Iterator[Patch]:
     yield Patch(nn.Module, "__call__", _traced_call)
 
 
-def _traced_call(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def __call__(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        recorders = active()
-        if not recorders or is_compiling():
-            return original(self, *args, **kwargs)
-        calls = [
-            (recorder, call)
-            for recorder in recorders
-            if (call := open_call(recorder, self, args, kwargs)) is not None
-        ]
-        try:
-            result = original(self, *args, **kwargs)
-        except BaseException as error:
-            for recorder, call in calls:
-                fail_call(recorder, call, error)
-            raise
-        for recorder, call in calls:
-            close_call(recorder, call, result)
-        return result
+@functools.cache
+def _traced_call(original: Callable[..., Any]) -> Any:
+    return _torch_sites.enclosed(original, begun=_begun, done=_done, failed=_failed)
 
-    return __call__
+
+def _begun(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Calls:
+    return [
+        (recorder, call)
+        for recorder in active()
+        if (call := open_call(recorder, module, args, kwargs)) is not None
+    ]
+
+
+def _done(calls: _Calls, result: Any) -> Any:
+    for recorder, call in calls:
+        close_call(recorder, call, result)
+    return result
+
+
+def _failed(calls: _Calls, error: BaseException) -> None:
+    for recorder, call in calls:
+        fail_call(recorder, call, error)

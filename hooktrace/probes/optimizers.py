@@ -85,6 +85,7 @@ def _spying_chain(original: Any) -> Any:
             return original(*iterables)  # type: ignore[no-any-return]
         return _hooks_after(optimizer) if after else _hooks_before(optimizer)
 
+    chain.from_iterable = original.from_iterable  # type: ignore[attr-defined]
     return chain
 
 

@@ -67,7 +67,10 @@ class Plain:
         state = recorder.state()
         for name, tensor in variables(self.frame):
             with _torch.hidden():
-                known = recorder.identities.known(tensor) is not None
+                seen_before = recorder.identities.known(tensor)
+                if _is_stale(tensor, seen_before):
+                    continue
+                known = seen_before is not None
                 node = tensor.grad_fn
                 sequence = -1 if node is None else _torch.sequence_of(node)
                 new = sequence >= self.first or sequence in reached or id(tensor) in leaves
@@ -91,13 +94,22 @@ class Plain:
         nodes = []
         for _, tensor in variables(self.frame):
             with _torch.hidden():
-                node = tensor.grad_fn
+                known = self.recorder.identities.known(tensor)
+                node = None if _is_stale(tensor, known) else tensor.grad_fn
                 if node is None:
                     continue
                 made = self.recorder.scope.everything and _torch.sequence_of(node) >= self.first
-                if made or self.recorder.identities.known(tensor) is not None:
+                if made or known is not None:
                     nodes.append(node)
         return nodes
+
+
+def _is_stale(tensor: torch.Tensor, seen: Seen | None) -> bool:
+    """Whether a view may have been written to since: then asking for its node would make one."""
+    if not _torch.is_view(tensor):
+        return False
+    version = _torch.version_of(tensor)
+    return version != (0 if seen is None else seen.value.version)
 
 
 class Graph(Protocol):

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 import sys
-import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
-from hooktrace import _torch, _torch_graph
+from hooktrace import _torch, _torch_graph, _torch_sites
 from hooktrace.callspies import StandIn
 from hooktrace.patches import Patch, active
 from hooktrace.recorder import Recorder
@@ -22,18 +23,16 @@ from hooktrace.spies import user_hook
 __all__ = ["begin", "finish", "patches"]
 
 _THREAD = "tensors saved on this thread"
-_NODES = "nodes created on this thread"
 
 
 def patches() -> Iterator[Patch]:
     """Yield the process-wide patches of this probe."""
-    stack = _torch_graph.THREAD_HOOKS
-    yield Patch(stack, "_push_saved_tensors_default_hooks", _pushing_pair)
-    yield Patch(stack, "_pop_saved_tensors_default_hooks", _popping_pair)
+    yield Patch(saved_tensors_hooks, "__enter__", _entering_pair)
+    yield Patch(saved_tensors_hooks, "__exit__", _leaving_pair)
     yield Patch(_torch_graph.SAVED_TENSOR, "register_hooks", _registering_pair)
-    if hasattr(stack, "_push_node_creation_hook"):
-        yield Patch(stack, "_push_node_creation_hook", _pushing_creation_hook)
-        yield Patch(stack, "_pop_node_creation_hook", _popping_creation_hook)
+    if _torch_graph.CREATION_HOOK is not None:
+        yield Patch(_torch_graph.CREATION_HOOK, "__enter__", _entering_creation_hook)
+        yield Patch(_torch_graph.CREATION_HOOK, "__exit__", _leaving_creation_hook)
 
 
 def begin(recorder: Recorder) -> None:
@@ -50,7 +49,6 @@ def begin(recorder: Recorder) -> None:
 
 def finish(recorder: Recorder) -> None:
     """Put the user's own pair back, if it is active on this thread."""
-    _pushed.__dict__.clear()
     pair = _torch_graph.top_pair()
     if pair is not None and not active() and isinstance(pair[0], StandIn):
         _torch_graph.replace_top_pair(user_hook(pair[0]), user_hook(pair[1]))
@@ -61,62 +59,83 @@ def _is_compiled(hook: Any) -> bool:
     return isinstance(hook, torch.fx.GraphModule)
 
 
-def _spied_pair(pack: Any, unpack: Any, owner: str) -> tuple[Any, Any]:
-    if not active() or _torch.is_compiling() or _is_compiled(pack):
-        return pack, unpack
-    frame = sys._getframe(2)
-    return StandIn(pack, "pack", owner, frame), StandIn(unpack, "unpack", owner, frame)
+# ------------------------------------------------------------------ pairs for all that is saved
 
 
-def _pushing_pair(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def _push_saved_tensors_default_hooks(pack: Any, unpack: Any) -> None:
-        original(*_spied_pair(pack, unpack, _THREAD))
-
-    return _push_saved_tensors_default_hooks
+@functools.cache
+def _entering_pair(original: Callable[..., Any]) -> Any:
+    return _torch_sites.with_given_arguments(original, _spied, "pack_hook", "unpack_hook")
 
 
-def _popping_pair(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def _pop_saved_tensors_default_hooks() -> None:
-        pair = _torch_graph.top_pair() if active() else None
-        original()
-        for spy in pair or ():
-            if isinstance(spy, StandIn):
-                spy.taken_away()
+def _spied(context: Any, attribute: str) -> Any:
+    """Return what stands for the hook that a context manager is about to push."""
+    hook = getattr(context, attribute)
+    if not active() or _torch.is_compiling() or _is_compiled(hook):
+        return hook
+    kind, owner = _CONTEXTS[attribute]
+    spy = StandIn(hook, kind, owner, sys._getframe(1))
+    if kind == "node_creation":
+        _pushed[context] = spy
+    return spy
 
-    return _pop_saved_tensors_default_hooks
+
+_CONTEXTS = {
+    "pack_hook": ("pack", _THREAD),
+    "unpack_hook": ("unpack", _THREAD),
+    "hook": ("node_creation", "nodes created on this thread"),
+}
+
+
+@functools.cache
+def _leaving_pair(original: Callable[..., Any]) -> Any:
+    return _torch_sites.enclosed(original, begun=_top, done=_popped, failed=_not_popped)
+
+
+def _top(*arguments: Any) -> list[StandIn]:
+    pair = _torch_graph.top_pair() if active() else None
+    return [spy for spy in pair or () if isinstance(spy, StandIn)]
+
+
+def _popped(spies: list[StandIn], result: Any) -> Any:
+    for spy in spies:
+        spy.taken_away()
+    return result
+
+
+def _not_popped(spies: list[StandIn], error: BaseException) -> None:
+    """Record nothing: the hooks are still there."""
+
+
+# ------------------------------------------------------------------ pairs for one saved tensor
 
 
 def _registering_pair(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def register_hooks(self: Any, pack: Any, unpack: Any) -> None:
-        original(self, *_spied_pair(pack, unpack, "one saved tensor"))
+        if active() and not _torch.is_compiling() and not _is_compiled(pack):
+            frame = sys._getframe(1)
+            pack = StandIn(pack, "pack", "one saved tensor", frame)
+            unpack = StandIn(unpack, "unpack", "one saved tensor", frame)
+        original(self, pack, unpack)
 
     return register_hooks
 
 
-_pushed = threading.local()  # .hooks: the creation hooks that stand on this thread's stack
+# ------------------------------------------------------------------ nodes as they are created
+
+_pushed: weakref.WeakKeyDictionary[Any, StandIn] = weakref.WeakKeyDictionary()
 
 
-def _pushing_creation_hook(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def _push_node_creation_hook(hook: Any) -> None:
-        if active() and not _torch.is_compiling():
-            hook = StandIn(hook, "node_creation", _NODES, sys._getframe(1))
-        original(hook)
-        _pushed.__dict__.setdefault("hooks", []).append(hook)
-
-    return _push_node_creation_hook
+@functools.cache
+def _entering_creation_hook(original: Callable[..., Any]) -> Any:
+    return _torch_sites.with_given_arguments(original, _spied, "hook")
 
 
-def _popping_creation_hook(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def _pop_node_creation_hook() -> None:
-        original()
-        hooks = _pushed.__dict__.get("hooks")
-        hook = hooks.pop() if hooks else None
-        if isinstance(hook, StandIn):
-            hook.taken_away()
+@functools.cache
+def _leaving_creation_hook(original: Callable[..., Any]) -> Any:
+    return _torch_sites.enclosed(original, begun=_creation_spy, done=_popped, failed=_not_popped)
 
-    return _pop_node_creation_hook
+
+def _creation_spy(context: Any, *arguments: Any) -> list[StandIn]:
+    spy = _pushed.pop(context, None)
+    return [] if spy is None else [spy]
