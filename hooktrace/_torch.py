@@ -22,6 +22,7 @@ __all__ = [
     "ENGINE_OWNER",
     "LEAF_SEQUENCE",
     "NODE_REGISTRAR",
+    "RUN_OWNERS",
     "base_of",
     "content_copy",
     "current_sequence",
@@ -181,7 +182,8 @@ def is_script_module(module: nn.Module) -> bool:
 
 # ------------------------------------------------------------------ autograd
 
-ENGINE_OWNER: Any = Variable  # whose `_execution_engine` every backward() and grad() goes through
+ENGINE_OWNER: Any = Variable  # whose `_execution_engine` is asked to queue callbacks
+RUN_OWNERS: Any = (torch.autograd.graph, torch.autograd)  # of `_engine_run_backward`
 NODE_REGISTRAR: Any = _HookMixin  # whose `_register_hook` C++ nodes call to store a Python hook
 
 

@@ -1,25 +1,27 @@
 """Backward runs, and the tensor hooks that fire in them.
 
-Every ``backward()`` and ``autograd.grad()`` goes through ``Variable._execution_engine``, where a
-proxy stands while a trace is open.  While the engine runs, spies stand in the dictionaries of
-tensor hooks and of the leaves' post-accumulate hooks; they are taken out when it returns.
+Every ``backward()`` and ``autograd.grad()`` goes through ``_engine_run_backward``, which is derived
+anew with an observation at its beginning and its end.  While the engine runs, spies stand in the
+dictionaries of hooks on tensors and nodes; they are taken out when it returns.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from hooktrace import _torch
+from hooktrace import _torch, _torch_sites
 from hooktrace.callspies import StandIn
 from hooktrace.events import BackwardFinished, BackwardStarted
 from hooktrace.firing import describe_error
 from hooktrace.patches import Patch, active
 from hooktrace.placement import Placement
 from hooktrace.recorder import Recorder
+from hooktrace.tracebacks import unlink_own_frames
 
 __all__ = ["patches"]
 
@@ -27,6 +29,8 @@ __all__ = ["patches"]
 def patches() -> Iterator[Patch]:
     """Yield the process-wide patches of this probe."""
     yield Patch(_torch.ENGINE_OWNER, "_execution_engine", _Engine)
+    for owner in _torch.RUN_OWNERS:
+        yield Patch(owner, "_engine_run_backward", _observed_run)
 
 
 class _Engine:
@@ -44,23 +48,52 @@ class _Engine:
             callback = StandIn(callback, "queue_callback", "the running backward", frame)
         self._engine.queue_callback(callback)
 
-    def run_backward(self, *args: Any, **kwargs: Any) -> Any:
-        recorders = active()
-        if not recorders or _torch.is_compiling():
-            return self._engine.run_backward(*args, **kwargs)
-        given = dict(zip(_ARGUMENTS, args, strict=False)) | kwargs
-        runs = [(recorder, *_start(recorder, given)) for recorder in recorders]
-        with Placement([(recorder, leaves) for recorder, _, leaves in runs]):
-            try:
-                result = self._engine.run_backward(*args, **kwargs)
-            except BaseException as error:
-                for recorder, number, _ in runs:
-                    _end(recorder, number, describe_error(error))
-                raise
-            for recorder, number, _ in runs:
-                _captured(recorder, number, given, result)
-                _end(recorder, number, None)
-            return result
+
+class _Running(NamedTuple):
+    """A backward run that has begun.
+
+    Attributes:
+        given: The engine's arguments by name.
+        runs: Each trace that listens, the number of the run there, and the leaves it may reach.
+        placement: The spies in the dictionaries of hooks.
+    """
+
+    given: dict[str, Any]
+    runs: list[tuple[Recorder, int, list[torch.Tensor]]]
+    placement: Placement
+
+
+@functools.cache
+def _observed_run(original: Any) -> Any:
+    return _torch_sites.enclosed(original, begun=_begun, done=_done, failed=_failed)
+
+
+def _begun(roots: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running | None:
+    recorders = active()
+    if not recorders:
+        return None
+    given = dict(zip(_ARGUMENTS, (roots, *args), strict=False)) | kwargs
+    runs = [(recorder, *_start(recorder, given)) for recorder in recorders]
+    placement = Placement([(recorder, leaves) for recorder, _, leaves in runs])
+    placement.__enter__()
+    return _Running(given, runs, placement)
+
+
+def _done(running: _Running | None, result: Any) -> Any:
+    if running is not None:
+        for recorder, number, _ in running.runs:
+            _captured(recorder, number, running.given, result)
+            _end(recorder, number, None)
+        running.placement.__exit__()
+    return result
+
+
+def _failed(running: _Running | None, error: BaseException) -> None:
+    if running is not None:
+        for recorder, number, _ in running.runs:
+            _end(recorder, number, describe_error(error))
+        running.placement.__exit__()
+        unlink_own_frames(error)
 
 
 _ARGUMENTS = (
