@@ -17,6 +17,7 @@ __all__ = [
     "SAVED_TENSOR",
     "backward_of",
     "hooks_of_nodes",
+    "node_of",
     "reachable",
     "replace_top_pair",
     "top_pair",
@@ -41,9 +42,12 @@ def backward_of(node: Any) -> Any:
 
 
 def top_pair() -> tuple[Any, Any] | None:
-    """Return the pack and unpack hooks that are active on this thread."""
-    pair = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    """Return the pack and unpack hooks that are active on this thread, as far as PyTorch tells."""
+    pair = None if _TOP_PAIR is None else _TOP_PAIR(True)
     return None if pair is None else (pair[0], pair[1])
+
+
+_TOP_PAIR: Any = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)  # from 2.8
 
 
 def replace_top_pair(pack: Any, unpack: Any) -> None:
@@ -113,3 +117,12 @@ def reachable(roots: Iterable[Any]) -> list[Any]:
                 seen.add(following)
                 queue.append(following)
     return queue
+
+
+def node_of(tensor: torch.Tensor) -> Any:
+    """Return the node that made a tensor, or that accumulates the gradient of a leaf.
+
+    For a leaf a view is made and dropped, which takes one sequence number.
+    """
+    with torch.enable_grad():
+        return torch.autograd.graph.get_gradient_edge(tensor).node

@@ -73,10 +73,12 @@ def _spied(context: Any, attribute: str) -> Any:
     if not active() or _torch.is_compiling() or _is_compiled(hook):
         return hook
     kind, owner = _CONTEXTS[attribute]
-    spy = StandIn(hook, kind, owner, sys._getframe(1))
-    if kind == "node_creation":
-        _pushed[context] = spy
+    spy = _pushed[id(context), attribute] = StandIn(hook, kind, owner, sys._getframe(1))
     return spy
+
+
+# The spy that stands for the hook in an attribute of an entered context manager, known by its id.
+_pushed: weakref.WeakValueDictionary[tuple[int, str], StandIn] = weakref.WeakValueDictionary()
 
 
 _CONTEXTS = {
@@ -91,9 +93,17 @@ def _leaving_pair(original: Callable[..., Any]) -> Any:
     return _torch_sites.enclosed(original, begun=_top, done=_popped, failed=_not_popped)
 
 
-def _top(*arguments: Any) -> list[StandIn]:
-    pair = _torch_graph.top_pair() if active() else None
-    return [spy for spy in pair or () if isinstance(spy, StandIn)]
+def _top(context: Any, *arguments: Any) -> list[StandIn]:
+    if not active():
+        return []
+    pair = _torch_graph.top_pair() or _taken(context, "pack_hook", "unpack_hook")
+    return [spy for spy in pair if isinstance(spy, StandIn)]
+
+
+def _taken(context: Any, *attributes: str) -> list[StandIn]:
+    """Return the spies that a context manager pushed, which are its own no more."""
+    spies = [_pushed.pop((id(context), attribute), None) for attribute in attributes]
+    return [spy for spy in spies if spy is not None]
 
 
 def _popped(spies: list[StandIn], result: Any) -> Any:
@@ -123,8 +133,6 @@ def _registering_pair(original: Callable[..., Any]) -> Callable[..., Any]:
 
 # ------------------------------------------------------------------ nodes as they are created
 
-_pushed: weakref.WeakKeyDictionary[Any, StandIn] = weakref.WeakKeyDictionary()
-
 
 @functools.cache
 def _entering_creation_hook(original: Callable[..., Any]) -> Any:
@@ -137,5 +145,4 @@ def _leaving_creation_hook(original: Callable[..., Any]) -> Any:
 
 
 def _creation_spy(context: Any, *arguments: Any) -> list[StandIn]:
-    spy = _pushed.pop(context, None)
-    return [] if spy is None else [spy]
+    return _taken(context, "hook")
