@@ -17,19 +17,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hooktrace import errors, events
     from hooktrace.comparison import Comparison, compare
+    from hooktrace.inventory import HookList, hooks
     from hooktrace.session import Trace, trace
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "Comparison": "hooktrace.comparison",
+    "HookList": "hooktrace.inventory",
     "Trace": "hooktrace.session",
     "compare": "hooktrace.comparison",
+    "hooks": "hooktrace.inventory",
     "trace": "hooktrace.session",
 }
 _MODULES = ("errors", "events")
 
-__all__ = ["Comparison", "Trace", "__version__", "compare", "errors", "events", "trace"]
+__all__ = [
+    "Comparison",
+    "HookList",
+    "Trace",
+    "__version__",
+    "compare",
+    "errors",
+    "events",
+    "hooks",
+    "trace",
+]
 
 
 def __getattr__(name: str) -> Any:

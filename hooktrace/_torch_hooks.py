@@ -23,6 +23,7 @@ __all__ = [
     "global_hooks",
     "has_hooks",
     "hook_options",
+    "hooks_on",
     "is_bare",
     "is_internal",
     "module_has_hooks",
@@ -30,6 +31,7 @@ __all__ = [
     "multi_grad",
     "own_hooks",
     "own_parameters",
+    "own_tensors",
     "registered",
     "registration",
     "torch_file",
@@ -59,11 +61,25 @@ def own_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
             yield name, parameter
 
 
+def own_tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Yield the parameters and buffers of `module` itself that have a size yet."""
+    for _, parameter in own_parameters(module):
+        yield parameter
+    for buffer in module._buffers.values():
+        if buffer is not None and not nn.parameter.is_lazy(buffer):
+            yield buffer
+
+
 TENSOR_HOOKS = {
     "tensor": "_backward_hooks",
     "post_accumulate_grad": "_post_accumulate_grad_hooks",
 }
 """Where a tensor stores its hooks of each kind: None, or a dictionary of number -> function."""
+
+
+def hooks_on(tensor: Tensor, kind: str) -> dict[int, Any]:
+    """Return the hooks of a kind in `TENSOR_HOOKS` that are registered on `tensor`."""
+    return getattr(tensor, TENSOR_HOOKS[kind]) or {}
 
 
 def has_hooks(tensor: Tensor) -> bool:

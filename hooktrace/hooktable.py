@@ -48,7 +48,7 @@ class HookTable:
         self._rows: dict[tuple[str, int, int], HookId] = {}
         self._dicts: dict[int, tuple[weakref.ref[Any], str]] = {}
         self._groups: dict[int, tuple[HookId, set[int]]] = {}  # of hooks on several tensors
-        self._members: dict[HookId, list[TensorId]] = {}
+        self._members: dict[HookId, dict[int, TensorId]] = {}
         self._alike: dict[Any, HookId] = {}
         self._removed: set[HookId] = set()
         self.unplaced: set[HookId] = set()  # hooks on autograd nodes, of which not known which
@@ -140,10 +140,10 @@ class HookTable:
             function = user_hook(several.function)
             row = self._append("multi_grad", function, "", line, (several.mode,))
             known = self._groups[key] = (row, set())
-            self._members[row] = []
+            self._members[row] = {}
         row, numbers = known
         numbers.add(number)
-        self._members[row].append(self.identities.seen(owner).id)
+        self._members[row][number] = self.identities.seen(owner).id
         self._rename(row, self._names(row))
         return row
 
@@ -198,7 +198,8 @@ class HookTable:
         self.optimizers.forget()
 
     def _names(self, row: HookId) -> str:
-        names = [self.log.tensors[one].name or f"tensor t{one}" for one in self._members[row]]
+        members = [tensor for _, tensor in sorted(self._members[row].items())]
+        names = [self.log.tensors[one].name or f"tensor t{one}" for one in members]
         return ", ".join(names)
 
     def _rename(self, row: HookId, owner: str) -> None:

@@ -36,15 +36,15 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else " " for one in text)
 
 
-def lay_out(grid: Table) -> str:
+def lay_out(grid: Table, width: int = _WIDTH) -> str:
     """Lay the grid out: only the last column gives way, and what is longer than _CELL."""
-    left = _WIDTH
+    left = width
     for column in grid.columns[:-1]:
         longest = max(map(cell_len, (str(column.header), *map(str, column.cells))))
         column.width = min(_CELL, longest)
         left -= column.width + 2
     grid.columns[-1].max_width = left
-    console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, legacy_windows=False)
+    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
     console.print(grid)
     lines: Iterable[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in lines)

@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "probes",
         "views",
         "render",
-        "session images sheets pairing agreement captures comparison",
+        "session inventory images sheets pairing agreement captures comparison",
         "demo",
         "cli pytest_plugin",
     )
