@@ -67,6 +67,17 @@ def _pass_on(function: ast.FunctionDef) -> str:
     return f"original({', '.join(parts)})"
 
 
+def _start(function: ast.FunctionDef) -> int:
+    """Return the place of the first statement after the docstring."""
+    return 1 if ast.get_docstring(function) is not None else 0
+
+
+def _tried(body: list[ast.stmt], failed: ast.expr) -> ast.Try:
+    """Return statements that call something with an exception before it goes on."""
+    handler = ast.ExceptHandler(_name("BaseException"), "error", [ast.Expr(failed), ast.Raise()])
+    return ast.Try(body=body, handlers=[handler], orelse=[], finalbody=[])
+
+
 def _derived(
     original: Callable[..., Any], function: ast.FunctionDef, first: int, sites: dict[str, Any]
 ) -> Any:
@@ -78,7 +89,7 @@ def _derived(
         first: The line where its source begins.
         sites: The functions of ours that the tree calls, by name.
     """
-    start = 1 if ast.get_docstring(function) is not None else 0
+    start = _start(function)
     guard = _GUARD.format(call=_pass_on(function))
     function.body[start:start] = ast.parse(guard).body
     sites = {"original": original, "is_compiling": is_compiling, **sites}
@@ -88,9 +99,10 @@ def _derived(
     assert isinstance(factory, ast.FunctionDef)
     factory.body.insert(0, function)
     ast.increment_lineno(tree, first - 1)
-    code = compile(ast.fix_missing_locations(tree), inspect.getfile(original), "exec")
+    plain = inspect.unwrap(original)
+    code = compile(ast.fix_missing_locations(tree), inspect.getfile(plain), "exec")
     namespace: dict[str, Any] = {}
-    exec(code, inspect.unwrap(original).__globals__, namespace)
+    exec(code, plain.__globals__, namespace)
     derived = namespace["factory"](**sites)
     derived.__qualname__ = original.__qualname__
     return derived
@@ -117,13 +129,17 @@ class _Loops(ast.NodeTransformer):
 
 
 def with_spied_loops(
-    original: Callable[..., Any], spied: Callable[[Any, str], Any], *attributes: str
+    original: Callable[..., Any],
+    spied: Callable[[Any, str], Any],
+    failed: Callable[[BaseException], None],
+    *attributes: str,
 ) -> Any:
     """Return PyTorch's own function that gets the hooks it calls from ``spied(owner, attribute)``.
 
     Args:
         original: A function with loops over the hooks in dictionaries of their owner.
         spied: Returns an iterable of what shall be called in the place of the hooks.
+        failed: Called with an exception, which goes on.
         attributes: The dictionaries that it is expected to loop over.
 
     Raises:
@@ -135,7 +151,9 @@ def with_spied_loops(
     loops.visit(function)
     if loops.found != set(attributes):
         raise LookupError(f"{original.__qualname__} calls the hooks in {sorted(loops.found)}")
-    return _derived(original, function, first, {"spied": spied})
+    start = _start(function)
+    function.body[start:] = [_tried(function.body[start:], _call("failed", _name("error")))]
+    return _derived(original, function, first, {"spied": spied, "failed": failed})
 
 
 # ------------------------------------------------------------------ what a method hands on
@@ -218,24 +236,15 @@ def enclosed(
         LookupError: The source does not look as expected.
     """
     function, first = _parsed(original)
-    start = 1 if ast.get_docstring(function) is not None else 0
-    body = function.body[start:]
+    start = _start(function)
     returns = _Returns()
-    body = [returns.visit(statement) for statement in body]
+    body = [returns.visit(statement) for statement in function.body[start:]]
     if not isinstance(body[-1], ast.Return):
         body.append(ast.Expr(_call("done", _name("token"), ast.Constant(None))))
     begin = _call("begun", *map(_name, _parameters(function)))
-    fail = ast.Expr(_call("failed", _name("token"), _name("error")))
     function.body[start:] = [
         ast.Assign(targets=[ast.Name(id="token", ctx=ast.Store())], value=begin),
-        ast.Try(
-            body=body,
-            handlers=[
-                ast.ExceptHandler(_name("BaseException"), "error", [fail, ast.Raise()]),
-            ],
-            orelse=[],
-            finalbody=[],
-        ),
+        _tried(body, _call("failed", _name("token"), _name("error"))),
     ]
     return _derived(original, function, first, {"begun": begun, "done": done, "failed": failed})
 

@@ -15,6 +15,7 @@ from hooktrace.callspies import spied
 from hooktrace.patches import Patch
 from hooktrace.recorder import Recorder
 from hooktrace.spiedhooks import SpiedHooks
+from hooktrace.tracebacks import unlink_own_frames
 
 __all__ = ["begin", "patches"]
 
@@ -50,7 +51,7 @@ _KINDS = {
 
 @functools.cache  # deriving takes milliseconds
 def _with_spies(attributes: tuple[str, ...], original: Callable[..., Any]) -> Any:
-    return _torch_sites.with_spied_loops(original, _spied_attribute, *attributes)
+    return _torch_sites.with_spied_loops(original, _spied_attribute, unlink_own_frames, *attributes)
 
 
 def _spied_attribute(owner: Any, attribute: str) -> Iterator[Any]:
