@@ -130,14 +130,20 @@ def module_has_own_hooks(module: nn.Module) -> bool:
     )
 
 
-def hook_options(module: nn.Module, kind: str, number: int) -> tuple[str, ...]:
-    """Return the options that a forward hook of `module` was registered with, as far as stored."""
-    if kind == "forward_pre":
-        return ("with_kwargs",) if number in module._forward_pre_hooks_with_kwargs else ()
-    if kind != "forward":
-        return ()
-    options = ["with_kwargs"] if number in module._forward_hooks_with_kwargs else []
-    return (*options, *(["always_call"] if number in module._forward_hooks_always_called else []))
+def hook_options(module: nn.Module | None, kind: str, number: int) -> tuple[str, ...]:
+    """Return the options that a forward hook was registered with, as far as they are stored.
+
+    Args:
+        module: The module that it is registered on; None for a global hook.
+        kind: PyTorch's word for it.
+        number: Its key in the dictionary that holds it.
+    """
+    owner, start = (torch_module, "_global") if module is None else (module, "")
+    return tuple(
+        option
+        for option, name in _STORED.items()
+        if number in getattr(owner, f"{start}_{kind}_hooks_{name}", ())
+    )
 
 
 # Code object of a registering function -> kind.
@@ -177,6 +183,7 @@ REGISTRATIONS: dict[CodeType, str] = {
 }
 
 _OPTIONS = ("prepend", "with_kwargs", "always_call")
+_STORED = {"with_kwargs": "with_kwargs", "always_call": "always_called"}
 _EVERYWHERE = {"optimizer_step_pre": "every optimizer", "optimizer_step_post": "every optimizer"}
 _PUBLIC = nn.Module.register_load_state_dict_pre_hook.__code__
 

@@ -15,7 +15,7 @@ from hooktrace.errors import (
     UnknownNameError,
     nearest,
 )
-from hooktrace.events import Event, ModuleCalled
+from hooktrace.events import Event, HookFired, ModuleCalled
 from hooktrace.firing import describe_error
 from hooktrace.hooktable import caller_frame
 from hooktrace.log import EventLog
@@ -82,11 +82,13 @@ class Trace:
             self._warn()
 
     def _warn(self) -> None:
-        if not self._scope.everything and not self.log.of(ModuleCalled):
+        ran = self.log.of(ModuleCalled) or self.log.of(HookFired)
+        if not self._scope.everything and not ran:
             model = " and ".join(type(one).__name__ for one in self._scope.models()) or "the model"
-            ran = ", ".join(f"{name} ({n}x)" for name, n in self._scope.outsiders.items())
+            others = ", ".join(f"{name} ({n}x)" for name, n in self._scope.outsiders.items())
             message = f"No module of {model} ran inside the block."
-            message += f" These did: {ran}. Was a wrapped or compiled copy called?" if ran else ""
+            if others:
+                message += f" These did: {others}. Was a wrapped or compiled copy called?"
             warnings.warn(message, NothingTracedWarning, stacklevel=3)
         elif self._scope.everything:
             for pattern in self._scope.unknown_patterns():

@@ -42,7 +42,8 @@ def begin(recorder: Recorder) -> None:
     """Make rows for the hooks that are there already."""
     for kind, hooks in _torch_hooks.global_hooks().items():
         for number, function in hooks.items():
-            recorder.hooks.add(kind, number, function, None)
+            options = _torch_hooks.hook_options(None, kind, number)
+            recorder.hooks.add(kind, number, function, None, options=options)
     for _, module in recorder.scope.modules():
         if _torch_hooks.module_has_own_hooks(module):
             for kind, hooks in _torch_hooks.own_hooks(module).items():
@@ -78,9 +79,9 @@ def _known(recorder: Recorder, kind: str, number: int, hook: Any, module: nn.Mod
     """Return the row of a hook of `module`, or None if the module is no part of the trace."""
     row = recorder.hooks.find(kind, number, hook)
     if row is None and recorder.scope.known(module) is not None:
-        own = number in _torch_hooks.own_hooks(module)[kind]
-        options = _torch_hooks.hook_options(module, kind, number)
-        row = recorder.hooks.add(kind, number, hook, module if own else None, options=options)
+        owner = module if number in _torch_hooks.own_hooks(module)[kind] else None
+        options = _torch_hooks.hook_options(owner, kind, number)
+        row = recorder.hooks.add(kind, number, hook, owner, options=options)
     return row
 
 
