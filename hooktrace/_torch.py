@@ -27,6 +27,7 @@ __all__ = [
     "content_copy",
     "current_sequence",
     "differs",
+    "geometry_of",
     "hidden",
     "is_compiling",
     "is_python_node",
@@ -39,7 +40,9 @@ __all__ = [
     "plain_sum",
     "raw_version",
     "same_content",
+    "seen_as",
     "sequence_of",
+    "shape_from",
     "shape_of",
     "unseen",
     "version_of",
@@ -175,6 +178,36 @@ def plain_sum(one: Tensor, other: Tensor) -> Tensor:
         return one + other
 
 
+def seen_as(gradient: Tensor, shape: Any) -> Tensor:
+    """Return a gradient as another tensor would have it.
+
+    Args:
+        gradient: It is not written to.
+        shape: A dtype: that of the other; or how the other, a view, lies in the tensor whose
+            gradient this is: sizes, strides and offset of the view, sizes and strides of its base.
+    """
+    with torch.no_grad(), hidden():
+        if isinstance(shape, torch.dtype):
+            return gradient if is_wrapped(gradient) else gradient.to(shape)
+        size, stride, offset, base_size, base_stride = shape
+        whole = torch.empty_strided(
+            base_size, base_stride, dtype=gradient.dtype, device=gradient.device
+        )
+        return whole.copy_(gradient.detach()).as_strided(size, stride, offset)
+
+
+def geometry_of(view: Tensor) -> tuple[Any, ...] | None:
+    """Return how a view lies in its base, in the form of `seen_as`; None if that has no words."""
+    base = view._base
+    if base is None or base.dtype != view.dtype or is_wrapped(view) or is_wrapped(base):
+        return None
+    try:
+        offset = view.storage_offset() - base.storage_offset()
+        return view.size(), view.stride(), offset, base.size(), base.stride()
+    except (RuntimeError, NotImplementedError):
+        return None
+
+
 def is_script_module(module: nn.Module) -> bool:
     """Whether `module` was scripted or traced to TorchScript."""
     return isinstance(module, torch.jit.ScriptModule)
@@ -213,6 +246,14 @@ leaf_of: Callable[[Any], Tensor] = operator.attrgetter("variable")
 
 
 LEAF_SEQUENCE = 2**64 - 1  # the sequence number that all AccumulateGrad nodes have
+
+
+def shape_from(node: Any, output: int) -> Any:
+    """Return the sizes of what a node made; None where it does not tell."""
+    try:
+        return torch.Size(node._input_metadata[output].shape)
+    except (AttributeError, IndexError, RuntimeError, TypeError):
+        return None
 
 
 def is_python_node(node: Any) -> bool:

@@ -21,7 +21,15 @@ from hooktrace.patches import active
 from hooktrace.recorder import Recorder
 from hooktrace.spans import Output
 
-__all__ = ["BackwardRun", "NodeHook"]
+__all__ = ["BackwardRun", "NodeHook", "Share"]
+
+Share = tuple[CallId, int, int, Any]
+"""A share of a gradient: call, slot, edge or output number of the node, and for
+`_torch.seen_as` how it is a gradient of the argument or output; None if it is as it comes.
+
+The slot is the place of an argument, or the complement (``~place``) of that of an output."""
+
+PARTIAL = "not all nodes that share in it ran: this is the sum of those that did"
 
 
 class NodeHook:
@@ -48,6 +56,19 @@ class _OutputSpy(NodeHook):
                 gradient = gradients[output]
                 if gradient is not None:
                     run.arrived(call, role, gradient, seen, note)
+
+
+class _IncomingSpy(NodeHook):
+    """Sees the gradients that a node receives, as shares of gradients of module calls."""
+
+    __slots__ = ()
+
+    @_torch.unseen
+    def __call__(self, gradients: tuple[torch.Tensor | None, ...]) -> None:
+        run = self.run
+        if run.listens():
+            for call, slot, output, shape in self.targets:
+                run.contributed(call, slot, gradients[output], shape)
 
 
 class _PlainSpy(NodeHook):
@@ -87,12 +108,18 @@ class _NodeSpy(NodeHook):
                 gradient = grad_outputs[output]
                 if gradient is not None:
                     run.arrived(call, role, gradient, seen, note)
-            for call, argument, edge in shares:
-                run.contributed(call, argument, grad_inputs[edge])
+            for call, slot, edge, shape in shares:
+                run.contributed(call, slot, grad_inputs[edge], shape)
 
 
 class BackwardRun:
-    """One backward run of one trace."""
+    """One backward run of one trace.
+
+    Attributes:
+        number: Of the run.
+        notes: What limits the meaning of a gradient, by call and slot.
+        owners: Of an output that is told by shares: its tensor, by call and slot.
+    """
 
     def __init__(self, recorder: Recorder, number: int) -> None:
         self.recorder = recorder
@@ -100,6 +127,8 @@ class BackwardRun:
         self.spies: list[NodeHook] = []
         self.shares: dict[tuple[CallId, int], int] = {}  # how many nodes contribute
         self.pending: dict[tuple[CallId, int], list[Any]] = {}
+        self.notes: dict[tuple[CallId, int], str] = {}
+        self.owners: dict[tuple[CallId, int], Seen] = {}
         self.leaves = BareLeaves(recorder, number, [])
 
     def listens(self) -> bool:
@@ -109,7 +138,7 @@ class BackwardRun:
         self.leaves.ask()
         return True
 
-    def watch(self, node: Any, outputs: list[Output] | None, shares: list[Any] | None) -> None:
+    def watch(self, node: Any, outputs: list[Output] | None, shares: list[Share] | None) -> None:
         """Put spies on a node."""
         spy: NodeHook
         if outputs and (not shares or _torch.is_python_node(node)):
@@ -118,12 +147,21 @@ class BackwardRun:
             node.register_prehook(spy)
             outputs = None
         if shares:
-            for call, argument, _ in shares:
-                key = (call, argument)
+            for call, slot, _, _ in shares:
+                key = (call, slot)
                 self.shares[key] = self.shares.get(key, 0) + 1
             spy = _NodeSpy(self, (outputs or (), shares))
             self.spies.append(spy)
             node.register_hook(spy)
+
+    def watch_incoming(self, node: Any, shares: list[Share]) -> None:
+        """Put a spy on a node: what it receives are shares."""
+        for call, slot, _, _ in shares:
+            key = (call, slot)
+            self.shares[key] = self.shares.get(key, 0) + 1
+        spy = _IncomingSpy(self, shares)
+        self.spies.append(spy)
+        node.register_prehook(spy)
 
     def watch_plain(self, node: Any, row: NodeId, owners: dict[int, Seen]) -> None:
         """Put a spy on a node outside of all calls."""
@@ -134,7 +172,7 @@ class BackwardRun:
     def end(self) -> None:
         """Complete what not every node contributed to, and take the spies off."""
         for key in tuple(self.pending):
-            self._complete(key)
+            self._complete(key, PARTIAL)
         self.leaves.end()
         for spy in self.spies:
             if spy.place is not None:
@@ -182,41 +220,60 @@ class BackwardRun:
         seen = self.recorder.observe(tensor.grad, "grad", quiet=True)
         self.recorder.emit(GradientRetained, owner.id, seen, self.number)
 
-    def contributed(self, call: CallId, argument: int, gradient: torch.Tensor | None) -> None:
-        """Record a node's share of a grad_input; the last one completes it."""
+    def contributed(
+        self, call: CallId, slot: int, gradient: torch.Tensor | None, shape: Any
+    ) -> None:
+        """Record a node's share of a gradient; the last one completes it."""
         recorder = self.recorder
         try:
-            key = (call, argument)
+            key = (call, slot)
+            if gradient is not None and shape is not None:
+                gradient = _torch.seen_as(gradient, shape)
             if self.shares[key] == 1:
                 if gradient is not None:
-                    self._record(call, f"grad_input[{argument}]", gradient, None, "")
+                    self._tell(key, gradient, "")
                 return
             shares = self.pending.setdefault(key, [])
-            shares.append(None if gradient is None else self._share(call, argument, gradient))
+            shares.append(None if gradient is None else self._share(key, gradient))
             if len(shares) == self.shares[key]:
-                self._complete(key)
+                self._complete(key, "")
         except Exception:
-            recorder.failed("a grad_input")
+            recorder.failed("a share of a gradient")
 
-    def _share(self, call: CallId, argument: int, gradient: torch.Tensor) -> Any:
+    def _share(self, key: tuple[CallId, int], gradient: torch.Tensor) -> Any:
         """Return what is held of a share until the others have come: numbers only if needed."""
-        if call in self.recorder.kept_calls or gradient.numel() <= SMALL:
+        wanted = key[0] in self.recorder.kept_calls or gradient.numel() <= SMALL
+        if wanted and not _torch.is_wrapped(gradient):
             return _torch.content_copy(gradient)
-        return self.recorder.observe(gradient, f"grad_input[{argument}]", quiet=True)
+        return self.recorder.observe(gradient, _role(key[1]), quiet=True)
 
-    def _complete(self, key: tuple[CallId, int]) -> None:
-        call, argument = key
+    def _complete(self, key: tuple[CallId, int], note: str) -> None:
         shares = [share for share in self.pending.pop(key) if share is not None]
         if not shares:
             return
-        first = shares[0]
-        if isinstance(first, Observation):
-            self.recorder.emit(GradientComputed, call, None, first, None, self.number, "")
+        total = shares[0]
+        if isinstance(total, Observation):
+            self._write(key, total, note)
             return
-        total = first
         for share in shares[1:]:
             total = _torch.plain_sum(total, share)
-        self._record(call, f"grad_input[{argument}]", total, None, "")
+        self._tell(key, total, note)
+
+    def _tell(self, key: tuple[CallId, int], gradient: torch.Tensor, note: str) -> None:
+        """Record a gradient that was told by shares, in full."""
+        recorder = self.recorder
+        seen, _ = recorder.sight(recorder.state(), gradient, _role(key[1]), True)
+        if key[0] in recorder.kept_calls:
+            recorder.keep(seen.value, gradient)
+        self._write(key, seen, note)
+
+    def _write(self, key: tuple[CallId, int], seen: Observation, note: str) -> None:
+        notes = "; ".join(one for one in (self.notes.get(key, ""), note) if one)
+        owner = self.owners.get(key)
+        tensor = None if owner is None else owner.id
+        self.recorder.emit(GradientComputed, key[0], None, seen, tensor, self.number, notes)
+        if owner is not None:
+            self._retained(owner)
 
     def _record(
         self, call: CallId, role: str, gradient: torch.Tensor, tensor: TensorId | None, note: str
@@ -229,3 +286,7 @@ class BackwardRun:
         now = recorder.clock()
         row = (GradientComputed, now, state.number, call, None, seen, tensor, self.number, note)
         recorder.write(row)
+
+
+def _role(slot: int) -> str:
+    return f"grad_input[{slot}]" if slot >= 0 else f"grad_output[{~slot}]"

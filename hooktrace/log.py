@@ -124,6 +124,10 @@ class EventLog:
         edges: For kept outputs, keyed by (call, role): the gradient edge, an autograd object.
         accumulated: Weak references from leaves to the tensor that filled their ``.grad`` last.
         changes: How the two sides of an edit differ, keyed by (before, after); filled on reading.
+        strangers: Autograd nodes of which it is not known on which thread they were made, and so
+            in which call.
+        recomputed: Calls that checkpointing ran again: the first call, if it is known, and
+            the number of the backward run.
         kept: The modules whose values are kept.
         parts: Names of all modules of the traced models, called or not.
         copies: Whether the tensor arguments of hooks were copied.
@@ -149,6 +153,8 @@ class EventLog:
         self.edges: dict[tuple[CallId, str], Any] = {}
         self.accumulated: dict[TensorId, Any] = {}
         self.changes: dict[tuple[Value, Value], Change] = {}
+        self.strangers: set[NodeId] = set()
+        self.recomputed: dict[CallId, tuple[CallId | None, int]] = {}
         self.kept: set[ModuleId] = set()
         self.roots: list[str] = []
         self.parts: set[str] = set()

@@ -82,6 +82,7 @@ class Recorder:
         self.on_backward_start: list[Callable[[int, Any, bool], list[torch.Tensor]]] = []
         self.on_captured: list[Callable[[int, list[tuple[Any, Any]]], None]] = []
         self.on_backward_end: list[Callable[[int], None]] = []
+        self.graph: Any = None  # what the gradients probe knows of the autograd graph
         self.write = log.rows.append
         self._leaves: set[TensorId] = set()
         self._own = threading.local()

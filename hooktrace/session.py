@@ -157,10 +157,7 @@ class Trace:
         """The calls grouped by outermost call: the steps of a training loop."""
         steps: dict[int, list[Call]] = {}
         for call in self._calls.refresh():
-            root = call
-            while root.parent is not None:
-                root = root.parent
-            steps.setdefault(root.id, []).append(call)
+            steps.setdefault(call.root.id, []).append(call)
         return list(steps.values())
 
     def tensor(self, name: str) -> tensors.TensorView:

@@ -1,22 +1,38 @@
-"""Which autograd nodes were created in which module call, told by their sequence numbers.
+"""Which autograd nodes were created in which module call, told by their numbers.
 
-Every autograd node gets the next number of its thread's counter.  So the number at which a call
-began and the one at which it ended tell its nodes from all others, at any later time and
-without a reference to any of them.
+Every autograd node gets the next sequence number of its thread's counter.  So the number at which
+a call began and the one at which it ended tell its nodes from all others, at any later time and
+without a reference to any of them.  Threads count apart: a node's `Key` is its sequence number
+with the number of the thread in the upper bits.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Any
+from typing import Any, NamedTuple
 
-from hooktrace.events import CallId, NodeId, Value
+from hooktrace.events import CallId, Value
 from hooktrace.identity import Seen
 
-__all__ = ["Output", "Span", "Spans"]
+__all__ = [
+    "NOBODYS",
+    "THREAD_BITS",
+    "Alias",
+    "Edge",
+    "Geometry",
+    "Output",
+    "Span",
+    "Spans",
+    "chain",
+]
+
+THREAD_BITS = 40  # a thread makes fewer than 2**40 nodes
 
 Edge = tuple[int, int]
-"""Where a gradient goes: (sequence number of the node, output number), or (-1, id of a leaf)."""
+"""Where a gradient goes: (key of the node, output number), or (-1, id of a leaf)."""
+
+Geometry = tuple[Any, Any, int, Any, Any]
+"""How a view lies in its base: sizes, strides and offset of it; sizes and strides of the base."""
 
 
 class Span:
@@ -25,52 +41,91 @@ class Span:
     Attributes:
         call: The call.
         parent: The span around it.
-        first: Sequence number of the first node that could be its own.
+        first: Key of the first node that could be its own.
         inputs: For each argument that requires a gradient: the edge it came with, and its place
             among the leaves of the arguments.
+        bases: For each argument that is a view and was written to in place: the edge of what it
+            was a view of, its place, and its geometry.
     """
 
-    __slots__ = ("call", "first", "inputs", "parent")
+    __slots__ = ("bases", "call", "first", "inputs", "parent")
 
     def __init__(self, call: CallId, parent: Span | None, first: int) -> None:
         self.call = call
         self.parent = parent
         self.first = first
         self.inputs: dict[Edge, tuple[int, ...]] | None = None
+        self.bases: dict[Edge, list[tuple[int, Geometry]]] | None = None
 
 
 Output = tuple[CallId, str, int, Seen, Value, str]
 """A gradient to look out for: call, role, output number of the node, tensor, value, and a note."""
 
 
-class Spans:
-    """All spans of one thread.
+class Alias(NamedTuple):
+    """An output whose gradient does not simply arrive at a node that the call made.
 
     Attributes:
-        outputs: What to look out for at the node of a sequence number.
-        rows: Rows of the nodes that are in the log, by sequence number.
+        call: The call that returned it.
+        place: Its place among the leaves of what was returned.
+        seen: The tensor, and `value` what it held.
+        last: Key of the first node after the call.
+        passed: Of an argument that was returned as it is: its places among the arguments.
+        geometry: Of a view: how it lies in its base.
+        own: Of a view: the edge it came with.
+        written: Whether it is a view that the call itself wrote to.
     """
 
-    __slots__ = ("_bounds", "_owners", "outputs", "rows")
+    call: CallId
+    place: int
+    seen: Seen
+    value: Value
+    last: int
+    passed: tuple[int, ...] = ()
+    geometry: Geometry | None = None
+    own: Edge | None = None
+    written: bool = False
+
+
+class Spans:
+    """All spans of one thread."""
+
+    __slots__ = ("_bounds", "_owners")
 
     def __init__(self) -> None:
-        self._bounds: list[int] = []  # ascending; owners[i] owns the numbers from bounds[i] on
+        self._bounds: list[int] = []  # ascending; owners[i] owns the keys from bounds[i] on
         self._owners: list[Span | None] = []
-        self.outputs: dict[int, list[Output]] = {}
-        self.rows: dict[Any, NodeId] = {}
 
     def __bool__(self) -> bool:
         return bool(self._bounds)
 
-    def switch(self, sequence: int, owner: Span | None) -> None:
-        """From `sequence` on, nodes belong to `owner`."""
-        if self._bounds and self._bounds[-1] == sequence:
+    @property
+    def latest(self) -> int:
+        """The key at which the latest call began or ended; -1 if there was none."""
+        return self._bounds[-1] if self._bounds else -1
+
+    def switch(self, key: int, owner: Span | None) -> None:
+        """From `key` on, nodes belong to `owner`."""
+        if self._bounds and self._bounds[-1] == key:
             self._owners[-1] = owner
         else:
-            self._bounds.append(sequence)
+            self._bounds.append(key)
             self._owners.append(owner)
 
-    def owner(self, sequence: int) -> Span | None:
-        """Return the innermost span that the node of this number was created in."""
-        place = bisect_right(self._bounds, sequence) - 1
+    def owner(self, key: int) -> Span | None:
+        """Return the innermost span that the node of this key was created in."""
+        place = bisect_right(self._bounds, key) - 1
         return self._owners[place] if place >= 0 else None
+
+
+NOBODYS = Spans()
+"""Those of a thread that called no module."""
+
+
+def chain(span: Span | None) -> list[Span]:
+    """Return a span and those around it, innermost first."""
+    found = []
+    while span is not None:
+        found.append(span)
+        span = span.parent
+    return found

@@ -6,7 +6,7 @@ from typing import Any
 
 from hooktrace.events import CallId, HookId, ModuleId
 from hooktrace.identity import Seen
-from hooktrace.spans import Spans
+from hooktrace.spans import THREAD_BITS, Spans
 
 __all__ = ["Open", "ThreadState"]
 
@@ -25,10 +25,11 @@ class Open:
 class ThreadState:
     """What is open on one thread."""
 
-    __slots__ = ("backwards", "number", "recent", "spans", "stack")
+    __slots__ = ("backwards", "base", "number", "recent", "spans", "stack")
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.base = number << THREAD_BITS  # of the keys of the autograd nodes that it makes
         self.stack: list[Any] = []  # Open and its subclasses, outermost first
         self.backwards: list[int] = []  # numbers of the backward runs, outermost first
         self.recent: list[Seen] = []  # tensors first seen since the outermost call began

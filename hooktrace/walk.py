@@ -2,59 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from hooktrace._torch import LEAF_SEQUENCE, leaf_of, node_name, sequence_of
+from hooktrace.backwardrun import Share
 from hooktrace.events import CallId, NodeId
-from hooktrace.identity import Seen
+from hooktrace.nodes import KnownGraph
 from hooktrace.recorder import Recorder
-from hooktrace.spans import Output, Span
-from hooktrace.threadstate import ThreadState
+from hooktrace.spans import NOBODYS, THREAD_BITS, Edge, Output, Span
 
-__all__ = ["Found", "node_row", "source_of", "walk"]
+__all__ = ["Hit", "Survey", "node_row", "walk"]
 
-Share = tuple[CallId, int, int]
-"""A share of a grad_input: call, place of the argument, edge number of the node."""
+CAST = "ToCopyBackward0"  # what a change of the dtype makes, and autocast does once for a leaf
 
-Found = Callable[[Any, list[Output] | None, NodeId, Span | None, list[Share] | None], None]
-"""Called with each node: node, outputs to look out for, row, the span it belongs to, shares."""
+Hit = tuple[Any, int, NodeId, Span | None, list[Output] | None, list[Share] | None]
+"""A node: itself, key, row, the span it belongs to, outputs to look out for, shares."""
 
 
-def walk(recorder: Recorder, roots: list[Any], found: Found | None) -> dict[int, Any]:
+class Survey:
+    """What a walk found.
+
+    Attributes:
+        leaves: Those whose ``AccumulateGrad`` nodes were reached, by their ids, in the order in
+            which the engine will reach them: it runs younger nodes first.
+        hits: The nodes where there is something to look out for.
+        consumers: For edges that outputs share with others, the nodes that have such an edge,
+            with their keys, spans and the number of the edge.
+        nodes: For those edges, the node that they lead to.
+        roots: The edges that gradients come in by.
+        counts: How many consumers an edge had, after `let_go`.
+        notes: What limits the meaning of a gradient, by call and slot.
+    """
+
+    def __init__(self) -> None:
+        self.leaves: dict[int, Any] = {}
+        self.hits: list[Hit] = []
+        self.consumers: dict[Edge, list[tuple[Any, int, Span | None, int]]] = {}
+        self.nodes: dict[Edge, Any] = {}
+        self.roots: set[Edge] = set()
+        self.counts: dict[Edge, int] = {}
+        self.notes: dict[tuple[CallId, int], str] = {}
+
+    def let_go(self) -> None:
+        """Keep no node."""
+        self.hits = []
+        self.nodes = {}
+        self.counts = {edge: len(users) for edge, users in self.consumers.items()}
+        self.consumers = {}
+
+
+TWICE = "the same tensor was passed {} times: the sum over all of them"
+
+
+def walk(graph: KnownGraph, roots: list[tuple[int, int, Any]], plain: bool) -> Survey:
     """Visit every node that can be reached, and enter it in the log.
 
     Args:
-        recorder: Whose log.
-        roots: Autograd nodes.
-        found: What to call with each node, if anything.
-
-    Returns:
-        The leaves whose ``AccumulateGrad`` nodes were reached, by their ids, in the order in
-        which the engine will reach them: it runs younger nodes first.
+        graph: What is known so far.
+        roots: Keys, output numbers, and nodes.
+        plain: Whether nodes outside of all calls count as hits.
     """
-    spans = source_of(recorder).spans
-    rows = spans.rows
-    nodes = recorder.log.nodes
-    parts = nodes.parts
-    leaves: dict[int, Any] = {}
+    survey = Survey()
+    leaves, consumers = survey.leaves, survey.consumers
     youth: dict[int, int] = {}  # the oldest node that sends a leaf its gradient
-    visited: set[int] = set()
+    visited: dict[int, Any] = {}
     queue: list[tuple[int, Any]] = []
-    for root in roots:
-        sequence = sequence_of(root)
-        if sequence == LEAF_SEQUENCE:
+    for key, output, root in roots:
+        if sequence_of(root) == LEAF_SEQUENCE:
             leaves[id(root.variable)] = root.variable
+            survey.roots.add((-1, id(root.variable)))
         else:
-            queue.append((sequence, root))
-    identities = recorder.identities
-    owner, outputs, producers = spans.owner, spans.outputs, recorder.log.producers
+            queue.append((key, root))
+            survey.roots.add((key, output))
+    recorder = graph.recorder
+    nodes, identities = recorder.log.nodes, recorder.identities
+    parts, producers = nodes.parts, recorder.log.producers
+    rows, outputs, aliases, casts = graph.rows, graph.outputs, graph.aliases, graph.casts
+    thread, base, owner = -2, 0, NOBODYS.owner
     while queue:
-        sequence, node = queue.pop()
-        if sequence in visited:
-            continue
-        visited.add(sequence)
-        span = owner(sequence)
+        key, node = queue.pop()
+        known = visited.get(key)
+        if known is not None:
+            if known is node:
+                continue
+            key = graph.apart(node)
+            if visited.get(key) is node:
+                continue
+        visited[key] = node
+        if key >> THREAD_BITS != thread:
+            thread = key >> THREAD_BITS
+            base = thread << THREAD_BITS
+            owner = graph.spans.get(thread, NOBODYS).owner
+        span = owner(key)
+        several = len(graph.spans) > 1 or key < 0
         edges: list[tuple[NodeId, int]] = []
         shares: list[Share] | None = None
         for number, (following, output) in enumerate(node.next_functions):
@@ -63,78 +103,93 @@ def walk(recorder: Recorder, roots: list[Any], found: Found | None) -> dict[int,
             there = sequence_of(following)
             if there == LEAF_SEQUENCE:
                 leaf = leaf_of(following)
-                key = id(leaf)
-                oldest = youth.get(key)
+                name = id(leaf)
+                oldest = youth.get(name)
                 if oldest is None:
-                    leaves[key] = leaf
-                    youth[key] = sequence
-                elif sequence < oldest:
-                    youth[key] = sequence
-                edge: tuple[int, int] = (-1, key)
-                seen = identities.seen(leaf)
-                row = seen.row
+                    leaves[name] = leaf
+                    youth[name] = key
+                elif key < oldest:
+                    youth[name] = key
+                edge: Edge = (-1, name)
+                row = identities.seen(leaf).row
                 if row is None:
-                    row = seen.row = _leaf_row(recorder, seen, following)
+                    row = graph.leaf_row(leaf, following)
                 there = -1  # older than any call
             else:
-                edge = (there, output)
-                row = rows.get(there)
+                place = there + base
+                if several or place >= key:
+                    place = graph.follow(following, there, key, span, base)
+                    there = place if place >> THREAD_BITS == thread else -1
+                else:
+                    there = place
+                edge = (place, output)
+                row = rows.get(place)
                 if row is None:
-                    row = rows[there] = nodes.add(node_name(following))
-                if there not in visited:
-                    queue.append((there, following))
+                    row = rows[place] = nodes.add(node_name(following))
+                    if parts[row][0] == CAST:
+                        _note_cast(casts, edge, following)
+                if visited.get(place) is not following:
+                    queue.append((place, following))
             edges.append((row, output))
             if span is not None and there < span.first:
-                shares = _enters(span, there, edge, number, shares)
-        row = rows.get(sequence)
+                shares = _enters(span, there, edge, number, shares, survey)
+            if edge in aliases or edge in casts:
+                consumers.setdefault(edge, []).append((node, key, span, number))
+                survey.nodes[edge] = following
+        row = rows.get(key)
         if row is None:
-            row = rows[sequence] = nodes.add(node_name(node))
+            row = rows[key] = nodes.add(node_name(node))
         part = parts[row]
         part[2] = edges
         if span is not None:
             part[1] = span.call
-        wanted = outputs.get(sequence)
+        wanted = outputs.get(key)
         if wanted is not None:
             for _, _, output, _, value, _ in wanted:
                 producers[value] = (row, output)
-        if found is not None:
-            found(node, wanted, row, span, shares)
-    return {key: leaves[key] for key in sorted(leaves, key=lambda one: -youth.get(one, 0))}
+        if wanted or shares or (plain and span is None):
+            survey.hits.append((node, key, row, span, wanted, shares))
+    for edge in (*consumers, *survey.roots):
+        for alias in aliases.get(edge, ()) if edge[0] in rows else ():
+            if alias.geometry is None:
+                producers.setdefault(alias.value, (rows[edge[0]], edge[1]))
+    survey.leaves = {one: leaves[one] for one in sorted(leaves, key=lambda o: -youth.get(o, 0))}
+    return survey
+
+
+def node_row(recorder: Recorder, node: Any) -> NodeId:
+    """Return the row of a node, making one without edges if need be."""
+    graph: KnownGraph = recorder.graph
+    return graph.row(node, graph.key(node, recorder.state()))
 
 
 def _enters(
-    span: Span | None, there: int, edge: tuple[int, int], number: int, shares: list[Share] | None
+    span: Span | None,
+    there: int,
+    edge: Edge,
+    number: int,
+    shares: list[Share] | None,
+    survey: Survey,
 ) -> list[Share] | None:
     """Note for which calls an edge leads to what one of their arguments came from."""
     while span is not None and there < span.first:
         if span.inputs is not None and edge in span.inputs:
             shares = [] if shares is None else shares
-            shares.extend((span.call, argument, number) for argument in span.inputs[edge])
+            places = span.inputs[edge]
+            shares.extend((span.call, argument, number, None) for argument in places)
+            if len(places) > 1:
+                for argument in places:
+                    survey.notes[span.call, argument] = TWICE.format(len(places))
+        if span.bases is not None and edge in span.bases:
+            shares = [] if shares is None else shares
+            for argument, geometry in span.bases[edge]:
+                shares.append((span.call, argument, number, geometry))
         span = span.parent
     return shares
 
 
-def source_of(recorder: Recorder) -> ThreadState:
-    """Return the thread whose counter gave the nodes their numbers.
-
-    That is the calling thread; or, if no module was called on it, the first one that has calls.
-    """
-    states = recorder.states()
-    return next((state for state in states if state.spans), states[0])
-
-
-def node_row(recorder: Recorder, node: Any) -> NodeId:
-    """Return the row of a node, making one without edges if need be."""
-    spans = source_of(recorder).spans
-    sequence = sequence_of(node)
-    row = spans.rows.get(sequence)
-    if row is None:
-        row = spans.rows[sequence] = recorder.log.nodes.add(node_name(node))
-    return row
-
-
-def _leaf_row(recorder: Recorder, seen: Seen, node: Any) -> NodeId:
-    """Make the row of a leaf's node."""
-    row: NodeId = recorder.log.nodes.add(node_name(node))
-    recorder.log.nodes.leaves[row] = seen.id
-    return row
+def _note_cast(casts: dict[Edge, Edge], edge: Edge, node: Any) -> None:
+    """Note a cast of a leaf, which autocast makes once for all calls that take the leaf."""
+    (following, _), *_ = node.next_functions
+    if following is not None and sequence_of(following) == LEAF_SEQUENCE:
+        casts[edge] = (-1, id(leaf_of(following)))

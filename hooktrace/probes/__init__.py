@@ -20,6 +20,7 @@ from hooktrace.probes import (
     nodes,
     optimizers,
     plain,
+    recomputation,
     registrations,
     saved_tensors,
     state_dicts,
@@ -53,6 +54,7 @@ class Probes:
     def __init__(self, recorder: Recorder, frame: FrameType | None) -> None:
         self.recorder = recorder
         self.gradients = gradients.Gradients(recorder)
+        self.recomputations = recomputation.Recomputations(recorder)
         self.nodes = nodes.Nodes(recorder)
         self.plain = plain.Plain(recorder, self.gradients, frame)
 
@@ -76,6 +78,7 @@ class Probes:
         except Exception:
             self.recorder.failed("the caller's variables")
         finally:
+            self.gradients.finish()
             patches.unsubscribe(self.recorder)
             for family in FAMILIES:
                 if hasattr(family, "finish"):

@@ -22,21 +22,21 @@ from typing import Any
 import torch
 
 from hooktrace import _torch, _torch_hooks
+from hooktrace.aliases import captured_targets, note_view, settle, written_views
 from hooktrace.backwardrun import BackwardRun, NodeHook
-from hooktrace.events import NodeId
 from hooktrace.identity import Seen
 from hooktrace.leaves import BareLeaves
+from hooktrace.nodes import KnownGraph, Reader
 from hooktrace.opencall import Leaf, OpenCall
 from hooktrace.patches import Patch
 from hooktrace.recorder import Recorder
-from hooktrace.spans import Output, Span
+from hooktrace.spans import Alias, Span
 from hooktrace.threadstate import ThreadState
-from hooktrace.walk import Share, source_of, walk
+from hooktrace.walk import Survey, walk
 
 __all__ = ["Gradients", "patches"]
 
 _FIRST_OUTPUT = "grad_output[0]"
-SHARED = "the output is the input itself: the gradient of the tensor, other consumers included"
 
 
 def patches() -> Iterator[Patch]:
@@ -52,6 +52,9 @@ def _quiet_register(original: Any) -> Any:
     def _register_hook(backward_hooks: Any, hook: Any) -> Any:
         if not isinstance(hook, NodeHook):
             return function(backward_hooks, hook)
+        if isinstance(hook, Reader):
+            hook.found = backward_hooks
+            raise Reader.RefusedError
         if backward_hooks is None:
             backward_hooks = OrderedDict()
         backward_hooks[hook] = hook
@@ -68,16 +71,19 @@ class Gradients:
         recorder: Whose log it fills.
 
     Attributes:
+        graph: What is known of the autograd graph.
         reached: For each node outside of all calls that the latest backward run reaches, by
-            sequence number: output number -> named tensor, for the plain probe to fill in.
+            its key: output number -> named tensor, for the plain probe to fill in.
         leaves: The leaves that it reaches, by id.
     """
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
+        self.graph = recorder.graph = KnownGraph(recorder)
+        self.graph.begin_thread(recorder.state())
         self.reached: dict[int, dict[int, Seen]] = {}
         self.leaves: dict[int, torch.Tensor] = {}
-        self._runs: dict[int, BackwardRun] = {}
+        self._runs: dict[int, tuple[BackwardRun, Survey]] = {}
         self._structure_known = False
         recorder.on_open.append(self.call_opened)
         recorder.on_close.append(self.call_closed)
@@ -89,7 +95,9 @@ class Gradients:
 
     def call_opened(self, call: OpenCall, state: ThreadState) -> None:
         """Note with which edges the arguments came."""
-        first = _torch.current_sequence()
+        if not state.spans:
+            self.graph.begin_thread(state)
+        first = state.base + _torch.current_sequence()
         parent = None if call.parent is None else call.parent.span
         span = call.span = Span(call.number, parent, first)
         state.spans.switch(first, span)
@@ -97,7 +105,7 @@ class Gradients:
             return
         for place, (argument, seen) in enumerate(call.arguments):
             if seen is not None and seen.summary.requires_grad:
-                key = _edge(argument, seen) or (-1, id(argument))
+                key = self.graph.edge(argument, seen, state) or (-1, id(argument))
                 if span.inputs is None:
                     span.inputs = {key: (place,)}
                 else:
@@ -108,53 +116,50 @@ class Gradients:
         span = call.span
         if span is None:
             return
-        state.spans.switch(_torch.current_sequence(), span.parent)
-        outputs = state.spans.outputs
+        last = state.base + _torch.current_sequence()
+        state.spans.switch(last, span.parent)
+        graph, inputs = self.graph, span.inputs
+        written = written_views(graph, call, span, state) if inputs is not None else ()
         for place, (output, seen) in enumerate(found):
             if seen is None or not seen.summary.requires_grad:
                 continue
-            edge = _edge(output, seen)
-            if edge is None:
+            edge = graph.edge(output, seen, state) or (-1, id(output))
+            passed = () if inputs is None else inputs.get(edge, ())
+            if passed or edge[0] == -1:
+                alias = Alias(span.call, place, seen, seen.value, last, passed)
+                graph.aliases.setdefault(edge, []).append(alias)
                 continue
-            passed = () if span.inputs is None else span.inputs.get(edge, ())
             role = _FIRST_OUTPUT if place == 0 else f"grad_output[{place}]"
-            note = SHARED if passed else ""
-            target = (span.call, role, edge[1], seen, seen.value, note)
-            if edge[0] in outputs:
-                outputs[edge[0]].append(target)
+            target = (span.call, role, edge[1], seen, seen.value, "")
+            if edge[0] in graph.outputs:
+                graph.outputs[edge[0]].append(target)
             else:
-                outputs[edge[0]] = [target]
-            for argument in passed:
-                role = f"grad_input[{argument}]"
-                outputs[edge[0]].append((span.call, role, edge[1], seen, seen.value, note))
+                graph.outputs[edge[0]] = [target]
+            if len(graph.spans) > 1:
+                graph.mark(output.grad_fn, edge[0])
+            if _torch.is_view(output):
+                alias = Alias(span.call, place, seen, seen.value, last)
+                note_view(graph, alias, output, state, edge, id(output) in written)
         if call.parent is None and not self._structure_known:
-            nodes = [one.grad_fn for one, seen in found if seen is not None and one.grad_fn]
-            self._structure_known = bool(nodes)
-            walk(self.recorder, nodes, None)
+            self.enter([one for one, seen in found if seen is not None and one.grad_fn])
+            self._structure_known = bool(graph.rows)
 
     # -------------------------------------------------------------- in backward
 
     def backward_started(self, number: int, roots: Any, accumulates: bool) -> list[torch.Tensor]:
         """Put spies on the nodes that are about to run; return the leaves that need spies too."""
-        run = self._runs[number] = BackwardRun(self.recorder, number)
+        run = BackwardRun(self.recorder, number)
         plain = self.recorder.scope.everything
-
-        def found(
-            node: Any,
-            wanted: list[Output] | None,
-            row: NodeId,
-            span: Span | None,
-            shares: list[Share] | None,
-        ) -> None:
-            if wanted or shares:
-                run.watch(node, wanted, shares)
-            if plain and span is None:
-                owners = self.reached[_torch.sequence_of(node)] = {}
-                run.watch_plain(node, row, owners)
-
-        self.reached = {}
-        nodes = [node for node in map(_node_of, roots) if node]
-        self.leaves = walk(self.recorder, nodes, found)
+        survey = self._walk(roots, plain)
+        self._runs[number] = run, survey
+        settle(self.graph, survey, run)
+        self.leaves, self.reached = survey.leaves, {}
+        if plain:
+            for node, key, row, span, _, _ in survey.hits:
+                if span is None:
+                    owners = self.reached[key] = {}
+                    run.watch_plain(node, row, owners)
+        survey.let_go()
         bare: list[torch.Tensor] = []
         others: list[torch.Tensor] = []
         for leaf in self.leaves.values():
@@ -166,8 +171,10 @@ class Gradients:
 
     def captured(self, number: int, pairs: list[tuple[Any, torch.Tensor | None]]) -> None:
         """Record gradients that were captured before their node would have run."""
-        run = self._runs[number]
-        outputs = source_of(self.recorder).spans.outputs
+        if number not in self._runs:
+            return
+        run, survey = self._runs[number]
+        state = self.recorder.state()
         for wanted, gradient in pairs:
             node = _node_of(wanted)
             if gradient is not None and node is None and isinstance(wanted, torch.Tensor):
@@ -176,36 +183,37 @@ class Gradients:
                     run.reached(leaf.row, gradient, leaf)
             if node is None or gradient is None:
                 continue
-            there = wanted.output_nr
-            for call, role, output, seen, _, note in outputs.get(_torch.sequence_of(node), ()):
-                if output == there and not run.has_recorded(call, role):
+            edge = self.graph.key(node, state), wanted.output_nr
+            for call, role, seen, note in captured_targets(self.graph, survey, edge):
+                if not run.has_recorded(call, role):
                     run.arrived(call, role, gradient, seen, note)
 
     def backward_ended(self, number: int) -> None:
         """Take the spies off."""
         self.reached, self.leaves = {}, {}
-        run = self._runs.pop(number, None)
+        run, _ = self._runs.pop(number, (None, None))
         if run is not None:
             run.end()
             if run.leaves.ask in self.recorder.on_firing:
                 self.recorder.on_firing.remove(run.leaves.ask)
 
-    def enter(self, nodes: list[Any]) -> dict[int, torch.Tensor]:
-        """Enter what can be reached from `nodes` in the log; return the leaves, by id."""
-        return walk(self.recorder, nodes, None)
+    def enter(self, tensors: list[torch.Tensor]) -> dict[int, torch.Tensor]:
+        """Enter what can be reached from `tensors` in the log; return the leaves, by id."""
+        return self._walk(tensors, plain=False).leaves
 
+    def _walk(self, roots: Any, plain: bool) -> Survey:
+        state = self.recorder.state()
+        nodes = []
+        for root in roots:
+            node = _node_of(root)
+            if node is not None:
+                nodes.append((self.graph.key(node, state), root.output_nr, node))
+        with self.graph.lock:
+            return walk(self.graph, nodes, plain)
 
-def _edge(tensor: torch.Tensor, seen: Seen) -> tuple[int, int] | None:
-    """Return sequence number and output number of the node that made a tensor."""
-    edge = seen.edge
-    if edge is not None and edge[0] == seen.value:
-        return edge[1], edge[2]
-    node = tensor.grad_fn
-    if node is None:
-        return None
-    sequence, output = _torch.sequence_of(node), tensor.output_nr
-    seen.edge = (seen.value, sequence, output)
-    return sequence, output
+    def finish(self) -> None:
+        """Take the marks off the graph."""
+        self.graph.forget()
 
 
 def _node_of(root: Any) -> Any:

@@ -16,8 +16,8 @@ import torch
 
 from hooktrace import _torch
 from hooktrace.identity import Seen
+from hooktrace.nodes import KnownGraph
 from hooktrace.recorder import Recorder
-from hooktrace.walk import node_row
 
 __all__ = ["Plain", "variables"]
 
@@ -35,7 +35,7 @@ class Plain:
         self.recorder = recorder
         self.graph = graph
         self.frame = frame
-        self.first = _torch.current_sequence()
+        self.first = recorder.state().base + _torch.current_sequence()
         recorder.on_backward_start.append(self.backward_started)
 
     def backward_started(self, number: int, roots: Any, accumulates: bool) -> list[torch.Tensor]:
@@ -46,7 +46,7 @@ class Plain:
 
     def close(self) -> None:
         """Enter what the caller's variables still reach, and let the frame go."""
-        leaves = self.graph.enter(self._nodes_made())
+        leaves = self.graph.enter(self._made())
         self._name_variables({}, leaves)
         self.recorder.hooks.rename_owners()
         self.frame = None
@@ -72,8 +72,8 @@ class Plain:
                     continue
                 known = seen_before is not None
                 node = tensor.grad_fn
-                sequence = -1 if node is None else _torch.sequence_of(node)
-                new = sequence >= self.first or sequence in reached or id(tensor) in leaves
+                key = -1 if node is None else self.graph.graph.key(node, state)
+                new = key >= self.first or key in reached or id(tensor) in leaves
                 if not known and not (new and recorder.scope.everything):
                     continue
                 observation, seen = recorder.sight(state, tensor, name, not known)
@@ -84,14 +84,14 @@ class Plain:
                 recorder.identities.name(tensor, name)
                 recorder.watch_hooks(tensor)
                 if node is not None:
-                    row = node_row(recorder, node)
+                    row = self.graph.graph.row(node, key)
                     recorder.log.producers.setdefault(seen.value, (row, tensor.output_nr))
-                    if sequence in reached:
-                        reached[sequence].setdefault(tensor.output_nr, seen)
+                    if key in reached:
+                        reached[key].setdefault(tensor.output_nr, seen)
 
-    def _nodes_made(self) -> list[Any]:
-        """Return the nodes of the caller's variables that were seen or made in the block."""
-        nodes = []
+    def _made(self) -> list[torch.Tensor]:
+        """Return the caller's variables that were seen or made in the block."""
+        found = []
         for _, tensor in variables(self.frame):
             with _torch.hidden():
                 known = self.recorder.identities.known(tensor)
@@ -100,8 +100,8 @@ class Plain:
                     continue
                 made = self.recorder.scope.everything and _torch.sequence_of(node) >= self.first
                 if made or known is not None:
-                    nodes.append(node)
-        return nodes
+                    found.append(tensor)
+        return found
 
 
 def _is_stale(tensor: torch.Tensor, seen: Seen | None) -> bool:
@@ -117,15 +117,17 @@ class Graph(Protocol):
 
     Attributes:
         reached: For each node outside of all calls that the backward run which is about to
-            begin reaches, by its sequence number: output number -> named tensor.
+            begin reaches, by its key: output number -> named tensor.
+        graph: Gives nodes their keys and rows.
         leaves: The leaves that it reaches, by id.
     """
 
     reached: dict[int, dict[int, Seen]]
     leaves: dict[int, torch.Tensor]
+    graph: KnownGraph
 
-    def enter(self, nodes: list[Any]) -> dict[int, torch.Tensor]:
-        """Enter what can be reached from `nodes` in the log; return the leaves, by id."""
+    def enter(self, tensors: list[torch.Tensor]) -> dict[int, torch.Tensor]:
+        """Enter what can be reached from `tensors` in the log; return the leaves, by id."""
 
 
 def variables(frame: FrameType | None) -> Iterator[tuple[str, torch.Tensor]]:

@@ -91,9 +91,10 @@ def _where(log: EventLog, calls: CallIndex) -> str:
 def _calls(log: EventLog, calls: CallIndex, left_out: list[str]) -> str:
     rows: list[Call] = []
     deepest: dict[int, int] = {}
-    roots = calls.roots()
+    own = [call for call in calls if call.first is None]
+    roots = [call for call in calls.roots() if call.first is None]
     for root in _telling(roots):
-        shown = [call for call in calls if _root(call) is root]
+        shown = [call for call in own if call.root is root]
         depth = max(call.depth for call in shown)
         while depth and len(rows) + sum(call.depth <= depth for call in shown) > _CALLS:
             depth -= 1
@@ -101,7 +102,7 @@ def _calls(log: EventLog, calls: CallIndex, left_out: list[str]) -> str:
             break
         deepest[root.id] = depth
         rows += [call for call in shown if call.depth <= depth][: _CALLS - len(rows)]
-    inner = sum(_root(call).id in deepest for call in calls) - len(rows)
+    inner = sum(call.root.id in deepest for call in own) - len(rows)
     if inner:
         left_out.append(f"{_count(inner, 'inner call')} (t.calls())")
     if len(roots) > len(deepest):
@@ -110,7 +111,7 @@ def _calls(log: EventLog, calls: CallIndex, left_out: list[str]) -> str:
     overwriters = {event.call for event in log.of(TensorWritten) if event.hook is None}
     grid = grid_of("call", "in -> out", "ms", "grad_output", "hooks and effects")
     for call in rows:
-        inside = len(call.children) if call.depth == deepest[_root(call).id] else 0
+        inside = len(call.children) if call.depth == deepest[call.root.id] else 0
         add_row(
             grid,
             "  " * call.depth + _short(call, calls) + (f" (+{inside} inside)" if inside else ""),
@@ -147,12 +148,18 @@ def _shapes(call: Call) -> str:
 
 
 def _gradient(call: Call) -> str:
-    arrived = [one for one in call.gradients if one.gradient.role.startswith("grad_output")]
+    arrived = [
+        one
+        for one in (*call.gradients, *(g for again in call.recomputations for g in again.gradients))
+        if one.gradient.role.startswith("grad_output")
+    ]
     if not arrived:
         return "-"
     seen = arrived[-1].gradient
     numbers = seen.numbers
-    return str(seen) if numbers is not None and len(numbers) <= 3 else "arrived"
+    text = str(seen) if numbers is not None and len(numbers) <= 3 else "arrived"
+    runs = len({one.backward for one in arrived})
+    return f"{text} ({runs} runs)" if runs > 1 else text
 
 
 def _effects(log: EventLog, call: Call, overwriters: set[CallId | None]) -> str:
@@ -165,6 +172,12 @@ def _effects(log: EventLog, call: Call, overwriters: set[CallId | None]) -> str:
         if firing.edits:
             note += " (" + ", ".join(_change(log, edit) for edit in firing.edits) + ")"
         notes.append(note + (" (raised)" if firing.exception else ""))
+    if call.recomputed:
+        notes.append("recomputed" + (", stopped early" if call.stopped_early else ""))
+    if call.recomputations:
+        early = any(one.stopped_early for one in call.recomputations)
+        again = f" {len(call.recomputations)}x" if len(call.recomputations) > 1 else ""
+        notes.append(f"recomputed{again} in backward" + (" (stopped early)" if early else ""))
     if call.id in overwriters:
         notes.append("writes in place")
     if call.kept:
@@ -248,12 +261,6 @@ def _writes(writes: list[effects.WriteView], left_out: list[str]) -> str:
 
 
 # ------------------------------------------------------------------ small parts
-
-
-def _root(call: Call) -> Call:
-    while call.parent is not None:
-        call = call.parent
-    return call
 
 
 def _few(seen: tuple[Observation, ...]) -> str:

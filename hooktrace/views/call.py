@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from hooktrace.errors import HooktraceError, NoGradientError
 from hooktrace.events import (
@@ -20,7 +20,27 @@ from hooktrace.events import (
 from hooktrace.log import EventLog
 from hooktrace.views.values import content
 
-__all__ = ["Call"]
+__all__ = ["Call", "RunGradients"]
+
+_EARLY_STOP = "_StopRecomputationError"
+
+
+class RunGradients(NamedTuple):
+    """What one backward run brought to one call.
+
+    Attributes:
+        backward: Number of the run, as in `BackwardStarted`.
+        call: The call that it reached: of one that was recomputed, maybe the recomputation.
+        grad_outputs: Gradients with respect to the outputs; None where none arrived.
+        grad_inputs: The call's own share of those with respect to the inputs; None where none.
+        notes: What limits the meaning of a gradient, by its role, such as ``grad_input[0]``.
+    """
+
+    backward: int
+    call: Call
+    grad_outputs: tuple[Any, ...]
+    grad_inputs: tuple[Any, ...]
+    notes: dict[str, str]
 
 
 class Call:
@@ -41,6 +61,8 @@ class Call:
         duration_ns: From the call to the return, pre-hooks and forward hooks included, in
             nanoseconds; None while it is open.
         exception: What it raised as ``Type: message``; None if it returned.
+        first: Of a recomputation, the call that it repeats, if that is known; else None.
+        recomputations: The calls by which checkpointing repeated it, in order.
     """
 
     def __init__(self, log: EventLog, event: ModuleCalled, index: int, parent: Call | None) -> None:
@@ -50,6 +72,8 @@ class Call:
         self.index = index
         self.parent = parent
         self.children: list[Call] = []
+        self.first: Call | None = None
+        self.recomputations: list[Call] = []
         self.hooks: list[HookFired] = []
         self.events: list[Any] = [event]
         self.gradients: list[GradientComputed] = []
@@ -80,6 +104,14 @@ class Call:
         return 0 if self.parent is None else self.parent.depth + 1
 
     @property
+    def root(self) -> Call:
+        """The outermost call around it; of a recomputation, around the call that it repeats."""
+        call = self
+        while call.first is not None or call.parent is not None:
+            call = call.first or call.parent  # type: ignore[assignment]
+        return call
+
+    @property
     def duration_ns(self) -> int | None:
         """From the call to the return, in nanoseconds; None while it is open."""
         return None if self.exited is None else self.exited.time_ns - self.called.time_ns
@@ -91,8 +123,20 @@ class Call:
 
     @property
     def exception(self) -> str | None:
-        """What it raised; None if it returned."""
-        return None if self.exited is None else self.exited.exception
+        """What it raised; None if it returned, or if recomputation stopped in it."""
+        stopped = self.exited is None or self.stopped_early
+        return None if stopped else self.exited.exception  # type: ignore[union-attr]
+
+    @property
+    def recomputed(self) -> bool:
+        """Whether checkpointing ran it in a backward run, to repeat an earlier call."""
+        return self.id in self._log.recomputed
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether checkpointing had recomputed enough before it ended."""
+        raised = None if self.exited is None else self.exited.exception
+        return raised is not None and raised.startswith(_EARLY_STOP) and self.recomputed
 
     # -------------------------------------------------------------- what went in and out
 
@@ -142,24 +186,44 @@ class Call:
     # -------------------------------------------------------------- gradients
 
     @property
+    def runs(self) -> list[RunGradients]:
+        """The backward runs that reached it, in the order in which they did.
+
+        Of a call that checkpointing repeats, the gradients are those of whichever has a graph:
+        the call itself where checkpointing is not reentrant, else its recomputations.
+        """
+        return [
+            self._run(number, call)
+            for call in (self, *self.recomputations)
+            for number in dict.fromkeys(one.backward for one in call.gradients)
+        ]
+
+    @property
+    def backward(self) -> int | None:
+        """Number of the last backward run that reached it; its gradients are those below."""
+        return self.runs[-1].backward if self.runs else None
+
+    @property
     def grad_outputs(self) -> tuple[Any, ...]:
         """Gradients with respect to `outputs`, one for each; None where none arrived.
 
-        Of several backward runs, the last one.
+        Of several backward runs, the last one that reached it (`runs` has all).
 
         Raises:
             NoGradientError: No backward ran while the trace was open.
         """
-        return self._gradients("grad_output", len(self.seen_outputs))
+        return self._last("grad_output").grad_outputs
 
     @property
     def grad_inputs(self) -> tuple[Any, ...]:
         """This call's own share of the gradients with respect to `inputs`; None where none.
 
+        Of several backward runs, the last one that reached it (`runs` has all).
+
         Raises:
             NoGradientError: No backward ran while the trace was open.
         """
-        return self._gradients("grad_input", len(self.seen_inputs))
+        return self._last("grad_input").grad_inputs
 
     @property
     def grad_output(self) -> Any:
@@ -176,18 +240,31 @@ class Call:
             raise HooktraceError(f"{self} has {len(values)} {field}; use .{field}.")
         return values[0]
 
-    def _gradients(self, role: str, count: int) -> tuple[Any, ...]:
+    def _last(self, role: str) -> RunGradients:
         if not self._log.of(BackwardStarted):
             why = "backward() has not run yet."
             if self._log.sealed:
                 why = "the block ended before backward(). Call loss.backward() inside the block."
             raise NoGradientError(f"There is no {role} of {self}: {why}")
-        latest = {event.gradient.role: event.gradient for event in self.gradients}
-        return tuple(self._content(latest.get(f"{role}[{index}]")) for index in range(count))
+        runs = self.runs
+        return runs[-1] if runs else self._run(-1, self)
+
+    def _run(self, number: int, call: Call) -> RunGradients:
+        events = [one for one in call.gradients if one.backward == number]
+        found = {one.gradient.role: one.gradient for one in events}
+        outputs, inputs = (
+            tuple(self._content(found.get(f"{role}[{place}]")) for place in range(len(seen)))
+            for role, seen in (("grad_output", call.seen_outputs), ("grad_input", call.seen_inputs))
+        )
+        notes = {one.gradient.role: one.note for one in events if one.note}
+        return RunGradients(number, call, outputs, inputs, notes)
 
     def _content(self, observation: Observation | None) -> Any:
-        name = self.module.name or "*"
-        return content(self._log, observation, f"Keep them with trace(model, keep=[{name!r}]).")
+        if self.kept:
+            how = "Tensors that are sparse, nested, meta, wrapped or of a subclass are not copied."
+        else:
+            how = f"Keep them with trace(model, keep=[{self.module.name or '*'!r}])."
+        return content(self._log, observation, how)
 
     def __str__(self) -> str:
         return f"{self.name}@{self.index}"

@@ -69,15 +69,17 @@ class CallIndex:
         """Return the call of this name.
 
         Args:
-            name: ``features.0`` for a module that was called once, else ``features.0@2``.
+            name: ``features.0`` for a module that was called once, recomputations by
+                checkpointing aside, else ``features.0@2``.
 
         Raises:
             UnknownNameError: No call has this name.
             AmbiguousCallError: Several have it; the message lists them.
         """
         found = [call for call in self.calls.values() if name in _names(call)]
-        if len(found) == 1:
-            return found[0]
+        first = [call for call in found if not call.recomputed]
+        if len(found) == 1 or len(first) == 1:
+            return (first or found)[0]
         if found:
             labels = ", ".join(repr(str(call)) for call in found[:12])
             more = f" and {len(found) - 12} more" if len(found) > 12 else ""
@@ -110,6 +112,10 @@ class CallIndex:
             call = self.calls[event.call] = Call(self.log, event, index, parent)
             if parent is not None:
                 parent.children.append(call)
+            first, _ = self.log.recomputed.get(event.call, (None, -1))
+            if first is not None:
+                call.first = self.calls[first]
+                call.first.recomputations.append(call)
             return
         number = getattr(event, "call", None)
         found = self.calls.get(number) if number is not None else None

@@ -17,9 +17,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "errors records steps events kinds _registry",
         "log",
-        "_torch _torch_graph _torch_hooks _torch_sites _torch_stores tracebacks",
+        "_torch _torch_graph _torch_hooks _torch_sites _torch_stores _torch_checkpoint tracebacks",
         "identity scope spans threadstate spies features optimizers hooktable recorder firing "
-        "containers opencall patches callspies spiedhooks leaves backwardrun placement walk measure",
+        "containers opencall patches callspies spiedhooks leaves backwardrun placement nodes walk "
+        "aliases measure",
         "probes",
         "views",
         "render",
@@ -48,13 +49,25 @@ ORDER = (
         "opencall",
         "backwardrun",
         "placement",
+        "nodes",
         "walk",
+        "aliases",
     ],
     ["pairing", "agreement", "sheets", "captures", "comparison"],
 )
 """Within a layer: each may import those before it, and not those after it."""
 
-WITHOUT_TORCH = ("errors", "records", "steps", "events", "kinds", "_registry", "log", "views", "render")
+WITHOUT_TORCH = (
+    "errors",
+    "records",
+    "steps",
+    "events",
+    "kinds",
+    "_registry",
+    "log",
+    "views",
+    "render",
+)
 VIEWS_MAY_IMPORT = {"errors", "records", "events", "kinds", "log", "views", "_registry"}
 LONGEST = 300
 
