@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-import torch.nn.modules.module as torch_module
+from frozen import error_of, frozen, hooks_of, state_of
+from surroundings import (
+    attributes,
+    class_attributes,
+    clear_global_hooks,
+    global_hooks,
+    modes,
+    patched,
+    random_state,
+    seed,
+)
 from torch import nn
-from torch.autograd import Variable
-from torch.autograd.function import BackwardCFunction, _HookMixin
+from torch.autograd.function import BackwardCFunction
 from torch.utils.hooks import RemovableHandle
 
 import hooktrace as ht
+
+__all__ = [
+    "TRACED",
+    "Outcome",
+    "Program",
+    "alive",
+    "assert_same",
+    "class_attributes",
+    "differs",
+    "left_behind",
+    "run",
+    "run_with_trace",
+    "state_of",
+]
 
 Program = Callable[[], tuple[Any, Callable[[], Any]]]
 """Builds models and returns them (a module, a dict of them, or None) with the step to run."""
@@ -36,45 +58,40 @@ TRACED: dict[str, Callable[[Any], Any]] = {
 
 @contextlib.contextmanager
 def two_traces(models: Any) -> Any:
-    with ht.trace() as outer, ht.trace(models, keep=True):
+    with ht.trace() as outer, ht.trace(models, keep=True) as outer.inner:
         yield outer
-
-
-CLASS_ATTRIBUTES = (
-    (nn.Module, "__call__"),
-    (nn.Module, "_call_impl"),
-    (nn.Module, "_wrapped_call_impl"),
-    (nn.Module, "_get_backward_hooks"),
-    (nn.Module, "_get_backward_pre_hooks"),
-    (RemovableHandle, "__init__"),
-    (RemovableHandle, "remove"),
-    (Variable, "_execution_engine"),
-    (_HookMixin, "_register_hook"),
-    (torch.Tensor, "register_hook"),
-    (torch.Tensor, "register_post_accumulate_grad_hook"),
-    (torch.Tensor, "backward"),
-    (torch.autograd, "backward"),
-    (torch.autograd, "grad"),
-)
-
-
-def class_attributes() -> list[Any]:
-    """What hooktrace may patch while a trace is open, as objects to compare by identity."""
-    return [vars(owner)[name] for owner, name in CLASS_ATTRIBUTES]
 
 
 @dataclass
 class Outcome:
-    """What can be noticed of one run; two of them are compared field by field."""
+    """What can be noticed of one run; two of them are compared field by field.
+
+    Attributes:
+        raised: The exception that left the block.
+        result: What the step returned.
+        state: Parameters, buffers, gradients and flags of the models.
+        hooks: All hook dictionaries, those of the models and the global ones.
+        replaced: Dictionaries and functions in them that are no longer the same objects.
+        rng: The states of all generators of random numbers.
+        next_id: The number that the next handle will get.
+        nodes: How many autograd nodes this thread has made, but for the tokens by which a trace
+            holds the edges of kept outputs of Python functions.
+        warned: Category, message, file and line of every warning.
+        patched: Attributes of PyTorch that are no longer the same objects.
+        modes: What is switched on or off now and was not before.
+    """
 
     raised: Any
     result: Any
     state: Any
     hooks: Any
+    replaced: list[str]
     rng: Any
     next_id: int
+    nodes: int
     warned: list[Any]
-    class_attributes: list[int]
+    patched: list[str]
+    modes: dict[str, Any]
 
 
 def run(program: Program, tracing: Callable[[Any], Any] | None = None) -> Outcome:
@@ -86,11 +103,13 @@ def run_with_trace(
     program: Program, tracing: Callable[[Any], Any] | None = None
 ) -> tuple[Outcome, Any]:
     """As `run`; returns the trace as well."""
-    torch.manual_seed(0)
+    seed()
     RemovableHandle.next_id = 1000
     models, step = program()
     context = contextlib.nullcontext() if tracing is None else tracing(models)
     result = raised = t = None
+    before, dictionaries, then = attributes(), dictionaries_of(models), modes()
+    first = torch.autograd._get_sequence_nr()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -98,25 +117,36 @@ def run_with_trace(
                 result = step()
         except BaseException as error:
             raised = error_of(error)
+    nodes = torch.autograd._get_sequence_nr() - first - tokens(t)
+    rng, next_id, now = random_state(), RemovableHandle.next_id, modes()
     outcome = Outcome(
         raised,
         frozen(result),
         [state_of(module) for module in modules_of(models)],
         [hooks_of(module) for module in modules_of(models)] + global_hooks(),
-        torch.get_rng_state(),
-        RemovableHandle.next_id,
+        replaced(dictionaries),
+        rng,
+        next_id,
+        nodes,
         [
-            (one.category, str(one.message))
+            (one.category, str(one.message), one.filename, one.lineno)
             for one in caught
             if one.category is not ht.errors.NothingTracedWarning
         ],
-        [id(one) for one in class_attributes()],
+        patched(before, attributes()),
+        {name: [then[name], now[name]] for name in now if now[name] != then[name]},
     )
-    for one in torch_module.__dict__.values():  # global hooks are not to reach the next test
-        if isinstance(one, dict) and one.keys() and all(isinstance(key, int) for key in one):
-            one.clear()
-    torch_module._global_is_full_backward_hook = None
+    clear_global_hooks()
     return outcome, t
+
+
+def tokens(t: Any) -> int:
+    """Count the nodes that hold the kept edges of a trace and of one inside it."""
+    if t is None:
+        return 0
+    edges = t.log.edges.values() if hasattr(t, "log") else ()
+    own = sum(edge.ownership_token is not None for edge in edges)
+    return own + tokens(getattr(t, "inner", None))
 
 
 def assert_same(traced: Outcome, untraced: Outcome) -> None:
@@ -132,8 +162,7 @@ def differs(one: Any, other: Any, where: str) -> str | None:
         return _both(where, one, other)
     if isinstance(one, torch.Tensor):
         same = one.dtype == other.dtype and one.shape == other.shape
-        equal = same and bool(((one == other) | ((one != one) & (other != other))).all())
-        return None if equal else _both(where, one, other)
+        return None if same and bits(one) == bits(other) else _both(where, one, other)
     if isinstance(one, dict):
         if list(one) != list(other):
             return f"{where}: keys {list(one)} traced, {list(other)} untraced"
@@ -143,76 +172,21 @@ def differs(one: Any, other: Any, where: str) -> str | None:
             return _both(where, one, other)
         pairs = [(f"{where}[{n}]", a, b) for n, (a, b) in enumerate(zip(one, other, strict=True))]
     else:
-        return None if one == other else _both(where, one, other)
+        return None if one == other or one != one != other else _both(where, one, other)
     return next((found for w, a, b in pairs if (found := differs(a, b, w))), None)
+
+
+def bits(tensor: torch.Tensor) -> Any:
+    """The very bits of a tensor's numbers: -0.0 is not 0.0, and one NaN is not another."""
+    if tensor.is_quantized:
+        return repr(tensor)
+    plain = tensor.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg()
+    dense = torch.empty(plain.numel(), dtype=plain.dtype).copy_(plain.flatten())
+    return dense.view(torch.uint8).numpy().tobytes()
 
 
 def _both(where: str, one: Any, other: Any) -> str:
     return f"{where}: {one!r:.600} traced, {other!r:.600} untraced"
-
-
-def frozen(thing: Any) -> Any:
-    """Turn a result into plain containers and copies of tensors that can be compared."""
-    if isinstance(thing, torch.Tensor):
-        return tensor_state(thing)
-    if isinstance(thing, Mapping):
-        return {str(key): frozen(item) for key, item in thing.items()} | {"": type(thing).__name__}
-    if isinstance(thing, (list, tuple)):
-        return [type(thing).__name__, *map(frozen, thing)]
-    if is_dataclass(thing) and not isinstance(thing, type):
-        return {field.name: frozen(getattr(thing, field.name)) for field in fields(thing)}
-    if thing is None or isinstance(thing, (bool, int, float, str, bytes)):
-        return thing
-    if isinstance(thing, BaseException):
-        return error_of(thing)
-    return type(thing).__name__
-
-
-def tensor_state(tensor: torch.Tensor) -> dict[str, Any]:
-    """A copy, the flags, the gradient, and the autograd graph by kinds of nodes."""
-    return {
-        "type": type(tensor).__name__,
-        "data": tensor.detach().clone() if tensor.device.type != "meta" else str(tensor.shape),
-        "requires_grad": tensor.requires_grad,
-        "leaf": tensor.is_leaf,
-        "inference": tensor.is_inference(),
-        "version": None if tensor.is_inference() else tensor._version,
-        "grad": frozen(tensor.grad) if tensor.is_leaf else None,
-        "nodes": graph_of(tensor),
-        "hooks": hook_keys(tensor._backward_hooks),
-        "post_hooks": hook_keys(tensor._post_accumulate_grad_hooks) if tensor.is_leaf else None,
-    }
-
-
-def graph_of(tensor: torch.Tensor) -> list[str]:
-    """Names of all nodes of the graph behind `tensor` and their edges, breadth first."""
-    if tensor.grad_fn is None:
-        return []
-    queue, seen = [tensor.grad_fn], {tensor.grad_fn: 0}
-    text = []
-    for node in queue:
-        edges = []
-        for following, output in node.next_functions:
-            if following is not None and following not in seen:
-                seen[following] = len(queue)
-                queue.append(following)
-            edges.append(f"{seen.get(following)}:{output}")
-        text.append(f"{node.name()}({', '.join(edges)})")
-    return text
-
-
-def error_of(error: BaseException | None, depth: int = 0) -> Any:
-    """Type, message and traceback of an exception and of what led to it."""
-    if error is None or depth > 4:
-        return None
-    frames = [(f.filename, f.name) for f in traceback.extract_tb(error.__traceback__)]
-    return [
-        type(error).__name__,
-        str(error),
-        frames,
-        error_of(error.__cause__, depth + 1),
-        error_of(error.__context__, depth + 1),
-    ]
 
 
 def modules_of(models: Any) -> list[nn.Module]:
@@ -222,48 +196,34 @@ def modules_of(models: Any) -> list[nn.Module]:
     return [module for root in roots for module in root.modules()]
 
 
-def state_of(module: nn.Module) -> dict[str, Any]:
-    """Parameters, buffers, gradients, flags and the names of all attributes."""
-    return {
-        "training": module.training,
-        "attributes": sorted(module.__dict__),
-        "class": type(module).__name__,
-        "parameters": {
-            name: tensor_state(one) if not nn.parameter.is_lazy(one) else "lazy"
-            for name, one in module.named_parameters(recurse=False)
-        },
-        "buffers": {name: tensor_state(one) for name, one in module.named_buffers(recurse=False)},
-        "legacy": module._is_full_backward_hook,
-    }
+def dictionaries_of(models: Any) -> list[tuple[str, Any, str, Any, dict[Any, Any]]]:
+    """Every hook dictionary of the models with its owner, its name, and what is in it."""
+    found = []
+    for number, module in enumerate(modules_of(models)):
+        for name in vars(module):
+            hooks = vars(module)[name]
+            if isinstance(hooks, dict) and "hooks" in name:
+                found.append((f"{number}.{name}", module, name, hooks, dict(hooks)))
+        for own, parameter in module.named_parameters(recurse=False):
+            for name in ("_backward_hooks", "_post_accumulate_grad_hooks"):
+                hooks = getattr(parameter, name) if parameter.is_leaf else None
+                if hooks is not None:
+                    label = f"{number}.{own}.{name}"
+                    found.append((label, parameter, name, hooks, dict(hooks)))
+    return found
 
 
-def hook_keys(hooks: Any) -> Any:
-    """Numbers and functions of a hook dictionary; None stays None."""
-    if hooks is None:
-        return None
-    return [(key, _function_name(function)) for key, function in hooks.items()]
-
-
-def _function_name(function: Any) -> str:
-    return f"{type(function).__name__} {getattr(function, '__qualname__', '')}"
-
-
-def hooks_of(module: nn.Module) -> dict[str, Any]:
-    """Every hook dictionary of a module."""
-    return {
-        name: hook_keys(value)
-        for name, value in sorted(module.__dict__.items())
-        if isinstance(value, dict) and "hooks" in name
-    }
-
-
-def global_hooks() -> list[Any]:
-    """Every dictionary of global module hooks."""
-    return [
-        (name, hook_keys(value))
-        for name, value in sorted(vars(torch_module).items())
-        if name.startswith("_global") and isinstance(value, dict)
-    ]
+def replaced(dictionaries: list[tuple[str, Any, str, Any, dict[Any, Any]]]) -> list[str]:
+    """Name the dictionaries and the hooks in them that are no longer the same objects."""
+    found = []
+    for label, owner, name, hooks, held in dictionaries:
+        now = getattr(owner, name, None)
+        if now is not hooks:
+            found.append(label)
+        for key, function in held.items():
+            if now is not None and key in now and now[key] is not function:
+                found.append(f"{label}[{key}]")
+    return found
 
 
 def alive() -> Counter[str]:

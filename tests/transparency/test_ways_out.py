@@ -18,8 +18,16 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 import hooktrace as ht
+from hooktrace import patches
 
-UNPATCHED = class_attributes()
+UNPATCHED: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def unpatched() -> None:
+    """PyTorch itself patches some of its classes when it first compiles, so look each time."""
+    assert patches.active() == ()
+    UNPATCHED[:] = class_attributes()
 
 
 def restored() -> bool:

@@ -5,9 +5,37 @@ with the step to run.  The step returns whatever a user could have noticed: tens
 hooks were given.  Facts of identity are returned as booleans.
 """
 
-from zoo import calls, exceptions, friends, gradients, hooks, nets, tensors, tracers
+from zoo import (
+    calls,
+    exceptions,
+    features,
+    friends,
+    gradients,
+    hook_objects,
+    hooks,
+    modules,
+    nets,
+    nodes,
+    states,
+    tensors,
+    tracers,
+)
 from zoo.program import PROGRAMS
 
-SECTIONS = (nets, calls, hooks, exceptions, gradients, friends, tracers, tensors)
+SECTIONS = (
+    nets,
+    nodes,
+    calls,
+    hooks,
+    modules,
+    exceptions,
+    features,
+    gradients,
+    friends,
+    tracers,
+    tensors,
+    hook_objects,
+    states,
+)
 
 __all__ = ["PROGRAMS", "SECTIONS"]
