@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import needs
 import pytest
 import torch
 from equivalence_nets import NETS, loss
 from torch import nn
 
 import hooktrace as ht
-
-node_creation_hook = getattr(torch.autograd.graph, "node_creation_hook", None)
-pytestmark = pytest.mark.skipif(node_creation_hook is None, reason="needs PyTorch 2.15")
 
 
 def reachable(root: Any) -> list[Any]:
@@ -41,12 +39,11 @@ def created(net: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Counter[tuple[s
 
         handles.append(module.register_forward_pre_hook(enter))
         handles.append(module.register_forward_hook(lambda *a: [stack.pop(), None][1]))
-    assert node_creation_hook is not None
 
     def note(node: Any) -> None:
         made.setdefault(node, stack[-1] if stack else "")
 
-    with node_creation_hook(note):
+    with torch.autograd.graph.node_creation_hook(note):
         output = net(*inputs)
     for handle in handles:
         handle.remove()
@@ -57,6 +54,7 @@ def created(net: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Counter[tuple[s
     )
 
 
+@needs.NODE_CREATION_HOOK
 @pytest.mark.parametrize("name", NETS)
 def test_every_node_belongs_to_the_call_that_made_it(name: str) -> None:
     net, inputs = NETS[name]()

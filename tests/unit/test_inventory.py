@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import needs
 import pytest
 import torch
 from torch import nn
@@ -131,6 +132,7 @@ def test_a_multi_grad_hook_is_one_hook() -> None:
     assert not ht.hooks(net)
 
 
+@needs.TOP_PAIR
 def test_the_active_pair_of_saved_tensor_hooks_is_listed() -> None:
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         return tensor

@@ -1,0 +1,15 @@
+"""Marks for tests of what the oldest PyTorch lacks; each asks for the feature, not for a version."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+NODE_CREATION_HOOK = pytest.mark.skipif(
+    not hasattr(torch.autograd.graph, "node_creation_hook"),
+    reason="needs torch.autograd.graph.node_creation_hook (PyTorch 2.15)",
+)
+TOP_PAIR = pytest.mark.skipif(
+    not hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks"),
+    reason="needs torch._C._autograd._top_saved_tensors_default_hooks (PyTorch 2.8)",
+)
