@@ -1,4 +1,4 @@
-"""Marks for tests of what the oldest PyTorch lacks; each asks for the feature, not for a version."""
+"""Marks for tests of what the oldest PyTorch lacks; each asks for the feature, not a version."""
 
 from __future__ import annotations
 
