@@ -147,9 +147,13 @@ def random_state() -> list[Any]:
     ]
 
 
+# Older versions do not tell; see needs.TOP_PAIR.
+top_pair = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda tracing: None)
+
+
 def modes() -> dict[str, Any]:
     """What is switched on in this thread and in the process."""
-    top = torch._C._autograd._top_saved_tensors_default_hooks(False)
+    top = top_pair(False)
     return {
         "grad": torch.is_grad_enabled(),
         "inference": torch.is_inference_mode_enabled(),
