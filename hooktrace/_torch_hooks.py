@@ -25,6 +25,7 @@ __all__ = [
     "hook_options",
     "hooks_on",
     "is_bare",
+    "is_compiled",
     "is_internal",
     "module_has_hooks",
     "module_has_own_hooks",
@@ -52,6 +53,11 @@ def module_has_hooks(module: nn.Module) -> bool:
         or torch_module._global_backward_hooks
         or torch_module._global_backward_pre_hooks
     )
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether ``module.compile()`` was called: then its calls run compiled code."""
+    return module._compiled_call_impl is not None
 
 
 def own_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -128,6 +128,7 @@ class EventLog:
             in which call.
         recomputed: Calls that checkpointing ran again: the first call, if it is known, and
             the number of the backward run.
+        unseen: What probes know that they could not see: name of a blind spot -> places.
         kept: The modules whose values are kept.
         parts: Names of all modules of the traced models, called or not.
         copies: Whether the tensor arguments of hooks were copied.
@@ -155,6 +156,7 @@ class EventLog:
         self.changes: dict[tuple[Value, Value], Change] = {}
         self.strangers: set[NodeId] = set()
         self.recomputed: dict[CallId, tuple[CallId | None, int]] = {}
+        self.unseen: dict[str, list[str]] = {}
         self.kept: set[ModuleId] = set()
         self.roots: list[str] = []
         self.parts: set[str] = set()

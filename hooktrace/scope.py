@@ -112,7 +112,8 @@ class Scope:
         """Return what `keep` names that no module seen so far matches."""
         names = [row.name for row in self.log.modules]
         names += [name for _, all_names, _ in self._names.values() for name in all_names]
-        return [one for one in self._patterns if not any(fnmatchcase(name, one) for name in names)]
+        asked = (one for one in self._patterns if one != "*")  # which asks for what there may be
+        return [one for one in asked if not any(fnmatchcase(name, one) for name in names)]
 
     # -------------------------------------------------------------- inner workings
 

@@ -24,6 +24,7 @@ from hooktrace.recorder import Recorder
 from hooktrace.scope import Keep, Scope, resolve_models
 from hooktrace.tracebacks import unlink_own_frames
 from hooktrace.views import effects, tensors
+from hooktrace.views.blindspots import BlindSpot, blind_spots
 from hooktrace.views.calls import Call, CallIndex
 
 if TYPE_CHECKING:
@@ -163,6 +164,10 @@ class Trace:
     def tensor(self, name: str) -> tensors.TensorView:
         """Return the story of a named tensor: its value, gradients, and hooks."""
         return tensors.tensor_view(self.log, name)
+
+    def blind_spots(self) -> list[BlindSpot]:
+        """Return what happened in this run that could not be seen, each with the reason."""
+        return blind_spots(self.log)
 
     def release(self) -> None:
         """Let go of every kept tensor and gradient edge."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from hooktrace import _torch, patches
+from hooktrace import _torch, _torch_hooks, patches
 from hooktrace.patches import Patch
 from hooktrace.probes import (
     backward,
@@ -75,6 +75,7 @@ class Probes:
         try:
             self.recorder.check_gradients()
             self.plain.close()
+            self._note_unseen()
         except Exception:
             self.recorder.failed("the caller's variables")
         finally:
@@ -84,3 +85,17 @@ class Probes:
                 if hasattr(family, "finish"):
                     family.finish(self.recorder)
             self.recorder.close()
+
+    def _note_unseen(self) -> None:
+        """Note which modules ran without being recorded, or in compiled code."""
+        scope, unseen = self.recorder.scope, self.recorder.log.unseen
+        if scope.outsiders:
+            others = [f"{name} ({count}x)" for name, count in scope.outsiders.items()]
+            unseen["outside-modules"] = others
+        compiled = [
+            name or type(module).__name__
+            for name, module in scope.modules()
+            if _torch_hooks.is_compiled(module)
+        ]
+        if compiled:
+            unseen["compiled-region"] = compiled

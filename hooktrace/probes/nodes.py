@@ -43,6 +43,7 @@ class Nodes:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self._looked = False
+        self._first = _torch.current_sequence()
         recorder.on_backward_start.append(self.backward_started)
 
     def backward_started(self, number: int, roots: Any, accumulates: bool) -> list[torch.Tensor]:
@@ -52,6 +53,7 @@ class Nodes:
             return []
         self._looked = True
         nodes = _torch_graph.reachable(filter(None, map(_node_of, roots)))
+        self._note_older(nodes)
         for node, kind, dictionary in _torch_graph.hooks_of_nodes(nodes):
             for number, function in dictionary.items():
                 user = user_hook(function)
@@ -61,6 +63,13 @@ class Nodes:
                     hooks.watch("node", dictionary)
         hooks.unplaced.clear()
         return []
+
+    def _note_older(self, nodes: list[Any]) -> None:
+        """Note that there are nodes from before the block, whose tensors may have had hooks."""
+        older = [node for node in nodes if -1 < _torch.sequence_of(node) < self._first]
+        if older:
+            names = f"{len(older)} nodes, the youngest {_torch.node_name(older[0])}"
+            self.recorder.log.unseen["graph-from-before"] = [names]
 
     def _title(self, node: Any) -> str:
         leaf = getattr(node, "variable", None)
