@@ -145,7 +145,7 @@ def tokens(t: Any) -> int:
     if t is None:
         return 0
     edges = t.log.edges.values() if hasattr(t, "log") else ()
-    own = sum(edge.ownership_token is not None for edge in edges)
+    own = sum(getattr(edge, "ownership_token", None) is not None for edge in edges)
     return own + tokens(getattr(t, "inner", None))
 
 
