@@ -3,6 +3,9 @@
 A wrapper around a function of PyTorch would put a frame of ours on the stack, which warnings'
 ``stacklevel``, the recursion limit and tracebacks show.  A derived function has PyTorch's own file,
 line numbers and globals, and calls the user's hooks from where PyTorch calls them.
+
+Each function here raises OSError where the source of PyTorch is not at hand, and LookupError
+where it does not look as expected.
 """
 
 from __future__ import annotations
@@ -141,10 +144,6 @@ def with_spied_loops(
         spied: Returns an iterable of what shall be called in the place of the hooks.
         failed: Called with an exception, which goes on.
         attributes: The dictionaries that it is expected to loop over.
-
-    Raises:
-        OSError: The source of PyTorch is not at hand.
-        LookupError: The source does not look as expected.
     """
     function, first = _parsed(original)
     loops = _Loops()
@@ -184,10 +183,6 @@ def with_given_arguments(
         original: A method that calls something with attributes of ``self``.
         given: Returns what stands for an attribute.
         attributes: Those that it is expected to hand on.
-
-    Raises:
-        OSError: The source of PyTorch is not at hand.
-        LookupError: The source does not look as expected.
     """
     function, first = _parsed(original)
     arguments = _Arguments()
@@ -230,10 +225,6 @@ def enclosed(
             returns is the token that the others get.
         done: Called with the token and what the function returns; it returns that.
         failed: Called with the token and the exception, which goes on.
-
-    Raises:
-        OSError: The source of PyTorch is not at hand.
-        LookupError: The source does not look as expected.
     """
     function, first = _parsed(original)
     start = _start(function)
@@ -291,10 +282,6 @@ def instrumented_call_impl(original: Callable[..., Any], **sites: Callable[..., 
         original: ``torch.nn.Module._call_impl``.
         sites: The functions ``hook_called``, ``hook_returned``, ``forward_called`` and
             ``forward_returned``.
-
-    Raises:
-        OSError: The source of PyTorch is not at hand.
-        LookupError: The source does not look as expected.
     """
     function, first = _parsed(original)
     visitor = _HookSites()
