@@ -102,6 +102,14 @@ def test_a_script_is_short_and_says_what_it_shows(script: Path) -> None:
     assert source.startswith('"""')
 
 
+def test_every_kind_of_hook_fires_in_the_order_foreseen(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed("08", capsys)
+    assert re.search(r"^5 +node_pre +AccumulateGrad of weight +before_node", text, re.MULTILINE)
+    assert "12 hooks fired." in text
+    assert "hooks() foresaw the order: True" in text
+    assert "The trace has the order:   True" in text
+
+
 def test_the_scripts_leave_no_file_behind() -> None:
     found = [
         name for name in os.listdir(FOLDER) if not re.fullmatch(r"\d\d_\w+\.py|README\.md", name)
