@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -128,7 +129,7 @@ def _without_copies(seen: Any) -> Any:
 
 
 def captum_attributions(net: nn.Module) -> Any:
-    attr = pytest.importorskip("captum.attr")
+    attr = importlib.import_module("captum.attr")
     x = torch.linspace(-1, 1, 50).reshape(2, 1, 5, 5).requires_grad_()
     saliency = attr.Saliency(net).attribute(x.clone(), target=1)
     integrated = attr.IntegratedGradients(net).attribute(x.clone(), target=1, n_steps=3)
@@ -145,7 +146,7 @@ def captum_attributions(net: nn.Module) -> Any:
 
 
 def torchview_graph(net: nn.Module) -> Any:
-    torchview = pytest.importorskip("torchview")
+    torchview = importlib.import_module("torchview")
     graph = torchview.draw_graph(net, input_data=torch.ones(2, 1, 5, 5), depth=4)
     return graph.visual_graph.source
 
