@@ -1,7 +1,6 @@
 """Every kind of hook that a training step meets, in the order in which PyTorch calls them.
 
-`hooks()` says beforehand which hooks there are and in which order they would fire; a trace shows
-that they did.  Both lists come from hooktrace, the third one from the hooks themselves.
+`hooks()` foresees which hooks fire in which order; a trace shows that they did.
 """
 
 import torch
