@@ -28,6 +28,7 @@ __all__ = [
     "current_sequence",
     "differs",
     "geometry_of",
+    "gradient_of",
     "hidden",
     "is_compiling",
     "is_python_node",
@@ -108,6 +109,9 @@ def version_of(tensor: Tensor) -> int | None:
 
 raw_version: Callable[[Tensor], int] = operator.attrgetter("_version")
 """Returns the version counter; raises RuntimeError for an inference tensor."""
+
+gradient_of: Callable[[Tensor], Tensor | None] = vars(torch._C.TensorBase)["grad"].__get__
+"""Returns ``.grad``, also where a program has put a property of its own into its place."""
 
 is_view: Callable[[Tensor], bool] = operator.methodcaller("_is_view")
 """Whether a tensor is a view, which shares its version counter with its base."""

@@ -15,6 +15,8 @@ from torch.autograd.function import _HookMixin
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from hooktrace._torch import gradient_of
+
 __all__ = [
     "HANDLE",
     "REGISTRATIONS",
@@ -96,7 +98,7 @@ def has_hooks(tensor: Tensor) -> bool:
 def is_bare(leaf: Tensor) -> bool:
     """Whether a leaf has neither a gradient nor a dictionary of hooks."""
     return (
-        leaf.grad is None
+        gradient_of(leaf) is None
         and leaf._backward_hooks is None
         and leaf._post_accumulate_grad_hooks is None
     )

@@ -215,9 +215,12 @@ class BackwardRun:
 
     def _retained(self, owner: Seen) -> None:
         tensor = owner.ref()
-        if tensor is None or not tensor.retains_grad or tensor.grad is None:
+        if tensor is None or not tensor.retains_grad:
             return
-        seen = self.recorder.observe(tensor.grad, "grad", quiet=True)
+        gradient = _torch.gradient_of(tensor)
+        if gradient is None:
+            return
+        seen = self.recorder.observe(gradient, "grad", quiet=True)
         self.recorder.emit(GradientRetained, owner.id, seen, self.number)
 
     def contributed(

@@ -41,7 +41,7 @@ class BareLeaves:
         line = self._line
         while line:
             for place in range(-1, -1 - min(_WINDOW, len(line)), -1):
-                gradient = line[place].grad
+                gradient = _torch.gradient_of(line[place])
                 if gradient is not None:
                     self._note(line.pop(place), gradient)
                     self._in_vain = 0
@@ -56,7 +56,7 @@ class BareLeaves:
     def end(self) -> None:
         """Note all others that have one, and let them go."""
         for leaf in (*self._late, *reversed(self._line)):
-            gradient = leaf.grad
+            gradient = _torch.gradient_of(leaf)
             if gradient is not None:
                 self._note(leaf, gradient)
         self._late.clear()

@@ -150,7 +150,7 @@ class _Accumulated:
     __slots__ = ("before", "came")
 
     def __init__(self, leaf: torch.Tensor) -> None:
-        gradient = leaf.grad
+        gradient = _torch.gradient_of(leaf)
         self.before: dict[Recorder, Observation] = {}
         self.came: dict[Recorder, Observation] = {}
         if gradient is not None:
@@ -168,7 +168,7 @@ class _Accumulated:
 
     @_torch.unseen
     def __call__(self, leaf: torch.Tensor) -> None:
-        gradient = leaf.grad
+        gradient = _torch.gradient_of(leaf)
         if gradient is None:
             return
         for recorder in active():
