@@ -32,7 +32,8 @@ _AGAIN = {
     for code in checkpoint._checkpoint_hook.__init__.__code__.co_consts
     if isinstance(code, CodeType) and code.co_name == "unpack_hook"
 }
-_CODES = {_REENTRANT_FIRST, _REENTRANT_AGAIN} | _FIRST | _AGAIN
+# By id, because the hash of a code object is made anew each time, from all that it contains.
+_CODES = {id(code) for code in {_REENTRANT_FIRST, _REENTRANT_AGAIN} | _FIRST | _AGAIN}
 
 
 def regions_around(
@@ -56,7 +57,7 @@ def regions_around(
         code = frame.f_code
         if code is stop and not whole:
             break
-        if code in _CODES:
+        if id(code) in _CODES:
             region = _region_of(frame, code)
             if region is not None:
                 found.append(region)

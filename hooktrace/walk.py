@@ -133,7 +133,7 @@ def walk(graph: KnownGraph, roots: list[tuple[int, int, Any]], plain: bool) -> S
             edges.append((row, output))
             if span is not None and there < span.first:
                 shares = _enters(span, there, edge, number, shares, survey)
-            if edge in aliases or edge in casts:
+            if (aliases or casts) and (edge in aliases or edge in casts):
                 consumers.setdefault(edge, []).append((node, key, span, number))
                 survey.nodes[edge] = following
         row = rows.get(key)

@@ -8,7 +8,7 @@ same order.
 from __future__ import annotations
 
 import sys
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 from weakref import ref
 
@@ -68,18 +68,23 @@ class Recomputations:
         self._regions: dict[int, tuple[Any, list[tuple[CallId, ModuleId]]]] = {}
         self._passages: dict[tuple[int, bool, int], tuple[Any, _Passage]] = {}
         self._open: dict[CallId, _Passage] = {}
+        self._caller: CodeType | None = None
         recorder.on_open.append(self.call_opened)
         recorder.on_close.append(self.call_closed)
 
     def call_opened(self, call: OpenCall, state: ThreadState) -> None:
         """Note in which region a call is, and what it repeats."""
-        around = None if call.parent is None else self._open.get(call.parent.number)
+        around = None
+        if self._open and call.parent is not None:
+            around = self._open.get(call.parent.number)
         frame: FrameType | None = sys._getframe()
-        while frame is not None and frame.f_globals.get("__name__", "").startswith("hooktrace."):
+        while frame is not None and frame.f_code is not self._caller:
+            if not frame.f_globals.get("__name__", "").startswith("hooktrace."):
+                self._caller = frame.f_code  # the first that is not ours is Module.__call__
+                break
             frame = frame.f_back
         if frame is None:
             return
-        # The first frame that is not ours is that of Module.__call__.
         found = regions_around(frame.f_back, frame.f_code, call.parent is None)
         for region, again in reversed(found):
             around = self._passage(region, again, state, around)
@@ -97,7 +102,8 @@ class Recomputations:
 
     def call_closed(self, call: OpenCall, state: ThreadState, found: list[Leaf]) -> None:
         """Let go of a call."""
-        self._open.pop(call.number, None)
+        if self._open:
+            self._open.pop(call.number, None)
 
     def _passage(
         self, region: Any, again: bool, state: ThreadState, outer: _Passage | None
