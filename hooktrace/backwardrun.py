@@ -233,7 +233,11 @@ class BackwardRun:
             if gradient is not None and shape is not None:
                 gradient = _torch.seen_as(gradient, shape)
             if self.shares[key] == 1:
-                if gradient is not None:
+                if gradient is None:
+                    return
+                if slot >= 0 and key not in self.notes:
+                    self._record(call, _role(slot), gradient, None, "")
+                else:
                     self._tell(key, gradient, "")
                 return
             shares = self.pending.setdefault(key, [])
