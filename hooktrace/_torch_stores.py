@@ -9,6 +9,7 @@ import torch.nn.modules.module as torch_module
 import torch.optim.optimizer as torch_optimizer
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 __all__ = [
     "LOOPS",
@@ -19,8 +20,10 @@ __all__ = [
     "STEP_OWNER",
     "registration_hooks",
     "saving_options",
+    "schedulers",
     "step_hooks",
     "step_of",
+    "steps_around",
 ]
 
 MODULE_HOOKS = {
@@ -93,6 +96,28 @@ def step_of(frame: FrameType) -> tuple[Optimizer | None, bool]:
     if frame.f_code.co_name != "wrapper" or not isinstance(optimizer, Optimizer):
         return None, False
     return optimizer, "out" in names
+
+
+def steps_around(frame: FrameType) -> int:
+    """Return how many steps of optimizers run below a frame that is the wrapper of one."""
+    wrappers = 0
+    around = frame.f_back
+    while around is not None:
+        wrappers += around.f_code is frame.f_code
+        around = around.f_back
+    return wrappers
+
+
+def schedulers() -> list[type]:
+    """Return PyTorch's own classes of learning rate schedulers that have a ``step`` of their own.
+
+    A ``step`` of the user's is left alone: it calls the one of a class of PyTorch's.
+    """
+    classes: list[type] = [LRScheduler]
+    for kind in classes:
+        classes += kind.__subclasses__()
+    own = [one for one in dict.fromkeys(classes) if one.__module__ == LRScheduler.__module__]
+    return [one for one in own if "step" in vars(one)]
 
 
 def step_hooks() -> dict[str, Any]:

@@ -54,10 +54,12 @@ class CallSpy(Spy):
         if _torch.is_compiling():
             return firings
         kind = self.kind_of(arguments)
+        named = KINDS[kind].arguments
+        owner = arguments[0] if named[:1] in (("module",), ("optimizer",)) else None
         for recorder in active():
             try:
                 row = self.row_in(recorder)
-                if row is not None:
+                if row is not None and recorder.hooks.concerns(owner):
                     if kind != self.kind:
                         recorder.hooks.specify(row, kind)
                     firings.append(Firing(recorder, row, described(kind, arguments)))
@@ -86,18 +88,21 @@ class CallSpy(Spy):
         return "node_pre" if self.kind == "node" and len(arguments) == 1 else self.kind
 
 
-def spied(kind: str, hooks: dict[int, Any], owner: Any) -> Iterator[Any]:
+def spied(
+    kind: str, hooks: dict[int, Any], owner: Any, spy: type[CallSpy] = CallSpy
+) -> Iterator[Any]:
     """Yield what stands for the hooks in a dictionary, while PyTorch loops over it.
 
     Args:
         kind: Of which kind they are.
         hooks: The dictionary.
         owner: The module or optimizer that it belongs to, or a text.
+        spy: What shall stand for each of them.
     """
     for number, hook in hooks.items():
         if active() and not _torch.is_compiling():
             _enter(kind, number, hook, owner)
-            yield CallSpy(hook, kind, number)
+            yield spy(hook, kind, number)
         else:
             yield hook
 
@@ -162,11 +167,17 @@ class StandIn(CallSpy):
 def described(kind: str, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
     """Yield roles and what stands for them: leaves, or the `Contents` of what may be edited.
 
-    The module or optimizer that a hook hangs on is left out.
+    The module that a hook hangs on is left out, and of an optimizer the options of its groups are
+    shown.
     """
     names = KINDS[kind].arguments
     for name, argument in zip(names[len(names) - len(arguments) :], arguments, strict=False):
-        if name in ("module", "optimizer"):
+        if name == "module":
+            continue
+        if name == "optimizer":
+            for place, group in enumerate(argument.param_groups):
+                role = f"param_groups[{place}]"
+                yield role, Contents(role, group)
             continue
         if KINDS[kind].family == "state_dict" and isinstance(argument, (Mapping, list)):
             yield name, Contents(name, argument)

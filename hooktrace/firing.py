@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from hooktrace import _torch
-from hooktrace.containers import Contents
+from hooktrace.containers import Contents, equal
 from hooktrace.events import Edit, HookFired, HookId, Observation, TensorWritten, Value
 from hooktrace.identity import Seen, leaves, text_of
 from hooktrace.kinds import KINDS
@@ -25,7 +25,6 @@ from hooktrace.threadstate import Open
 __all__ = ["Firing", "describe_error"]
 
 _NOTHING: tuple[Any, Seen | None, Any] = (None, None, None)
-_COMPARED = frozenset({bool, int, float, complex, str, bytes, range, torch.Size, torch.device})
 
 
 class Firing(Open):
@@ -213,7 +212,7 @@ class Firing(Open):
         gradient = KINDS[self.recorder.log.hooks[self.hook].kind].gradient  # type: ignore[index]
         for place, thing in leaves(result, role):
             old, seen, _ = self.seen.get(place, _NOTHING)
-            if old is thing or _equal(old, thing):
+            if equal(old, thing):
                 continue
             if seen is None:
                 before = Observation(place, None, text_of(old))
@@ -260,11 +259,6 @@ class Firing(Open):
             returned,
             time_ns=self.started,
         )
-
-
-def _equal(one: Any, other: Any) -> bool:
-    """Whether two plain values are equal; what else there may be is not asked, it is the user's."""
-    return type(one) is type(other) and type(one) in _COMPARED and one == other
 
 
 def _copiable(tensor: torch.Tensor, gradient: bool) -> bool:

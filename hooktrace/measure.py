@@ -20,11 +20,21 @@ def settle(log: EventLog) -> None:
             before, after = edit.before.value, edit.after.value
             if before is None or after is None or (before, after) in log.changes:
                 continue
-            one, other = log.snapshots.get(before), log.snapshots.get(after)
+            one, other = _copy(log, edit.before), _copy(log, edit.after)
             if one is None or other is None:
                 log.changes[before, after] = _unmeasured(log, edit.before, edit.after)
             else:
                 log.changes[before, after] = difference(one, other)
+
+
+def _copy(log: EventLog, seen: Observation) -> torch.Tensor | None:
+    """Return a copy of what was seen; of a small tensor in a state_dict its numbers will do."""
+    copy = None if seen.value is None else log.snapshots.get(seen.value)
+    if copy is not None or seen.numbers is None or "state_dict[" not in seen.role:
+        return copy
+    assert isinstance(seen.summary, TensorSummary)
+    dtype = getattr(torch, seen.summary.dtype)
+    return torch.tensor(seen.numbers, dtype=dtype).reshape(seen.summary.shape)
 
 
 def _unmeasured(log: EventLog, before: Observation, after: Observation) -> Change:
@@ -35,7 +45,7 @@ def _unmeasured(log: EventLog, before: Observation, after: Observation) -> Chang
         if one.requires_grad and before.role.startswith("grad"):
             why = "a gradient that itself requires grad is not copied"
         elif "state_dict[" in before.role:
-            why = "the tensors of a state_dict are not copied"
+            why = "large tensors of a state_dict are not copied"
         elif not log.copies:
             why = "edits='versions' copies nothing"
         elif one.size_bytes > COPY_LIMIT_BYTES or other.size_bytes > COPY_LIMIT_BYTES:

@@ -15,7 +15,7 @@ from hooktrace.errors import (
     UnknownNameError,
     nearest,
 )
-from hooktrace.events import Event, HookFired, ModuleCalled
+from hooktrace.events import Event, HookFired, ModuleCalled, SchedulerStepped, StepStarted
 from hooktrace.firing import describe_error
 from hooktrace.hooktable import caller_frame
 from hooktrace.log import EventLog
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from hooktrace.render.engine import Digraph
 
 __all__ = ["Trace", "trace"]
+
+_RAN: tuple[type[Event], ...] = (ModuleCalled, HookFired, StepStarted, SchedulerStepped)
 
 
 class Trace:
@@ -83,7 +85,7 @@ class Trace:
             self._warn()
 
     def _warn(self) -> None:
-        ran = self.log.of(ModuleCalled) or self.log.of(HookFired)
+        ran = any(self.log.of(kind) for kind in _RAN)
         if not self._scope.everything and not ran:
             model = " and ".join(type(one).__name__ for one in self._scope.models()) or "the model"
             others = ", ".join(f"{name} ({n}x)" for name, n in self._scope.outsiders.items())

@@ -14,14 +14,14 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from hooktrace import _torch, _torch_sites, _torch_stores
-from hooktrace.callspies import spied
+from hooktrace.callspies import CallSpy, spied
 from hooktrace.events import SchedulerStepped, StepFinished, StepStarted, TensorId
 from hooktrace.firing import describe_error
 from hooktrace.patches import Patch, active
@@ -31,14 +31,10 @@ __all__ = ["begin", "finish", "patches"]
 
 
 def patches() -> Iterator[Patch]:
-    """Yield the process-wide patches of this probe: schedulers of all classes there are."""
+    """Yield the process-wide patches of this probe."""
     yield Patch(_torch_stores.STEP_OWNER, "chain", _spying_chain)
-    classes = [LRScheduler]
-    for kind in classes:
-        classes += kind.__subclasses__()
-    for kind in dict.fromkeys(classes):
-        if "step" in vars(kind):
-            yield Patch(kind, "step", _observed_step)
+    for kind in _torch_stores.schedulers():
+        yield Patch(kind, "step", _observed_step)
 
 
 def begin(recorder: Recorder) -> None:
@@ -51,8 +47,7 @@ def begin(recorder: Recorder) -> None:
 def finish(recorder: Recorder) -> None:
     """Close the steps that raised."""
     for steps in _open.pop(recorder, {}).values():
-        while steps:
-            _close(recorder, steps.pop(), (), "an exception")
+        _raised(recorder, steps, 0)
 
 
 # ------------------------------------------------------------------ optimizers
@@ -83,15 +78,15 @@ def _spying_chain(original: Any) -> Any:
         optimizer, after = _torch_stores.step_of(sys._getframe(1))
         if optimizer is None:
             return original(*iterables)  # type: ignore[no-any-return]
-        return _hooks_after(optimizer) if after else _hooks_before(optimizer)
+        return _hooks_after(optimizer) if after else _hooks_before(optimizer, sys._getframe(1))
 
     chain.from_iterable = original.from_iterable  # type: ignore[attr-defined]
     return chain
 
 
-def _hooks_before(optimizer: Optimizer) -> Iterator[Any]:
+def _hooks_before(optimizer: Optimizer, frame: FrameType) -> Iterator[Any]:
     for recorder in active():
-        _begin(recorder, optimizer)
+        _begin(recorder, optimizer, frame)
     return _hooks("optimizer_step_pre", optimizer)
 
 
@@ -105,34 +100,56 @@ def _hooks_after(optimizer: Optimizer) -> Iterator[Any]:
 
 def _hooks(kind: str, optimizer: Optimizer) -> Iterator[Any]:
     """Yield what stands for the hooks around a step: before it the global ones come first."""
-    own = spied(kind, getattr(optimizer, _torch_stores.OPTIMIZER_HOOKS[kind]), optimizer)
-    everywhere = spied(kind, _torch_stores.step_hooks()[kind], "every optimizer")
+    own_hooks = getattr(optimizer, _torch_stores.OPTIMIZER_HOOKS[kind])
+    own = spied(kind, own_hooks, optimizer, _StepSpy)
+    everywhere = spied(kind, _torch_stores.step_hooks()[kind], "every optimizer", _StepSpy)
     before = kind == "optimizer_step_pre"
     yield from itertools.chain(*((everywhere, own) if before else (own, everywhere)))
 
 
+class _StepSpy(CallSpy):
+    """Stands for a hook around a step: what it writes to parameters and gradients is its own."""
+
+    __slots__ = ()
+
+    @_torch.unseen
+    def returned(self, firings: list[Any], result: Any, arguments: tuple[Any, ...]) -> None:
+        for firing in reversed(firings):
+            _note_writes(firing.recorder, arguments[0])
+        super().returned(firings, result, arguments)
+
+
 @_torch.unseen
-def _begin(recorder: Recorder, optimizer: Optimizer) -> None:
+def _begin(recorder: Recorder, optimizer: Optimizer, frame: FrameType) -> None:
     try:
         if recorder.hooks.concerns(optimizer):
-            recorder.check_gradients()
+            _note_writes(recorder, optimizer)
             versions = {id(one): _torch.version_of(one) for one in _parameters(optimizer)}
             name = recorder.hooks.optimizers.name(optimizer)
             step = _Step(len(recorder.hooks.optimizers.steps), name, versions)
             recorder.hooks.optimizers.steps.append(name)
             steps = _open.setdefault(recorder, {}).setdefault(recorder.state().number, [])
+            if steps:
+                _raised(recorder, steps, _torch_stores.steps_around(frame))
             steps.append(step)
             recorder.emit(StepStarted, step.number, name)
     except Exception:
         recorder.failed("the beginning of an optimizer's step")
 
 
+def _raised(recorder: Recorder, steps: list[_Step], running: int) -> None:
+    """Close the steps that are open and run no more: they raised."""
+    while len(steps) > running:
+        _close(recorder, steps.pop(), (), recorder.log.error or "an exception")
+
+
 @_torch.unseen
 def _note_writes(recorder: Recorder, optimizer: Optimizer) -> None:
-    """Note what the step wrote to, before its post-hooks do."""
+    """Note what was written to until now, such as by the step before its post-hooks."""
     try:
         if recorder.hooks.concerns(optimizer):
             state = recorder.state()
+            recorder.check_gradients()
             for parameter in _parameters(optimizer):
                 seen = recorder.identities.known(parameter)
                 if seen is not None:
@@ -145,17 +162,17 @@ def _note_writes(recorder: Recorder, optimizer: Optimizer) -> None:
 def _end(recorder: Recorder, optimizer: Optimizer) -> None:
     """Close the step, and those inside it that raised."""
     try:
+        if not recorder.hooks.concerns(optimizer):
+            return
         steps = _open.get(recorder, {}).get(recorder.state().number, [])
         name = recorder.hooks.optimizers.name(optimizer)
         if not any(one.optimizer == name for one in steps):
-            return None
-        while steps:
-            step = steps.pop()
-            if step.optimizer == name:
-                written = [one for one in _parameters(optimizer) if _is_written(one, step)]
-                rows = tuple(recorder.leaf(one) for one in written)
-                return _close(recorder, step, rows, None)
-            _close(recorder, step, (), "an exception")
+            return
+        while steps[-1].optimizer != name:
+            _raised(recorder, steps, len(steps) - 1)
+        step = steps.pop()
+        written = [one for one in _parameters(optimizer) if _is_written(one, step)]
+        _close(recorder, step, tuple(recorder.leaf(one) for one in written), None)
     except Exception:
         recorder.failed("the end of an optimizer's step")
 
