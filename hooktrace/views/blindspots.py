@@ -199,6 +199,17 @@ def _limited(log: EventLog) -> Iterator[str]:
 
 
 @_blind_spot(
+    "unknown-thread",
+    "in which module call some autograd nodes were made is not known",
+    "Nodes are numbered per thread, and no numbers tell on which of the threads these were made.",
+    "compute on that thread inside of modules, whose outputs are told apart.",
+)
+def _strangers(log: EventLog) -> Iterator[str]:
+    for number in sorted(log.strangers):
+        yield log.nodes[number].name
+
+
+@_blind_spot(
     "node-never-reached",
     "on which autograd node a hook was registered is not known",
     "C++ does not say; the nodes are asked when a backward run begins, and none reached this one.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +122,21 @@ def a_node_hook_that_no_run_reaches() -> ht.Trace:
     return t
 
 
+def plain_code_on_two_threads() -> ht.Trace:
+    def plain(found: list[torch.Tensor]) -> None:
+        found.append(torch.ones(1, 1, requires_grad=True).sin().exp())
+
+    found: list[torch.Tensor] = []
+    net = nn.Linear(1, 1)
+    with ht.trace(keep=True) as t:
+        plain(found)
+        thread = threading.Thread(target=plain, args=(found,))
+        thread.start()
+        thread.join()
+        net(found[0] + found[1]).backward()
+    return t
+
+
 def a_failed_probe() -> ht.Trace:
     from hooktrace.recorder import Recorder
 
@@ -150,6 +166,7 @@ CASES: dict[str, tuple[Program, str]] = {
     "contents-not-copied": (versions_only, "print"),
     "writes-past-the-counter": (an_ordinary_step, "the outputs of 3 of 3 modules"),
     "writes-among-views": (a_write_among_views, "halves[0]"),
+    "unknown-thread": (plain_code_on_two_threads, "ExpBackward0"),
     "node-never-reached": (a_node_hook_that_no_run_reaches, "<lambda>"),
     "failed-probe": (a_failed_probe, "the beginning of forward"),
 }
