@@ -38,6 +38,6 @@ def at(session: nox.Session) -> None:
 
 def run_on(session: nox.Session, pin: str, arguments: list[str]) -> None:
     """Install hooktrace with a PyTorch and the torchvision that goes with it; run the suite."""
-    session.install("-e", ".[dev]", pin)
+    session.install("-e", ".[dev]", pin, "setuptools")  # older compilers import it unasked
     session.run("python", "-c", "import torch; print('PyTorch', torch.__version__)")
     session.run("python", "-m", "pytest", *arguments, env={"HOOKTRACE_STRICT": "1"})

@@ -127,6 +127,10 @@ def node_hooks(node: Any) -> list[Any]:
 
 
 def frozen_node(node: Any) -> list[Any]:
+    try:
+        node.name()
+    except RuntimeError:  # the node of a custom function that is gone, on older versions
+        return [type(node).__name__]
     return [node.name(), *node_hooks(node), [one.name() for one, _ in node.next_functions if one]]
 
 
