@@ -3,6 +3,8 @@
 * An argument that is returned as it is: its node belongs to whoever made it, and others may use it
   too.  The nodes that took it after the call tell what came through the call.
 * A leaf that is returned, such as a parameter: likewise.
+* An output that the call went on to use itself, such as the weights of an attention: what its own
+  nodes send back is not what comes from outside.
 * A view that was written to after it was returned, or whose base was: autograd then goes on with
   another node.  What the write sends back to the base, seen as the view, takes its place.
 * A leaf that autocast casts once for several calls: the cast belongs to the first of them.  The
@@ -36,6 +38,8 @@ __all__ = ["captured_targets", "note_view", "settle", "written_views"]
 
 SHARED = "the output is the input itself: what {} users after the call send back"
 LEAF = "the output is a leaf: what {} users after the call send back"
+INSIDE = "the call uses this output itself: what it sends back is included"
+MAYBE = "the call may use this output itself: what it sends back would be included"
 WRITE = "CopySlices"  # the node of a write to a view
 
 User = tuple[Any, int, Span | None, int]
@@ -76,7 +80,9 @@ def _settle_alias(
     users = survey.consumers.get(edge, [])
     slot = ~alias.place
     run.owners[alias.call, slot] = alias.seen
-    if alias.geometry is None:
+    if alias.used:
+        _settle_used(survey, run, edge, alias, users, dropped)
+    elif alias.geometry is None:
         _settle_passed(survey, run, edge, alias, users)
     elif alias.written:
         dropped.add((alias.call, f"grad_output[{alias.place}]"))
@@ -106,6 +112,28 @@ def _settle_passed(
         return
     for user, _, _, number in after:
         run.watch(user, None, [(alias.call, slot, number, None) for slot in slots])
+
+
+def _settle_used(
+    survey: Survey,
+    run: BackwardRun,
+    edge: Edge,
+    alias: Alias,
+    users: list[User],
+    dropped: set[tuple[Any, Any]],
+) -> None:
+    """Tell the gradient of an output from outside of the call, which uses it itself."""
+    after = [one for one in users if not _before(one, alias)]
+    if len(after) == len(users):
+        return
+    slot = ~alias.place
+    dropped.add((alias.call, f"grad_output[{alias.place}]"))
+    if edge in survey.roots:
+        run.notes[alias.call, slot] = INSIDE
+        run.watch_incoming(survey.nodes[edge], [(alias.call, slot, edge[1], None)])
+        return
+    for user, _, _, number in after:
+        run.watch(user, None, [(alias.call, slot, number, None)])
 
 
 def _settle_overwritten(
@@ -217,11 +245,17 @@ def captured_targets(
     """Yield call, role, tensor and note of what a captured gradient is the gradient of."""
     for call, role, output, seen, _, note in graph.outputs.get(edge[0], ()):
         if output == edge[1]:
-            yield call, role, seen, note
+            yield call, role, seen, MAYBE if role in _used(graph, edge, call) else note
     for alias in graph.aliases.get(edge, ()):
-        if alias.geometry is None:
+        if alias.geometry is None and not alias.used:
             count = survey.counts.get(edge, 0)
             note = "" if count <= 1 else SHARED.format(count)
             yield alias.call, f"grad_output[{alias.place}]", alias.seen, note
             for place in alias.passed:
                 yield alias.call, f"grad_input[{place}]", alias.seen, note
+
+
+def _used(graph: KnownGraph, edge: Edge, call: CallId) -> set[str]:
+    """Return the roles of the outputs with this edge that a call may have used itself."""
+    aliases = graph.aliases.get(edge, ())
+    return {f"grad_output[{one.place}]" for one in aliases if one.used and one.call == call}

@@ -74,6 +74,7 @@ class Alias(NamedTuple):
         geometry: Of a view: how it lies in its base.
         own: Of a view: the edge it came with.
         written: Whether it is a view that the call itself wrote to.
+        used: Whether it is one that the call may have used itself, for it made nodes afterwards.
     """
 
     call: CallId
@@ -85,6 +86,7 @@ class Alias(NamedTuple):
     geometry: Geometry | None = None
     own: Edge | None = None
     written: bool = False
+    used: bool = False
 
 
 class Spans:

@@ -137,6 +137,9 @@ class Gradients:
                 graph.outputs[edge[0]] = [target]
             if len(graph.spans) > 1:
                 graph.mark(output.grad_fn, edge[0])
+            if span.first <= edge[0] < last - 1:
+                alias = Alias(span.call, place, seen, seen.value, last, used=True)
+                graph.aliases.setdefault(edge, []).append(alias)
             if _torch.is_view(output):
                 alias = Alias(span.call, place, seen, seen.value, last)
                 note_view(graph, alias, output, state, edge, id(output) in written)

@@ -65,6 +65,60 @@ def leaf(*shape: int) -> torch.Tensor:
     return torch.randn(*shape or (2, 2), requires_grad=True)
 
 
+# ------------------------------------------------------------------ outputs that the call uses itself
+
+
+def attention(x: torch.Tensor) -> Any:
+    weights = (x * 2).softmax(-1)
+    return weights @ x, weights
+
+
+def features(x: torch.Tensor) -> Any:
+    first = x * 2
+    second = first.exp()
+    return first, second, second.tanh()
+
+
+@pytest.mark.parametrize(
+    ("function", "run"),
+    [
+        (attention, lambda part, x: part(x * 3)[0] * WEIGHT),
+        (attention, lambda part, x: sum(one * WEIGHT for one in part(x * 3))),
+        (attention, lambda part, x: part(x * 3)[1] * WEIGHT),
+        (features, lambda part, x: sum((one * WEIGHT).sin() for one in part(x * 3))),
+        (features, lambda part, x: part(x * 3)[2] * part(x * 5)[0]),
+    ],
+)
+def test_what_a_call_itself_makes_of_its_output_is_not_what_comes_from_outside(
+    function: Any, run: Any
+) -> None:
+    x = leaf()
+    expected = by_full_backward_hooks(Net(Sub(function), run), x.detach().clone().requires_grad_())
+    calls = traced(Net(Sub(function), run), x).calls("part")
+    assert len(calls) == len(expected)
+    for call, (grad_input, grad_output) in zip(calls, expected, strict=True):
+        assert notes(call) == {}
+        for mine, theirs in zip(call.grad_outputs, grad_output, strict=True):
+            if theirs is None:
+                assert mine is None or not mine.any()
+            else:
+                assert torch.equal(mine, theirs)
+        assert torch.equal(call.grad_input, grad_input[0])
+
+
+def test_where_a_backward_begins_at_such_an_output_the_note_says_what_is_included() -> None:
+    net = Net(Sub(features), lambda part, x: part(x))
+    x = leaf()
+    with ht.trace(net, keep=True) as t:
+        first, second, _ = net(x)
+        (first.sum() + second.sum()).backward(retain_graph=True)
+        torch.autograd.backward([first, second], [WEIGHT, WEIGHT])
+    early, late = t["part"].runs
+    assert early.notes == {}
+    assert "included" in late.notes["grad_output[0]"]
+    assert torch.equal(early.grad_outputs[0], torch.ones(2, 2))
+
+
 # ------------------------------------------------------------------ arguments returned as they are
 
 
