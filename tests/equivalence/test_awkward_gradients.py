@@ -65,7 +65,7 @@ def leaf(*shape: int) -> torch.Tensor:
     return torch.randn(*shape or (2, 2), requires_grad=True)
 
 
-# ------------------------------------------------------------------ outputs that the call uses itself
+# ------------------------------------------------------------------ outputs that a call uses itself
 
 
 def attention(x: torch.Tensor) -> Any:
