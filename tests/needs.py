@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 import torch
+
+DEBUG_MODE = pytest.mark.skipif(
+    importlib.util.find_spec("torch.utils._debug_mode") is None,
+    reason="needs torch.utils._debug_mode, which PyTorch 2.6 lacks and 2.10 has",
+)
 
 NODE_CREATION_HOOK = pytest.mark.skipif(
     not hasattr(torch.autograd.graph, "node_creation_hook"),

@@ -8,6 +8,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+import needs
 import pytest
 import torch
 from frozen import frozen
@@ -19,8 +20,6 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.module_tracker import ModuleTracker
 
 import hooktrace as ht
-
-debug_mode = pytest.importorskip("torch.utils._debug_mode")  # since PyTorch 2.9
 
 
 class Net(nn.Module):
@@ -55,6 +54,10 @@ def profiled() -> Any:
     return torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
 
 
+def debug_mode() -> Any:
+    return importlib.import_module("torch.utils._debug_mode").DebugMode()
+
+
 def profile_seen(tool: Any) -> Any:
     return {
         event.key: event.count for event in tool.key_averages() if event.key.startswith("aten::")
@@ -64,7 +67,7 @@ def profile_seen(tool: Any) -> Any:
 TOOLS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "another trace": (ht.trace, lambda tool: [str(call) for call in tool.calls()]),
     "the profiler": (profiled, profile_seen),
-    "DebugMode": (debug_mode.DebugMode, lambda tool: tool.debug_string()),
+    "DebugMode": (debug_mode, lambda tool: tool.debug_string()),
     "ModuleTracker": (ModuleTracker, lambda tool: sorted(tool.parents)),
     "FlopCounterMode": (lambda: FlopCounterMode(display=False), lambda tool: tool.flop_counts),
     "anomaly detection": (torch.autograd.detect_anomaly, lambda tool: None),
@@ -93,7 +96,10 @@ def run(tool: str, order: str) -> tuple[Any, Any, Any]:
 
 
 @pytest.mark.filterwarnings("ignore:Anomaly Detection:UserWarning")
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize(
+    "tool",
+    [pytest.param(one, marks=needs.DEBUG_MODE if one == "DebugMode" else ()) for one in TOOLS],
+)
 @pytest.mark.parametrize(
     "order", ["tool first", "trace first", "tool first, overlapping", "trace first, overlapping"]
 )
