@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _HERE = __file__.rpartition("/")[0] + "/"
+_WRAPPERS = ("/typing_extensions.py", "/warnings.py", "/contextlib.py", "/functools.py")
 
 
 class HookTable:
@@ -247,10 +248,14 @@ def defined_at(function: Any) -> str:
 
 
 def calling_line(frame: FrameType | None) -> str | None:
-    """Return ``file:line`` of the innermost frame that is neither PyTorch's nor hooktrace's."""
+    """Return ``file:line`` of the innermost frame that is neither PyTorch's nor hooktrace's.
+
+    Nor is it one of Python's own wrappers, such as what warns of a deprecated function.
+    """
     while frame is not None:
         file = frame.f_code.co_filename
-        if not (_torch_hooks.torch_file(file) or file.startswith((_HERE, "<frozen"))):
+        between = file.startswith((_HERE, "<frozen")) or file.endswith(_WRAPPERS)
+        if not (between or _torch_hooks.torch_file(file)):
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return None

@@ -7,15 +7,14 @@ from hooktrace.events import (
     CallId,
     Edit,
     HookFired,
-    HookId,
     Observation,
     ProbeFailed,
     TensorSummary,
     TensorWritten,
-    TracedHook,
 )
 from hooktrace.log import EventLog
 from hooktrace.render.grid import add_row, grid_of, lay_out, printable
+from hooktrace.render.hook_lines import count, hook_table, step_lines
 from hooktrace.views import effects
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.tensors import TensorView, named_tensors
@@ -23,7 +22,8 @@ from hooktrace.views.tensors import TensorView, named_tensors
 __all__ = ["MOST_LINES", "table"]
 
 MOST_LINES = 60
-_CALLS, _HOOKS, _TENSORS, _WRITES = 26, 14, 10, 6  # lines for each part at most
+_WIDTH = 120
+_CALLS, _HOOKS, _TENSORS, _STEPS, _WRITES = 26, 14, 10, 5, 6  # lines for each part at most
 
 
 def table(log: EventLog, calls: CallIndex) -> str:
@@ -34,21 +34,25 @@ def table(log: EventLog, calls: CallIndex) -> str:
         calls: The index of its calls, up to date.
     """
     left_out: list[str] = []
-    edits = effects.edits(log)
-    parts = [_headline(log, calls, edits)]
-    if len(calls):
-        parts.append(_calls(log, calls, left_out))
+    edits, writes = effects.edits(log), effects.writes(log, calls)
+    parts = []
     tensors = _interesting_tensors(log)
     if tensors:
         parts.append(_tensors(tensors, left_out))
     if len(log.hooks):
-        parts.append(_hooks(log, edits, left_out))
-    writes = [one for one in effects.writes(log, calls) if one.hook is None]
-    if writes:
-        parts.append(_writes(writes, left_out))
+        parts.append(hook_table(log, edits, writes, _HOOKS, left_out))
+    parts += _steps(log, left_out)
+    others = [one for one in writes if one.hook is None and not one.optimizer]
+    if others:
+        parts.append(_writes(others, left_out))
+    headline = _headline(log, calls, edits)
+    if len(calls):
+        taken = sum(part.count("\n") + 2 for part in (headline, *parts))
+        room = MOST_LINES - taken - 3  # its own header, and what is left out
+        parts.insert(0, _calls(log, calls, min(_CALLS, room), left_out))
     if left_out:
         parts.append("Left out: " + "; ".join(left_out) + ".")
-    return "\n\n".join(parts)
+    return "\n\n".join([headline, *parts])
 
 
 # ------------------------------------------------------------------ parts
@@ -60,11 +64,11 @@ def _headline(log: EventLog, calls: CallIndex, edits: list[effects.EditView]) ->
     firings = log.of(HookFired)
     changed = len({edit.seq for edit in edits})
     counts = [
-        _count(len(calls), "call"),
-        f"{_count(len(log.hooks), 'hook')} fired {_count(len(firings), 'time')}"
-        + (f" and changed something {_count(changed, 'time')}" if changed else ""),
-        _count(len(log.of(BackwardStarted)), "backward run"),
-        _count(len(log.events), "event"),
+        count(len(calls), "call"),
+        f"{count(len(log.hooks), 'hook')} fired {count(len(firings), 'time')}"
+        + (f" and changed something {count(changed, 'time')}" if changed else ""),
+        count(len(log.of(BackwardStarted)), "backward run"),
+        count(len(log.events), "event"),
     ]
     text = f"Trace{' of ' + what if what else ''}: {', '.join(counts)}"
     if log.error:
@@ -72,9 +76,7 @@ def _headline(log: EventLog, calls: CallIndex, edits: list[effects.EditView]) ->
         text += f"\nEnded early by {why}. The trace is complete up to there."
     failures = len(log.of(ProbeFailed))
     if failures:
-        text += (
-            f"\nIncomplete: {_count(failures, 'observation')} of hooktrace failed (ProbeFailed)."
-        )
+        text += f"\nIncomplete: {count(failures, 'observation')} of hooktrace failed (ProbeFailed)."
     return text
 
 
@@ -88,7 +90,7 @@ def _where(log: EventLog, calls: CallIndex) -> str:
     return f", raised in the {hooks[-1].kind} hook {hooks[-1].name} on {hooks[-1].owner}"
 
 
-def _calls(log: EventLog, calls: CallIndex, left_out: list[str]) -> str:
+def _calls(log: EventLog, calls: CallIndex, most: int, left_out: list[str]) -> str:
     rows: list[Call] = []
     deepest: dict[int, int] = {}
     own = [call for call in calls if call.first is None]
@@ -96,17 +98,17 @@ def _calls(log: EventLog, calls: CallIndex, left_out: list[str]) -> str:
     for root in _telling(roots):
         shown = [call for call in own if call.root is root]
         depth = max(call.depth for call in shown)
-        while depth and len(rows) + sum(call.depth <= depth for call in shown) > _CALLS:
+        while depth and len(rows) + sum(call.depth <= depth for call in shown) > most:
             depth -= 1
-        if len(rows) >= _CALLS:
+        if len(rows) >= most:
             break
         deepest[root.id] = depth
-        rows += [call for call in shown if call.depth <= depth][: _CALLS - len(rows)]
+        rows += [call for call in shown if call.depth <= depth][: most - len(rows)]
     inner = sum(call.root.id in deepest for call in own) - len(rows)
     if inner:
-        left_out.append(f"{_count(inner, 'inner call')} (t.calls())")
+        left_out.append(f"{count(inner, 'inner call')} (t.calls())")
     if len(roots) > len(deepest):
-        further = _count(len(roots) - len(deepest), "further outermost call")
+        further = count(len(roots) - len(deepest), "further outermost call")
         left_out.append(f"{further} (t.steps)")
     overwriters = {event.call for event in log.of(TensorWritten) if event.hook is None}
     grid = grid_of("call", "in -> out", "ms", "grad_output", "hooks and effects")
@@ -164,14 +166,21 @@ def _gradient(call: Call) -> str:
 
 def _effects(log: EventLog, call: Call, overwriters: set[CallId | None]) -> str:
     notes = []
+    features: dict[str, list[str]] = {}
     for firing in sorted(call.hooks, key=lambda one: not one.edits):
         hook = log.hooks[firing.hook]
         if hook.module is None and not firing.edits and not firing.exception:
             continue  # a global hook that only looked has its line below
+        if hook.feature:
+            changes = (_change(log, edit) for edit in firing.edits)
+            told = features.setdefault(hook.feature, [])
+            told += [one for one in changes if not one.endswith("same values")]
+            continue
         note = f"{hook.kind} {hook.name}"
         if firing.edits:
             note += " (" + ", ".join(_change(log, edit) for edit in firing.edits) + ")"
         notes.append(note + (" (raised)" if firing.exception else ""))
+    notes += [f"{one} ({', '.join(told)})" if told else one for one, told in features.items()]
     if call.recomputed:
         notes.append("recomputed" + (", stopped early" if call.stopped_early else ""))
     if call.recomputations:
@@ -202,7 +211,7 @@ def _interesting_tensors(log: EventLog) -> list[TensorView]:
 
 def _tensors(tensors: list[TensorView], left_out: list[str]) -> str:
     if len(tensors) > _TENSORS:
-        left_out.append(f"{_count(len(tensors) - _TENSORS, 'tensor')} (t.tensor(name))")
+        left_out.append(f"{count(len(tensors) - _TENSORS, 'tensor')} (t.tensor(name))")
     grid = grid_of("tensor", "made by", "value", "gradient", ".grad")
     for one in tensors[:_TENSORS]:
         gradients = [seen.gradient for seen in one.gradients]
@@ -219,42 +228,17 @@ def _tensors(tensors: list[TensorView], left_out: list[str]) -> str:
     return lay_out(grid)
 
 
-def _hooks(log: EventLog, edits: list[effects.EditView], left_out: list[str]) -> str:
-    firings: dict[HookId, int] = {}
-    for event in log.of(HookFired):
-        firings[event.hook] = firings.get(event.hook, 0) + 1
-    changes: dict[HookId, list[str]] = {}
-    for edit in edits:
-        changes.setdefault(edit.hook.id, []).append(edit.what)
-    raised = {event.hook for event in log.of(HookFired) if event.exception}
-    told = {
-        hook.id: ["raised"] * (hook.id in raised)
-        + changes.get(hook.id, ["nothing"] * (hook.id in firings and hook.id not in raised))
-        for hook in log.hooks
-    }
-    rows: list[TracedHook] = sorted(
-        log.hooks, key=lambda hook: (hook.id not in changes, bool(firings.get(hook.id)), hook.id)
-    )
-    if len(rows) > _HOOKS:
-        left_out.append(f"{_count(len(rows) - _HOOKS, 'hook')} (t.hooks)")
-    grid = grid_of("hook", "on", "function", "fired", "defined at", "changed")
-    for hook in rows[:_HOOKS]:
-        fired = firings.get(hook.id, 0)
-        add_row(
-            grid,
-            hook.kind,
-            hook.owner,
-            hook.name,
-            f"{fired}x" if fired else "never",
-            hook.defined_at.rpartition("/")[2],
-            "; ".join(dict.fromkeys(told[hook.id])),
-        )
-    return lay_out(grid)
+def _steps(log: EventLog, left_out: list[str]) -> list[str]:
+    lines = [printable(line)[:_WIDTH] for line in step_lines(log)]
+    if len(lines) > _STEPS:
+        further = count(len(lines) - _STEPS, "optimizer or scheduler")
+        left_out.append(f"{further} (t.of(ht.events.StepFinished))")
+    return ["\n".join(lines[:_STEPS])] if lines else []
 
 
 def _writes(writes: list[effects.WriteView], left_out: list[str]) -> str:
     if len(writes) > _WRITES:
-        left_out.append(f"{_count(len(writes) - _WRITES, 'write')} in place (t.writes())")
+        left_out.append(f"{count(len(writes) - _WRITES, 'write')} in place (t.writes())")
     return "\n".join(
         ["Written in place:", *(f"  {printable(str(one))}" for one in writes[:_WRITES])]
     )
@@ -267,7 +251,3 @@ def _few(seen: tuple[Observation, ...]) -> str:
     summaries = (one.summary for one in seen)
     shapes = [one.dimensions for one in summaries if isinstance(one, TensorSummary)]
     return ", ".join(shapes[:3]) + (f", +{len(shapes) - 3}" if len(shapes) > 3 else "") or "-"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -20,9 +20,10 @@ from hooktrace.events import (
 from hooktrace.log import EventLog
 from hooktrace.views.values import content
 
-__all__ = ["Call", "RunGradients"]
+__all__ = ["EARLY_STOP", "Call", "RunGradients"]
 
-_EARLY_STOP = "_StopRecomputationError"
+EARLY_STOP = "_StopRecomputationError"
+"""What checkpointing raises in itself once it has recomputed enough."""
 
 
 class RunGradients(NamedTuple):
@@ -136,7 +137,7 @@ class Call:
     def stopped_early(self) -> bool:
         """Whether checkpointing had recomputed enough before it ended."""
         raised = None if self.exited is None else self.exited.exception
-        return raised is not None and raised.startswith(_EARLY_STOP) and self.recomputed
+        return raised is not None and raised.startswith(EARLY_STOP) and self.recomputed
 
     # -------------------------------------------------------------- what went in and out
 

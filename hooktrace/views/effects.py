@@ -9,6 +9,8 @@ from hooktrace.events import (
     Edit,
     GradientAccumulated,
     HookFired,
+    StepFinished,
+    StepStarted,
     TensorWritten,
     TracedHook,
     Value,
@@ -53,9 +55,14 @@ class EditView:
         return content(self._log, self._edit.after, _ADVICE)
 
     @property
+    def values(self) -> tuple[Value | None, Value | None]:
+        """The value that the hook found, and the one that it left."""
+        return self._edit.before.value, self._edit.after.value
+
+    @property
     def change(self) -> Change:
         """What was measured of the difference."""
-        before, after = self._edit.before.value, self._edit.after.value
+        before, after = self.values
         found = self._log.changes.get((before, after)) if before and after else None
         if found is not None:
             return found
@@ -128,16 +135,25 @@ class WriteView:
         by: Who wrote, in words.
         call: The innermost module call open then, or None.
         hook: The hook that wrote, or None.
+        optimizer: The optimizer in whose step it was, where neither a call nor a hook wrote.
         certain: False where the write may have gone to a sibling view instead.
         seq: The event.
     """
 
-    def __init__(self, log: EventLog, event: TensorWritten, what: str, call: Call | None) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        event: TensorWritten,
+        what: str,
+        call: Call | None,
+        optimizer: str = "",
+    ) -> None:
         self.before: Value = event.before
         self.after: Value = event.after
         self.what = what
         self.call = call
         self.hook: TracedHook | None = None if event.hook is None else log.hooks[event.hook]
+        self.optimizer = optimizer if event.call is None and event.hook is None else ""
         self.certain = event.certain
         self.seq = event.seq
 
@@ -148,6 +164,8 @@ class WriteView:
             return f"{self.hook.kind} hook {self.hook.name} on {self.hook.owner}"
         if self.after.version is None:
             return f"code in {self.call}, past the version counter (.data or numpy)"
+        if self.optimizer:
+            return f"a step of {self.optimizer}"
         if self.call is None:
             return "code outside of every traced call"
         if self.call.children:
@@ -176,15 +194,34 @@ def edits(log: EventLog) -> list[EditView]:
 def writes(log: EventLog, calls: CallIndex) -> list[WriteView]:
     """Return every write in place to a tensor that was seen, in order."""
     origins = origin_of_values(log, calls)
+    steps = _steps_around(log)
     return [
         WriteView(
             log,
             event,
             origins.get(event.before) or describe_tensor(log, event.before),
             calls.calls.get(event.call) if event.call is not None else None,
+            steps.get(event.seq, ""),
         )
         for event in log.of(TensorWritten)
     ]
+
+
+def _steps_around(log: EventLog) -> dict[int, str]:
+    """Say for each write in a step of an optimizer whose step it was."""
+    found: dict[int, str] = {}
+    running: dict[int, list[str]] = {}
+    events: list[StepStarted | StepFinished | TensorWritten]
+    events = [*log.of(StepStarted), *log.of(StepFinished), *log.of(TensorWritten)]
+    for event in sorted(events, key=lambda one: one.seq):
+        steps = running.setdefault(event.thread, [])
+        if isinstance(event, StepStarted):
+            steps.append(event.optimizer)
+        elif isinstance(event, TensorWritten):
+            found[event.seq] = steps[-1] if steps else ""
+        elif event.optimizer in steps:
+            steps.remove(event.optimizer)
+    return found
 
 
 def origin_of_values(log: EventLog, calls: CallIndex) -> dict[Value, str]:
