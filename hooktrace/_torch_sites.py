@@ -1,115 +1,39 @@
-"""The seam: PyTorch's own functions, derived anew from their source with observations in them.
+"""The seam: observations put into PyTorch's own functions.
 
 A wrapper around a function of PyTorch would put a frame of ours on the stack, which warnings'
-``stacklevel``, the recursion limit and tracebacks show.  A derived function has PyTorch's own file,
-line numbers and globals, and calls the user's hooks from where PyTorch calls them.
+``stacklevel``, the recursion limit and tracebacks show.  A function derived anew has PyTorch's own
+file, line numbers and globals, and calls the user's hooks from where PyTorch calls them.
 
-Each function here raises OSError where the source of PyTorch is not at hand, and LookupError
-where it does not look as expected.
+Where somebody else has replaced a function, or its source is not at hand or looks otherwise,
+`enclosed` returns a wrapper, and the others return the function as it is.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
 from hooktrace._torch import is_compiling
+from hooktrace._torch_sources import (
+    NotDerivableError,
+    called,
+    derived,
+    named,
+    parameters,
+    parsed,
+    start_of,
+    tried,
+)
 
-__all__ = ["enclosed", "instrumented_call_impl", "with_given_arguments", "with_spied_loops"]
-
-_GUARD = """
-if is_compiling():
-    return {call}
-"""
-
-
-def _name(identifier: str) -> ast.Name:
-    return ast.Name(id=identifier, ctx=ast.Load())
-
-
-def _call(function: str, *arguments: ast.expr) -> ast.Call:
-    return ast.Call(func=_name(function), args=list(arguments), keywords=[])
-
-
-def _parsed(original: Callable[..., Any]) -> tuple[ast.FunctionDef, int]:
-    """Return the syntax tree of a function, and the line where its source begins."""
-    lines, first = inspect.getsourcelines(original)
-    function = ast.parse(textwrap.dedent("".join(lines))).body[0]
-    indent = len(lines[0]) - len(lines[0].lstrip())
-    for node in ast.walk(function):
-        if isinstance(node, (ast.expr, ast.stmt)):  # tracebacks underline columns
-            node.col_offset += indent
-            node.end_col_offset = (node.end_col_offset or 0) + indent
-    if not isinstance(function, ast.FunctionDef) or "__class__" in _code(original).co_freevars:
-        raise LookupError(f"{original.__qualname__} is no plain function")
-    return function, first
-
-
-def _code(function: Any) -> Any:
-    return inspect.unwrap(function).__code__
-
-
-def _parameters(function: ast.FunctionDef) -> list[str]:
-    arguments = function.args
-    names = [one.arg for one in (*arguments.posonlyargs, *arguments.args)]
-    names += [arguments.vararg.arg] if arguments.vararg else []
-    names += [one.arg for one in arguments.kwonlyargs]
-    return names + ([arguments.kwarg.arg] if arguments.kwarg else [])
-
-
-def _pass_on(function: ast.FunctionDef) -> str:
-    """Return the source of a call of the original with the arguments as they came."""
-    arguments = function.args
-    parts = [one.arg for one in (*arguments.posonlyargs, *arguments.args)]
-    parts += [f"*{arguments.vararg.arg}"] if arguments.vararg else []
-    parts += [f"{one.arg}={one.arg}" for one in arguments.kwonlyargs]
-    parts += [f"**{arguments.kwarg.arg}"] if arguments.kwarg else []
-    return f"original({', '.join(parts)})"
-
-
-def _start(function: ast.FunctionDef) -> int:
-    """Return the place of the first statement after the docstring."""
-    return 1 if ast.get_docstring(function) is not None else 0
-
-
-def _tried(body: list[ast.stmt], failed: ast.expr) -> ast.Try:
-    """Return statements that call something with an exception before it goes on."""
-    handler = ast.ExceptHandler(_name("BaseException"), "error", [ast.Expr(failed), ast.Raise()])
-    return ast.Try(body=body, handlers=[handler], orelse=[], finalbody=[])
-
-
-def _derived(
-    original: Callable[..., Any], function: ast.FunctionDef, first: int, sites: dict[str, Any]
-) -> Any:
-    """Compile a changed syntax tree where `original` stands; it steps aside under Dynamo.
-
-    Args:
-        original: PyTorch's function.
-        function: Its changed syntax tree.
-        first: The line where its source begins.
-        sites: The functions of ours that the tree calls, by name.
-    """
-    start = _start(function)
-    guard = _GUARD.format(call=_pass_on(function))
-    function.body[start:start] = ast.parse(guard).body
-    sites = {"original": original, "is_compiling": is_compiling, **sites}
-    names = ", ".join(sites)
-    tree = ast.parse(f"def factory({names}):\n    return {function.name}")
-    factory = tree.body[0]
-    assert isinstance(factory, ast.FunctionDef)
-    factory.body.insert(0, function)
-    ast.increment_lineno(tree, first - 1)
-    plain = inspect.unwrap(original)
-    code = compile(ast.fix_missing_locations(tree), inspect.getfile(plain), "exec")
-    namespace: dict[str, Any] = {}
-    exec(code, plain.__globals__, namespace)
-    derived = namespace["factory"](**sites)
-    derived.__qualname__ = original.__qualname__
-    return derived
-
+__all__ = [
+    "enclosed",
+    "instrumented_call_impl",
+    "with_given_arguments",
+    "with_spied_loops",
+]
 
 # ------------------------------------------------------------------ hooks in a loop
 
@@ -127,7 +51,7 @@ class _Loops(ast.NodeTransformer):
                 func=ast.Attribute(value=ast.Attribute(value=owner, attr=attribute), attr="values")
             ) if attribute.endswith("_hooks"):
                 self.found.add(attribute)
-                node.iter = _call("spied", owner, ast.Constant(attribute))
+                node.iter = called("spied", owner, ast.Constant(attribute))
         return node
 
 
@@ -145,14 +69,17 @@ def with_spied_loops(
         failed: Called with an exception, which goes on.
         attributes: The dictionaries that it is expected to loop over.
     """
-    function, first = _parsed(original)
     loops = _Loops()
+    try:
+        function, first = parsed(original)
+    except NotDerivableError:
+        return original
     loops.visit(function)
     if loops.found != set(attributes):
-        raise LookupError(f"{original.__qualname__} calls the hooks in {sorted(loops.found)}")
-    start = _start(function)
-    function.body[start:] = [_tried(function.body[start:], _call("failed", _name("error")))]
-    return _derived(original, function, first, {"spied": spied, "failed": failed})
+        return original
+    start = start_of(function)
+    function.body[start:] = [tried(function.body[start:], called("failed", named("error")))]
+    return derived(original, function, first, {"spied": spied, "failed": failed})
 
 
 # ------------------------------------------------------------------ what a method hands on
@@ -170,7 +97,7 @@ class _Arguments(ast.NodeTransformer):
             match argument:
                 case ast.Attribute(value=ast.Name(id="self"), attr=name):
                     self.found.add(name)
-                    node.args[place] = _call("given", argument.value, ast.Constant(name))
+                    node.args[place] = called("given", argument.value, ast.Constant(name))
         return node
 
 
@@ -184,12 +111,15 @@ def with_given_arguments(
         given: Returns what stands for an attribute.
         attributes: Those that it is expected to hand on.
     """
-    function, first = _parsed(original)
     arguments = _Arguments()
+    try:
+        function, first = parsed(original)
+    except NotDerivableError:
+        return original
     arguments.visit(function)
     if arguments.found != set(attributes):
-        raise LookupError(f"{original.__qualname__} hands {sorted(arguments.found)} on")
-    return _derived(original, function, first, {"given": given})
+        return original
+    return derived(original, function, first, {"given": given})
 
 
 # ------------------------------------------------------------------ a function as a whole
@@ -206,7 +136,7 @@ class _Returns(ast.NodeTransformer):
 
     def visit_Return(self, node: ast.Return) -> ast.AST:
         value = node.value if node.value is not None else ast.Constant(None)
-        node.value = _call("done", _name("token"), value)
+        node.value = called("done", named("token"), value)
         return node
 
 
@@ -226,18 +156,50 @@ def enclosed(
         done: Called with the token and what the function returns; it returns that.
         failed: Called with the token and the exception, which goes on.
     """
-    function, first = _parsed(original)
-    start = _start(function)
+    try:
+        function, first = parsed(original)
+    except NotDerivableError:
+        return _wrapper(original, begun, done, failed)
+    start = start_of(function)
     returns = _Returns()
     body = [returns.visit(statement) for statement in function.body[start:]]
     if not isinstance(body[-1], ast.Return):
-        body.append(ast.Expr(_call("done", _name("token"), ast.Constant(None))))
-    begin = _call("begun", *map(_name, _parameters(function)))
+        body.append(ast.Expr(called("done", named("token"), ast.Constant(None))))
+    begin = called("begun", *map(named, parameters(function)))
     function.body[start:] = [
         ast.Assign(targets=[ast.Name(id="token", ctx=ast.Store())], value=begin),
-        _tried(body, _call("failed", _name("token"), _name("error"))),
+        tried(body, called("failed", named("token"), named("error"))),
     ]
-    return _derived(original, function, first, {"begun": begun, "done": done, "failed": failed})
+    return derived(original, function, first, {"begun": begun, "done": done, "failed": failed})
+
+
+def _wrapper(
+    original: Callable[..., Any],
+    begun: Callable[..., Any],
+    done: Callable[[Any, Any], Any],
+    failed: Callable[[Any, BaseException], None],
+) -> Callable[..., Any]:
+    """Return what `enclosed` promises, at the cost of a frame."""
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if is_compiling():
+            return original(*args, **kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:
+            return original(*args, **kwargs)  # which raises as well
+        bound.apply_defaults()
+        token = begun(*bound.arguments.values())
+        try:
+            result = original(*args, **kwargs)
+        except BaseException as error:
+            failed(token, error)
+            raise
+        return done(token, result)
+
+    return wrapper
 
 
 # ------------------------------------------------------------------ hooks in Module._call_impl
@@ -264,15 +226,15 @@ class _HookSites(ast.NodeTransformer):
             return node
         self.sites += 1
         if node.func.id == "hook":
-            before = _call("hook_called", _name("hook_id"), _name("hook"), _name("self"))
+            before = called("hook_called", named("hook_id"), named("hook"), named("self"))
             before.keywords = [
-                ast.keyword(arg=argument.id, value=_name(argument.id))
+                ast.keyword(arg=argument.id, value=named(argument.id))
                 for argument in node.args[1:]
                 if isinstance(argument, ast.Name)
             ]
-            return _call("hook_returned", before, node)
-        before = _call("forward_called", _name("self"), _name("args"), _name("kwargs"))
-        return _call("forward_returned", before, node)
+            return called("hook_returned", before, node)
+        before = called("forward_called", named("self"), named("args"), named("kwargs"))
+        return called("forward_returned", before, node)
 
 
 def instrumented_call_impl(original: Callable[..., Any], **sites: Callable[..., Any]) -> Any:
@@ -283,9 +245,12 @@ def instrumented_call_impl(original: Callable[..., Any], **sites: Callable[..., 
         sites: The functions ``hook_called``, ``hook_returned``, ``forward_called`` and
             ``forward_returned``.
     """
-    function, first = _parsed(original)
     visitor = _HookSites()
+    try:
+        function, first = parsed(original)
+    except NotDerivableError:
+        return original
     visitor.visit(function)
     if visitor.sites < 5:  # one call of forward, four or more of hooks
-        raise LookupError(f"Module._call_impl calls hooks at {visitor.sites} places only")
-    return _derived(original, function, first, sites)
+        return original
+    return derived(original, function, first, sites)

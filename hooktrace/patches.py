@@ -13,7 +13,7 @@ from typing import Any
 
 from hooktrace.recorder import Recorder
 
-__all__ = ["Patch", "active", "subscribe", "unsubscribe"]
+__all__ = ["Patch", "active", "idle", "subscribe", "unsubscribe"]
 
 _active: tuple[Recorder, ...] = ()
 _installed: list[Patch] = []
@@ -24,6 +24,11 @@ _lock = threading.RLock()
 def active() -> tuple[Recorder, ...]:
     """Return the recorders of the traces that are open now, outermost first."""
     return _active
+
+
+def idle() -> list[str]:
+    """Return what could not be replaced, because somebody else had done so, or PyTorch differs."""
+    return [f"{patch.owner.__name__}.{patch.attribute}" for patch in _installed if patch.idle]
 
 
 class Patch:
@@ -49,6 +54,11 @@ class Patch:
             self._had = there
             self._put = self.replace(there)
             setattr(self.owner, self.attribute, self._put)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing could be put in the place of the original."""
+        return self._put is not None and self._put is self._had
 
     def restore(self) -> bool:
         """Put the original back; return whether that could be done.

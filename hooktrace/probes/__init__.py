@@ -99,3 +99,5 @@ class Probes:
         ]
         if compiled:
             unseen["compiled-region"] = compiled
+        if patches.idle():
+            unseen["replaced-function"] = patches.idle()

@@ -68,7 +68,8 @@ class Nodes:
         """Note that there are nodes from before the block, whose tensors may have had hooks."""
         older = [node for node in nodes if -1 < _torch.sequence_of(node) < self._first]
         if older:
-            names = f"{len(older)} nodes, the youngest {_torch.node_name(older[0])}"
+            count = f"{len(older)} nodes made earlier or on another thread"
+            names = f"{count}, such as {_torch.node_name(older[0])}"
             self.recorder.log.unseen["graph-from-before"] = [names]
 
     def _title(self, node: Any) -> str:

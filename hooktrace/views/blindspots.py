@@ -107,6 +107,16 @@ def _reducer(log: EventLog) -> Iterator[str]:
             yield row.label
 
 
+@_blind_spot(
+    "replaced-function",
+    "hooks that PyTorch calls in a function which somebody else has replaced are not seen",
+    "The observations are put into PyTorch's own source; of another function nothing is known.",
+    "open the block before the other tool is active, or without it.",
+)
+def _replaced(log: EventLog) -> Iterator[str]:
+    yield from log.unseen.get("replaced-function", ())
+
+
 # ------------------------------------------------------------------ what was there before
 
 

@@ -123,17 +123,37 @@ def a_node_hook_that_no_run_reaches() -> ht.Trace:
 
 
 def plain_code_on_two_threads() -> ht.Trace:
-    def plain(found: list[torch.Tensor]) -> None:
+    number = torch.autograd._get_sequence_nr  # which counts on each thread by itself
+
+    def plain(found: list[torch.Tensor], first: int) -> None:
+        while number() < first:
+            torch.ones(1, requires_grad=True).sin()
         found.append(torch.ones(1, 1, requires_grad=True).sin().exp())
 
     found: list[torch.Tensor] = []
     net = nn.Linear(1, 1)
     with ht.trace(keep=True) as t:
-        plain(found)
-        thread = threading.Thread(target=plain, args=(found,))
+        first = number()
+        plain(found, first)
+        thread = threading.Thread(target=plain, args=(found, first))
         thread.start()
         thread.join()
         net(found[0] + found[1]).backward()
+    return t
+
+
+def a_function_that_somebody_replaced() -> ht.Trace:
+    original = nn.Module._call_impl
+
+    @functools.wraps(original)
+    def theirs(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return original(self, *args, **kwargs)
+
+    net = nn.Linear(2, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.Module, "_call_impl", theirs)
+        with ht.trace(net, keep=True) as t:
+            net(torch.ones(1, 2))
     return t
 
 
@@ -160,7 +180,8 @@ def a_failed_probe() -> ht.Trace:
 CASES: dict[str, tuple[Program, str]] = {
     "compiled-region": (a_compiled_module, "Sequential"),
     "scripted-module": (a_scripted_module, "RecursiveScriptModule"),
-    "graph-from-before": (a_graph_from_before, "2 nodes, the youngest ExpBackward0"),
+    "replaced-function": (a_function_that_somebody_replaced, "Module._call_impl"),
+    "graph-from-before": (a_graph_from_before, "2 nodes made earlier or on another thread, such as ExpBackward0"),
     "shadowed-saved-tensor-hooks": (a_pair_from_before, "pack_to_cpu"),
     "outside-modules": (a_module_outside_the_model, "Tanh (1x)"),
     "contents-not-copied": (versions_only, "print"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 from typing import Any
@@ -223,3 +224,42 @@ def test_traces_in_several_threads_leave_pytorch_as_it_was() -> None:
         thread.join()
     assert len(counts) == 20
     assert min(counts) >= 1
+
+
+@pytest.mark.parametrize("name", ["__call__", "_call_impl"])
+def test_what_somebody_put_around_a_function_before_the_trace_is_called_in_it(name: str) -> None:
+    original = vars(nn.Module)[name]
+    called: list[str] = []
+
+    @functools.wraps(original)
+    def theirs(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        called.append(type(self).__name__)
+        return original(self, *args, **kwargs)
+
+    net = nn.Linear(2, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.Module, name, theirs)
+        with ht.trace(net) as t:
+            net(torch.ones(1, 2))
+        assert vars(nn.Module)[name] is theirs
+    assert called == ["Linear"]
+    assert len(t.calls()) == 1
+
+
+def test_a_wrapped_call_reports_exceptions_and_wrong_arguments_as_ever() -> None:
+    original = nn.Module.__call__
+
+    @functools.wraps(original)
+    def theirs(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return original(self, *args, **kwargs)
+
+    net = nn.Linear(2, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.Module, "__call__", theirs)
+        with ht.trace(net) as t:
+            with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+                net(torch.ones(1, 3))
+            with pytest.raises(TypeError, match="missing"):
+                nn.Module.__call__()  # type: ignore[call-arg]
+    (call,) = t.calls()
+    assert "shapes cannot be multiplied" in str(call.exception)
