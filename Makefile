@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test versions bench clean
+.PHONY: demo test versions bench sweep clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hooktrace demo
@@ -15,6 +15,9 @@ test: $(VENV)/.dev
 
 versions: $(VENV)/.dev
 	$(BIN)/nox
+
+sweep: $(VENV)/.sweep
+	PYTHONPATH=tests $(BIN)/python -m sweep
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py
@@ -29,6 +32,10 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.sweep: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[sweep]'
+	touch $@ $(VENV)/.demo $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) .nox demo-output
