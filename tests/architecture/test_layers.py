@@ -17,7 +17,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "errors records steps events kinds _registry",
         "log",
-        "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores _torch_checkpoint tracebacks",
+        "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
+        "_torch_checkpoint tracebacks",
         "identity scope spans threadstate spies features optimizers hooktable recorder firing "
         "containers opencall patches callspies spiedhooks leaves backwardrun placement nodes walk "
         "aliases measure",
