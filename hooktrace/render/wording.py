@@ -161,7 +161,8 @@ def badge(story: HookStory) -> str:
     """
     number = f"#{story.order} " if story.order else ""
     where = f" on {clip(story.on, 24)}" if story.on else ""
-    words = f"{number}{story.hook.kind} hook {hook_name(story.hook)}{where}"
+    whose = f" of {story.hook.feature}" if story.hook.feature else ""
+    words = f"{number}{story.hook.kind} hook {hook_name(story.hook)}{whose}{where}"
     times = f" ({len(story.firings)}x)" if len(story.firings) > 1 else ""
     if story.state == "raised":
         error = next(event.exception for event in story.firings if event.exception)

@@ -13,11 +13,13 @@ kind                id                            further attributes
 ``forward``                                       ``hook_kind``, ``owner``, ``changed``,
 ``forward_hook``                                  ``exception``, ``module``, ``finished``
 ``backward_hook``
+``other_hook``
 ``call``            ``call:<id>``                 ``module``, ``type``, ``index``, ``depth``,
                                                   ``time_ns``, ``duration_ns``, ``exception``
 ``module``          ``module:<id>``               ``type``, ``config``, ``parameters``
 ``hook``            ``hook:<id>``                 ``hook_kind``, ``owner``, ``fired``,
-                                                  ``defined_at``, ``registered_at``
+                                                  ``defined_at``, ``registered_at``,
+                                                  ``feature``
 ``tensor``          ``tensor:<id>``               ``leaf``, ``parameter``
 ``value``           ``value:t<id>.<version>``     ``tensor``, ``version``, ``shape``, ``dtype``,
                                                   ``device``, ``numbers``
@@ -41,7 +43,7 @@ kind                from -> to                           further attributes
 ``writes``          value -> what overwrote it in place  ``seq``, ``certain``, ``by``
 ``edit``            value -> what a hook made of it      ``seq``, ``how``, ``text``, ``factor``,
                                                          ``role``, ``hook``
-``watches``         hook -> module or tensor
+``watches``         hook -> module, tensor or node
 ``version_of``      value -> tensor
 ``grad_output``     gradient -> call                     ``seq``, ``time_ns``, ``backward``,
                                                          ``role``
@@ -58,8 +60,9 @@ kind                from -> to                           further attributes
 ==================  ===================================  ===========================================
 
 ``seq`` is the place in the trace.  The events with ``then`` edges are the pre-hooks, forwards,
-forward hooks and backward hooks (of modules, tensors and ``.grad``) in order of ``seq``; a hook
-takes its place when it returns, a forward when it starts.
+forward hooks, backward hooks (whatever is given gradients) and other hooks (of saving and loading,
+registration, optimizers, saved tensors) in order of ``seq``; a hook takes its place when it
+returns, a forward when it starts.
 """
 
 from __future__ import annotations
@@ -75,7 +78,7 @@ from hooktrace.views.graph_parts import Builder
 
 __all__ = ["SUBVIEWS", "graph"]
 
-EVENT_KINDS = frozenset({"pre_hook", "forward", "forward_hook", "backward_hook"})
+EVENT_KINDS = frozenset({"pre_hook", "forward", "forward_hook", "backward_hook", "other_hook"})
 
 #: name of the sub-view: kinds of its edges
 SUBVIEWS: dict[str, frozenset[str]] = {

@@ -18,6 +18,7 @@ from hooktrace.events import (
     Observation,
     TensorWritten,
 )
+from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.canvas import Canvas
@@ -98,11 +99,14 @@ class Builder:
                 fired=fired.get(hook.id, 0),
                 defined_at=hook.defined_at,
                 registered_at=hook.registered_at,
+                feature=hook.feature,
             )
             if hook.module is not None:
                 self.canvas.edge(name, f"module:{hook.module}", "watches")
             if hook.tensor is not None:
                 self.canvas.edge(name, self.canvas.tensor(hook.tensor), "watches")
+            if hook.node is not None:
+                self.canvas.edge(name, f"autograd:{hook.node}", "watches")
 
     def _add_timeline(self) -> None:
         events = [one for one in self.log.events if isinstance(one, (HookFired, ForwardStarted))]
@@ -132,10 +136,11 @@ class Builder:
     def _add_firing(self, event: HookFired) -> None:
         hook = self.log.hooks[event.hook]
         name = f"event:{event.seq}"
+        family = "backward_hook" if KINDS[hook.kind].gradient else "other_hook"
         kinds = {"forward_pre": "pre_hook", "forward": "forward_hook"}
         self.canvas.node(
             name,
-            kinds.get(hook.kind, "backward_hook"),
+            kinds.get(hook.kind, family),
             f"{hook.name} on {hook.owner}",
             **_times(event, event.duration_ns),
             hook_kind=hook.kind,
@@ -146,7 +151,7 @@ class Builder:
         self.canvas.edge(f"hook:{event.hook}", name, "fires")
         if event.call is not None:
             self.canvas.edge(name, f"call:{event.call}", "of")
-        gradients = "forward" not in hook.kind
+        gradients = KINDS[hook.kind].gradient
         for seen in event.inputs:
             if seen.value is not None:
                 is_gradient = gradients and seen.role.startswith("grad")
@@ -156,7 +161,7 @@ class Builder:
 
     def _add_edit(self, event: HookFired, number: int, view: EditView) -> None:
         edit = event.edits[number]
-        gradients = "forward" not in view.hook.kind
+        gradients = KINDS[view.hook.kind].gradient
         before, after = (
             self.canvas.value(seen, gradients)
             if seen.value is not None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hooktrace.events import CallId, HookFired, HookId, ModuleId, TensorId, TracedHook
+from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.effects import EditView
@@ -48,8 +49,9 @@ class HookUse:
     """The hooks of a log by the place where a picture shows them.
 
     A module hook belongs to the calls of its module, a hook on a parameter to the module that
-    owns the parameter, a hook on another tensor to the call that returned it.  A global hook
-    belongs to the calls in which it changed something.
+    owns the parameter, a hook on another tensor to the call that returned it, one on an autograd
+    node to the call that made the node.  A global hook belongs to the calls in which it changed
+    something.
     """
 
     def __init__(self, log: EventLog, calls: CallIndex) -> None:
@@ -81,14 +83,21 @@ class HookUse:
                     self._elsewhere.append(hook)
             elif hook.tensor in returned:
                 self._of_call[returned[hook.tensor]].append(hook)
-            elif hook.tensor is None:
+            elif (maker := self._maker(hook)) is not None:
+                self._of_call[maker].append(hook)
+            elif hook.owner == "every module":
                 self._everywhere.append(hook)
             else:
                 self._elsewhere.append(hook)
 
+    def _maker(self, hook: TracedHook) -> CallId | None:
+        """Return the call that made the node of a hook."""
+        return None if hook.node is None else self.log.nodes[hook.node].call
+
     def elsewhere(self) -> list[HookStory]:
         """Return the hooks that hang on nothing that was called."""
-        return [self._story(hook) for hook in self._elsewhere]
+        stories = [self._story(hook) for hook in self._elsewhere]
+        return sorted(filter(_telling, stories), key=lambda one: bool(one.hook.feature))
 
     def globally(self) -> list[HookStory]:
         """Return the hooks that were registered for every module."""
@@ -97,10 +106,13 @@ class HookUse:
     def at(self, call: Call) -> list[HookStory]:
         """Return the hooks that a picture shows at this call, in the order of firing."""
         stories = [self._story(*one, call=call) for one in self._of_module[call.called.module]]
-        stories += [self._story(hook, "output") for hook in self._of_call[call.id]]
+        stories += [
+            self._story(hook, "output" if hook.node is None else hook.owner)
+            for hook in self._of_call[call.id]
+        ]
         changes = (self._story(hook, call=call) for hook in self._everywhere)
         stories += [one for one in changes if one.state in ("changed", "raised")]
-        return sorted(stories, key=lambda one: (one.order == 0, one.order))
+        return sorted(filter(_telling, stories), key=lambda one: (one.order == 0, one.order))
 
     def mark(self, call: Call) -> Any:
         """Describe the hooks at a call so that equal marks look alike in a picture."""
@@ -116,6 +128,12 @@ class HookUse:
         texts = describe_edits(self.log, firings)
         copied = any(event.edits for event in firings) and not texts
         return HookStory(hook, self.order.get(hook.id, 0), firings, on, texts, copied)
+
+
+def _telling(story: HookStory) -> bool:
+    """Whether a picture of a model that runs shows a hook: not one that waits for another time."""
+    waits = KINDS[story.hook.kind].family in ("state_dict", "registration")
+    return bool(story.order) or not (waits or story.hook.feature)
 
 
 def _first_returned(calls: CallIndex) -> dict[TensorId, CallId]:
