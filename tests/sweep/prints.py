@@ -23,6 +23,9 @@ from .subjects import Subject, score, tensors
 
 Print = dict[str, Any]
 
+CACHES = {"attention_bias_cache"}
+"""Attributes in which models keep what they computed in an earlier run, its graph included."""
+
 
 def digest(tensor: torch.Tensor | None) -> str | None:
     """Return dtype, shape and a hash of the bits."""
@@ -106,6 +109,9 @@ class Runs:
             for buffer, content in self.buffers:
                 buffer.copy_(content)
         self.model.zero_grad(set_to_none=True)
+        for module in self.model.modules():
+            for name in CACHES & vars(module).keys():
+                setattr(module, name, {})
         seed()
 
     def run(self, tracing: Callable[[], Any] = contextlib.nullcontext) -> tuple[Print, Any]:
