@@ -2,7 +2,7 @@
 
 This file and `_torch_hooks` are the only ones that touch PyTorch's underscore names and version
 differences.  Everything here is small and says what PyTorch does, so that a new PyTorch release
-is a matter of these two.  Checked on 2.14 and 2.15.
+is a matter of these two.  It runs on 2.6 and newer.
 """
 
 from __future__ import annotations

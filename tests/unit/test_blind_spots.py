@@ -182,7 +182,10 @@ CASES: dict[str, tuple[Program, str]] = {
     "compiled-region": (a_compiled_module, "Sequential"),
     "scripted-module": (a_scripted_module, "RecursiveScriptModule"),
     "replaced-function": (a_function_that_somebody_replaced, "Module._call_impl"),
-    "graph-from-before": (a_graph_from_before, "2 nodes made earlier or on another thread, such as ExpBackward0"),
+    "graph-from-before": (
+        a_graph_from_before,
+        "2 nodes made earlier or on another thread, such as ExpBackward0",
+    ),
     "shadowed-saved-tensor-hooks": (a_pair_from_before, "pack_to_cpu"),
     "outside-modules": (a_module_outside_the_model, "Tanh (1x)"),
     "contents-not-copied": (versions_only, "print"),
