@@ -48,7 +48,7 @@ class HookTable:
         self.optimizers = Optimizers(scope)
         self._rows: dict[tuple[str, int, int], HookId] = {}
         self._dicts: dict[int, tuple[weakref.ref[Any], str]] = {}
-        self._groups: dict[int, tuple[HookId, set[int]]] = {}  # of hooks on several tensors
+        self._groups: dict[int, tuple[HookId, weakref.ref[Any]]] = {}  # of hooks on several tensors
         self._members: dict[HookId, dict[int, TensorId]] = {}
         self._alike: dict[Any, HookId] = {}
         self._removed: set[HookId] = set()
@@ -90,7 +90,7 @@ class HookTable:
             return known
         several = _torch_hooks.multi_grad(function) if kind == "tensor" else None
         if several is not None:
-            row = self._of_several(several, number, owner, registered_at)
+            row = self._of_several(several, function, number, owner, registered_at)
             self._rows["multi_grad", number, id(user_hook(several.function))] = row
         else:
             row = self._append(kind, function, owner, registered_at, options)
@@ -128,22 +128,17 @@ class HookTable:
         return row
 
     def _of_several(
-        self, several: _torch_hooks.MultiGrad, number: int, owner: Any, line: str | None
+        self, several: _torch_hooks.MultiGrad, part: Any, number: int, owner: Any, line: str | None
     ) -> HookId:
-        """Return the row of a multi-grad hook, of which this is the part on one tensor.
+        """Return the row of a multi-grad hook, of which `part` is the one on one tensor.
 
-        The parts share a cell, and their numbers follow each other: a cell's address alone may
-        have been used before.
+        The parts share a cell, whose address is not used again as long as the first one lives.
         """
-        key = id(several.cell)
-        known = self._groups.get(key)
-        if known is None or not {number - 1, number + 1} & known[1]:
-            function = user_hook(several.function)
-            row = self._append("multi_grad", function, "", line, (several.mode,))
-            known = self._groups[key] = (row, set())
+        row, first = self._groups.get(id(several.cell), (None, None))
+        if row is None or first is None or first() is None:
+            row = self._append("multi_grad", user_hook(several.function), "", line, (several.mode,))
+            self._groups[id(several.cell)] = row, weakref.ref(part)
             self._members[row] = {}
-        row, numbers = known
-        numbers.add(number)
         self._members[row][number] = self.identities.seen(owner).id
         self._rename(row, self._names(row))
         return row
