@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fnmatch
 import json
 import time
@@ -32,8 +33,17 @@ def main() -> None:
             run(name, options.only, again=options.again, seconds=options.seconds)
     page = ROOT / "docs" / "sweep.md"
     old = page.read_text() if page.exists() else ""
-    page.write_text(table.page({name: rows(name) for name in worker.MODULES}, old))
+    page.write_text(table.page({name: rows(name) for name in worker.MODULES}, old, missing()))
     print(f"wrote {page}")
+
+
+def missing() -> dict[str, int]:
+    """Return by library how many of its subjects have no row yet."""
+    found = {}
+    for name in worker.MODULES:
+        with contextlib.suppress(ImportError):
+            found[name] = len(set(worker.library(name).names()) - rows(name).keys())
+    return {name: count for name, count in found.items() if count}
 
 
 def rows(name: str) -> dict[str, dict[str, object]]:

@@ -49,10 +49,13 @@ def _run(mode: Row) -> str:
     return "same" if mode["backward"] else "same, no backward"
 
 
-def page(found: dict[str, Rows], old: str) -> str:
+def page(found: dict[str, Rows], old: str, missing: dict[str, int]) -> str:
     """Return the page; what stands under `SUITES` in the old one is kept."""
     models = {name: rows for name, rows in found.items() if name != "torch" and rows}
     parts = [HEAD, "## Models\n", _versions(found), *_models(models)]
+    if missing:
+        left = ", ".join(f"{count} of {name}" for name, count in missing.items())
+        parts.append(f"Not run yet: {left}.\n")
     if found.get("torch"):
         parts += ["## PyTorch's own databases\n", *_databases(found["torch"])]
     parts += ["## Deviations\n", *_deviations(found)]

@@ -50,9 +50,10 @@ def build(name: str) -> Subject:
         known = dict.fromkeys(getattr(kind, "attribute_map", {})) | kind().to_dict()
         config = kind(
             **{
-                key: value
+                key: [value, value] if type(known.get(key)) is list else value
                 for key, value in TINY.items()
-                if key in known and not isinstance(known[key], (list, tuple, dict))
+                if key in known
+                and (key == "image_size" or not isinstance(known[key], (list, tuple, dict)))
             }
         )
         config._attn_implementation = "eager"

@@ -99,7 +99,8 @@ def test_the_page_counts_and_names_what_was_found() -> None:
         "torchvision": {"net": row, "other": other, "gone": {"failed": "took too long", **row}},
         "torch": {"module nn.Linear": database},
     }
-    page = table.page(found, f"old\n{table.SUITES}\n\nkept\n")
+    page = table.page(found, f"old\n{table.SUITES}\n\nkept\n", {"timm": 7})
+    assert "Not run yet: 7 of timm." in page
     assert "| torchvision | 3 | 5 | 4 | 0 | 0 |" in page
     assert "* torchvision `other`, train: DIFFERS trace(): moved" in page
     assert "* torchvision `gone`: failed: took too long" in page
