@@ -190,7 +190,7 @@ def described(kind: str, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]
             yield name, argument.buffer()
         elif name == "param":
             yield name, argument
-            yield "param.grad", argument.grad
+            yield "param.grad", _torch.gradient_of(argument)
         else:
             yield from leaves(argument, name)
 
@@ -198,7 +198,7 @@ def described(kind: str, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]
 def _record(firing: Firing, kind: str, result: Any, arguments: tuple[Any, ...]) -> None:
     role = KINDS[kind].replaces
     if kind == "post_accumulate_grad":
-        firing.returned_and_assigned(arguments[0].grad)
+        firing.returned_and_assigned(_torch.gradient_of(arguments[0]))
     elif kind in _GIVING:
         firing.gave(result, _GIVING[kind])
     elif role == "args, kwargs":

@@ -34,6 +34,7 @@ def test_a_property_in_place_of_a_tensors_gradient_is_not_asked(
 ) -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2))
     net[0].weight.register_hook(lambda grad: grad * 2)
+    net[0].bias.register_post_accumulate_grad_hook(lambda leaf: None)
     with ht.trace(net, keep=keep) as t:
         middle = net[0](torch.ones(1, 2))
         middle.retain_grad()
