@@ -85,7 +85,8 @@ class Trace:
             self._warn()
 
     def _warn(self) -> None:
-        ran = any(self.log.of(kind) for kind in _RAN)
+        called = len(self.log.of(ModuleCalled)) > 0
+        ran = called or (not self._scope.outsiders and any(self.log.of(kind) for kind in _RAN))
         if not self._scope.everything and not ran:
             model = " and ".join(type(one).__name__ for one in self._scope.models()) or "the model"
             others = ", ".join(f"{name} ({n}x)" for name, n in self._scope.outsiders.items())
