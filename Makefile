@@ -11,7 +11,7 @@ test: $(VENV)/.dev
 	$(BIN)/ruff check hooktrace tests examples benchmarks noxfile.py
 	$(BIN)/ruff format --check hooktrace tests examples benchmarks noxfile.py
 	$(BIN)/mypy
-	HOOKTRACE_STRICT=1 $(BIN)/python -m pytest
+	HOOKTRACE_STRICT=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 versions: $(VENV)/.dev
 	$(BIN)/nox
