@@ -23,10 +23,12 @@ __all__ = [
     "LEAF_SEQUENCE",
     "NODE_REGISTRAR",
     "RUN_OWNERS",
+    "aside",
     "base_of",
     "content_copy",
     "current_sequence",
     "differs",
+    "facts_of",
     "geometry_of",
     "gradient_of",
     "hidden",
@@ -39,7 +41,6 @@ __all__ = [
     "node_name",
     "numbers_of",
     "plain_sum",
-    "raw_version",
     "same_content",
     "seen_as",
     "sequence_of",
@@ -64,15 +65,20 @@ def hidden() -> Iterator[None]:
         yield
 
 
+def aside() -> Any:
+    """Return a context in which no mode and no subclass sees what hooktrace asks of tensors.
+
+    It is `hidden` where there is a dispatch mode, and costs less elsewhere.
+    """
+    return hidden() if _dispatch_modes() else _no_function_modes()
+
+
 def unseen(function: Callable[Params, Result]) -> Callable[Params, Result]:
-    """Let a function of ours run as if in `hidden`, for less where there is no dispatch mode."""
+    """Let a function of ours run `aside`."""
 
     @functools.wraps(function)
     def run(*args: Params.args, **kwargs: Params.kwargs) -> Result:
-        if _dispatch_modes():
-            with hidden():
-                return function(*args, **kwargs)
-        with _no_function_modes():
+        with aside():
             return function(*args, **kwargs)
 
     return run
@@ -88,6 +94,8 @@ def is_wrapped(tensor: Tensor) -> bool:
     True for subclasses, the wrappers of functorch and of the old vmap, fake, meta, sparse and
     nested tensors.
     """
+    if type(tensor) is nn.Parameter:  # no wrapper is one
+        return tensor.layout is not torch.strided or tensor.is_meta
     return (
         type(tensor) not in _PLAIN
         or tensor.layout is not torch.strided
@@ -107,14 +115,13 @@ def version_of(tensor: Tensor) -> int | None:
         return None
 
 
-raw_version: Callable[[Tensor], int] = operator.attrgetter("_version")
-"""Returns the version counter; raises RuntimeError for an inference tensor."""
-
 gradient_of: Callable[[Tensor], Tensor | None] = vars(torch._C.TensorBase)["grad"].__get__
 """Returns ``.grad``, also where a program has put a property of its own into its place."""
 
-is_view: Callable[[Tensor], bool] = operator.methodcaller("_is_view")
-"""Whether a tensor is a view, which shares its version counter with its base."""
+
+def is_view(tensor: Tensor) -> bool:
+    """Whether a tensor is a view, which shares its version counter with its base."""
+    return tensor._is_view()
 
 
 def shape_of(tensor: Tensor) -> Any:
@@ -123,6 +130,18 @@ def shape_of(tensor: Tensor) -> Any:
         return tensor.shape
     except RuntimeError:
         return (-1,) * tensor.dim()
+
+
+def facts_of(tensor: Tensor) -> tuple[Any, int, Tensor | None]:
+    """Return what a plain tensor is, its version counter, and the tensor that it is a view of.
+
+    What it is: sizes, dtype, device and whether it requires a gradient.
+
+    Raises:
+        RuntimeError: An inference tensor has no version, a nested one no sizes.
+    """
+    what = (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad)
+    return what, tensor._version, tensor._base
 
 
 def base_of(tensor: Tensor) -> Tensor | None:
@@ -224,8 +243,9 @@ RUN_OWNERS: Any = (torch.autograd.graph, torch.autograd)  # of `_engine_run_back
 NODE_REGISTRAR: Any = _HookMixin  # whose `_register_hook` C++ nodes call to store a Python hook
 
 
-sequence_of: Callable[[Any], int] = operator.methodcaller("_sequence_nr")
-"""Returns the sequence number of an autograd node, which counts per thread."""
+def sequence_of(node: Any) -> int:
+    """Return the sequence number of an autograd node, which counts per thread."""
+    return node._sequence_nr()  # type: ignore[no-any-return]
 
 
 def node_name(node: Any) -> str:
@@ -265,11 +285,14 @@ def is_python_node(node: Any) -> bool:
     return isinstance(node, torch.autograd.function.BackwardCFunction)
 
 
-def current_sequence() -> int:
-    """Return the sequence number that the next autograd node of this thread will get."""
-    return int(torch.autograd._get_sequence_nr())  # type: ignore[attr-defined]
+current_sequence: Callable[[], int] = torch.autograd._get_sequence_nr  # type: ignore[attr-defined]
+"""Returns the sequence number that the next autograd node of this thread will get."""
 
 
 def is_compiling() -> bool:
     """Whether Dynamo, export or ``torch.jit.trace`` is tracing this code: then we step aside."""
-    return torch.compiler.is_compiling() or torch._C._is_tracing()
+    return _is_compiling() or _is_tracing()
+
+
+_is_compiling = torch.compiler.is_compiling
+_is_tracing = torch._C._is_tracing

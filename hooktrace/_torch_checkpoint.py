@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
+import torch
 from torch.utils import checkpoint
 
-__all__ = ["EARLY_STOP", "regions_around"]
+__all__ = ["EARLY_STOP", "region_possible", "regions_around"]
 
 EARLY_STOP = "_StopRecomputationError"
 """What checkpointing raises within a module when it has recomputed enough."""
@@ -34,6 +35,23 @@ _AGAIN = {
 }
 # By id, because the hash of a code object is made anew each time, from all that it contains.
 _CODES = {id(code) for code in {_REENTRANT_FIRST, _REENTRANT_AGAIN} | _FIRST | _AGAIN}
+
+
+def region_possible() -> bool:
+    """Whether a checkpointed region may be running on this thread, told in no time.
+
+    The first time, a region either runs without gradients or has hooks for saved tensors on the
+    thread, which below PyTorch 2.8 cannot be asked for; the second time, a backward run is on.
+    """
+    return (
+        not torch.is_grad_enabled()
+        or torch._C._current_graph_task_id() != -1
+        or _TOP_PAIR is None
+        or _TOP_PAIR(True) is not None
+    )
+
+
+_TOP_PAIR: Any = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
 
 
 def regions_around(

@@ -65,7 +65,9 @@ def is_compiled(module: nn.Module) -> bool:
 def own_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Yield the parameters of `module` itself that have a size yet, without its children's."""
     for name, parameter in module._parameters.items():
-        if parameter is not None and not nn.parameter.is_lazy(parameter):
+        if parameter is None:
+            continue
+        if type(parameter) is nn.Parameter or not nn.parameter.is_lazy(parameter):
             yield name, parameter
 
 

@@ -59,7 +59,7 @@ def settle(graph: KnownGraph, survey: Survey, run: BackwardRun) -> None:
         if dropped:
             wanted, shares = _kept(key, wanted, shares, dropped)
         if wanted or shares:
-            run.watch(node, wanted, shares)
+            run.watch(node, key, wanted, shares)
 
 
 def _kept(
@@ -87,7 +87,7 @@ def _settle_alias(
     elif alias.written:
         dropped.add((alias.call, f"grad_output[{alias.place}]"))
         whole = (alias.call, slot, edge[1], alias.geometry)
-        run.watch_incoming(survey.nodes[edge], [whole])
+        run.watch_incoming(survey.nodes[edge], edge[0], [whole])
     else:
         writes = [one for one in users if node_name(one[0]) == WRITE and not _before(one, alias)]
         if writes:
@@ -108,10 +108,11 @@ def _settle_passed(
             run.notes[alias.call, slot] = note
     node = survey.nodes.get(edge)
     if not leaf and node is not None and (len(after) == len(users) or edge in survey.roots):
-        run.watch_incoming(node, [(alias.call, slot, edge[1], None) for slot in slots])
+        shares = [(alias.call, slot, edge[1], None) for slot in slots]
+        run.watch_incoming(node, edge[0], shares)
         return
-    for user, _, _, number in after:
-        run.watch(user, None, [(alias.call, slot, number, None) for slot in slots])
+    for user, key, _, number in after:
+        run.watch(user, key, None, [(alias.call, slot, number, None) for slot in slots])
 
 
 def _settle_used(
@@ -130,10 +131,10 @@ def _settle_used(
     dropped.add((alias.call, f"grad_output[{alias.place}]"))
     if edge in survey.roots:
         run.notes[alias.call, slot] = INSIDE
-        run.watch_incoming(survey.nodes[edge], [(alias.call, slot, edge[1], None)])
+        run.watch_incoming(survey.nodes[edge], edge[0], [(alias.call, slot, edge[1], None)])
         return
-    for user, _, _, number in after:
-        run.watch(user, None, [(alias.call, slot, number, None)])
+    for user, key, _, number in after:
+        run.watch(user, key, None, [(alias.call, slot, number, None)])
 
 
 def _settle_overwritten(
@@ -146,12 +147,12 @@ def _settle_overwritten(
     """Tell the gradient of a view that was written to after it was returned."""
     dropped.add((alias.call, f"grad_output[{alias.place}]"))
     slot = ~alias.place
-    for node, _, _, number in writes:
-        run.watch(node, None, [(alias.call, slot, number, alias.geometry)])
+    for node, key, _, number in writes:
+        run.watch(node, key, None, [(alias.call, slot, number, alias.geometry)])
     assert alias.own is not None
     for node, key, *_ in survey.hits:
         if key == alias.own[0]:  # there were readers before the write
-            run.watch_incoming(node, [(alias.call, slot, alias.own[1], None)])
+            run.watch_incoming(node, key, [(alias.call, slot, alias.own[1], None)])
 
 
 def _settle_cast(
@@ -175,12 +176,12 @@ def _settle_cast(
             continue  # nobody else uses the cast, which is the call's own
         if span.first <= edge[0]:
             dropped.add((edge[0], span.call))
-        for node, _, _, number in inside:
+        for node, key, _, number in inside:
             shares: list[Share] = [
                 (span.call, slot, number, dtype)
                 for slot in span.inputs[leaf_edge]  # type: ignore[index]
             ]
-            run.watch(node, None, shares)
+            run.watch(node, key, None, shares)
 
 
 def _before(user: User, alias: Alias) -> bool:

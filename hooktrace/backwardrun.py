@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,11 +19,13 @@ from hooktrace.events import (
 )
 from hooktrace.identity import SMALL, Seen
 from hooktrace.leaves import BareLeaves
+from hooktrace.nodespies import IncomingSpy, NodeHook, NodeSpy, OutputSpy, PlainSpy
 from hooktrace.patches import active
 from hooktrace.recorder import Recorder
 from hooktrace.spans import Output
+from hooktrace.threadstate import ThreadState
 
-__all__ = ["BackwardRun", "NodeHook", "Share"]
+__all__ = ["BackwardRun", "Share"]
 
 Share = tuple[CallId, int, int, Any]
 """A share of a gradient: call, slot, edge or output number of the node, and for
@@ -32,98 +36,24 @@ The slot is the place of an argument, or the complement (``~place``) of that of 
 PARTIAL = "not all nodes that share in it ran: this is the sum of those that did"
 
 
-class NodeHook:
-    """A hook of ours on one autograd node, for the time of one backward run."""
-
-    __slots__ = ("place", "run", "targets")
-
-    def __init__(self, run: BackwardRun, targets: Any) -> None:
-        self.run = run
-        self.targets = targets
-        self.place: Any = None
-
-
-class _OutputSpy(NodeHook):
-    """Sees the gradients that a node receives for outputs of module calls."""
-
-    __slots__ = ()
-
-    @_torch.unseen
-    def __call__(self, gradients: tuple[torch.Tensor | None, ...]) -> None:
-        run = self.run
-        if run.listens():
-            for call, role, output, seen, _, note in self.targets:
-                gradient = gradients[output]
-                if gradient is not None:
-                    run.arrived(call, role, gradient, seen, note)
-
-
-class _IncomingSpy(NodeHook):
-    """Sees the gradients that a node receives, as shares of gradients of module calls."""
-
-    __slots__ = ()
-
-    @_torch.unseen
-    def __call__(self, gradients: tuple[torch.Tensor | None, ...]) -> None:
-        run = self.run
-        if run.listens():
-            for call, slot, output, shape in self.targets:
-                run.contributed(call, slot, gradients[output], shape)
-
-
-class _PlainSpy(NodeHook):
-    """Sees all gradients that a node outside of all calls receives."""
-
-    __slots__ = ()
-
-    @_torch.unseen
-    def __call__(self, gradients: tuple[torch.Tensor | None, ...]) -> None:
-        run = self.run
-        if run.listens():
-            row, owners = self.targets
-            for output, gradient in enumerate(gradients):
-                if gradient is not None:
-                    run.reached(row, gradient, owners.get(output))
-
-
-class _NodeSpy(NodeHook):
-    """Sees what a node receives and what it sends to arguments of module calls.
-
-    One post-hook instead of a prehook and a post-hook costs half.  It sees the same gradients:
-    PyTorch's own nodes do not write to what they receive.
-    """
-
-    __slots__ = ()
-
-    @_torch.unseen
-    def __call__(
-        self,
-        grad_inputs: tuple[torch.Tensor | None, ...],
-        grad_outputs: tuple[torch.Tensor | None, ...],
-    ) -> None:
-        run = self.run
-        if run.listens():
-            outputs, shares = self.targets
-            for call, role, output, seen, _, note in outputs:
-                gradient = grad_outputs[output]
-                if gradient is not None:
-                    run.arrived(call, role, gradient, seen, note)
-            for call, slot, edge, shape in shares:
-                run.contributed(call, slot, grad_inputs[edge], shape)
-
-
 class BackwardRun:
     """One backward run of one trace.
 
     Attributes:
         number: Of the run.
+        in_order: Whether the keys tell the order in which the nodes run.
+        told: Of a run that captures gradients: those that it recorded, by call and role.
         notes: What limits the meaning of a gradient, by call and slot.
         owners: Of an output that is told by shares: its tensor, by call and slot.
     """
 
-    def __init__(self, recorder: Recorder, number: int) -> None:
+    def __init__(
+        self, recorder: Recorder, number: int, *, accumulates: bool, in_order: bool
+    ) -> None:
         self.recorder = recorder
         self.number = number
+        self.in_order = in_order
+        self.told: set[tuple[CallId, str]] | None = None if accumulates else set()
         self.spies: list[NodeHook] = []
         self.shares: dict[tuple[CallId, int], int] = {}  # how many nodes contribute
         self.pending: dict[tuple[CallId, int], list[Any]] = {}
@@ -131,43 +61,50 @@ class BackwardRun:
         self.owners: dict[tuple[CallId, int], Seen] = {}
         self.leaves = BareLeaves(recorder, number, [])
 
-    def listens(self) -> bool:
-        """Whether the trace is open and this code runs for real; then catch up with the leaves."""
-        if self.recorder not in active() or _torch.is_compiling():
-            return False
-        self.leaves.ask()
-        return True
+    def catch_up(self, key: int) -> ThreadState | None:
+        """Note the leaves that were filled before the node of this key ran.
 
-    def watch(self, node: Any, outputs: list[Output] | None, shares: list[Share] | None) -> None:
+        Returns:
+            What is open on the calling thread; None if the trace is closed or if this code does
+            not run for real.
+        """
+        if self.recorder not in active() or _torch.is_compiling():
+            return None
+        if self.in_order:
+            self.leaves.ask_before(key)
+        else:
+            self.leaves.ask()
+        return self.recorder.state()
+
+    def watch(
+        self, node: Any, key: int, outputs: list[Output] | None, shares: list[Share] | None
+    ) -> None:
         """Put spies on a node."""
-        spy: NodeHook
         if outputs and (not shares or _torch.is_python_node(node)):
-            spy = _OutputSpy(self, outputs)
-            self.spies.append(spy)
-            node.register_prehook(spy)
+            self._place(node.register_prehook, OutputSpy(self, key, outputs))
             outputs = None
         if shares:
-            for call, slot, _, _ in shares:
-                key = (call, slot)
-                self.shares[key] = self.shares.get(key, 0) + 1
-            spy = _NodeSpy(self, (outputs or (), shares))
-            self.spies.append(spy)
-            node.register_hook(spy)
+            self._count(shares)
+            self._place(node.register_hook, NodeSpy(self, key, (outputs or (), shares)))
 
-    def watch_incoming(self, node: Any, shares: list[Share]) -> None:
+    def watch_incoming(self, node: Any, key: int, shares: list[Share]) -> None:
         """Put a spy on a node: what it receives are shares."""
-        for call, slot, _, _ in shares:
-            key = (call, slot)
-            self.shares[key] = self.shares.get(key, 0) + 1
-        spy = _IncomingSpy(self, shares)
-        self.spies.append(spy)
-        node.register_prehook(spy)
+        self._count(shares)
+        self._place(node.register_prehook, IncomingSpy(self, key, shares))
 
-    def watch_plain(self, node: Any, row: NodeId, owners: dict[int, Seen]) -> None:
+    def watch_plain(self, node: Any, key: int, row: NodeId, owners: dict[int, Seen]) -> None:
         """Put a spy on a node outside of all calls."""
-        spy = _PlainSpy(self, (row, owners))
+        self._place(node.register_prehook, PlainSpy(self, key, (row, owners)))
+
+    def _place(self, register: Callable[[NodeHook], Any], spy: NodeHook) -> None:
         self.spies.append(spy)
-        node.register_prehook(spy)
+        register(spy)
+
+    def _count(self, shares: list[Share]) -> None:
+        counts = self.shares
+        for call, slot, _, _ in shares:
+            key = call, slot
+            counts[key] = counts.get(key, 0) + 1
 
     def end(self) -> None:
         """Complete what not every node contributed to, and take the spies off."""
@@ -179,27 +116,23 @@ class BackwardRun:
                 spy.place.pop(spy, None)
         self.spies.clear()
 
-    def has_recorded(self, call: CallId, role: str) -> bool:
-        """Whether this run has recorded a gradient of this role of a call."""
-        return any(
-            (event.backward, event.call, event.gradient.role) == (self.number, call, role)
-            for event in self.recorder.log.of(GradientComputed)
-        )
-
     # -------------------------------------------------------------- what the spies saw
 
     def arrived(
-        self, call: CallId, role: str, gradient: torch.Tensor, owner: Seen, note: str
+        self, state: ThreadState, targets: Iterable[Output], gradients: Sequence[Any]
     ) -> None:
-        """Record the gradient of an output of a call."""
-        recorder = self.recorder
-        try:
-            self._record(call, role, gradient, owner.id, note)
-            tensor = owner.ref()
-            if tensor is not None and tensor.retains_grad:
-                self._retained(owner)
-        except Exception:
-            recorder.failed("a grad_output")
+        """Record the gradients of outputs of calls."""
+        for call, role, output, owner, _, note in targets:
+            gradient = gradients[output]
+            if gradient is None:
+                continue
+            try:
+                self._record(state, call, role, gradient, owner.id, note)
+                tensor = owner.ref()
+                if tensor is not None and tensor.retains_grad:
+                    self._retained(owner)
+            except Exception:
+                self.recorder.failed("a grad_output")
 
     def reached(self, node: NodeId, gradient: torch.Tensor, owner: Seen | None) -> None:
         """Record the gradient that arrives at a node outside of all calls."""
@@ -224,28 +157,32 @@ class BackwardRun:
         self.recorder.emit(GradientRetained, owner.id, seen, self.number)
 
     def contributed(
-        self, call: CallId, slot: int, gradient: torch.Tensor | None, shape: Any
+        self, state: ThreadState, shares: list[Share], gradients: Sequence[Any]
     ) -> None:
-        """Record a node's share of a gradient; the last one completes it."""
-        recorder = self.recorder
-        try:
-            key = (call, slot)
-            if gradient is not None and shape is not None:
-                gradient = _torch.seen_as(gradient, shape)
-            if self.shares[key] == 1:
-                if gradient is None:
-                    return
-                if slot >= 0 and key not in self.notes:
-                    self._record(call, _role(slot), gradient, None, "")
+        """Record a node's shares of gradients; the last node's completes them."""
+        for call, slot, edge, shape in shares:
+            gradient = gradients[edge]
+            try:
+                key = call, slot
+                if gradient is not None and shape is not None:
+                    gradient = _torch.seen_as(gradient, shape)
+                if self.shares[key] > 1:
+                    self._gather(key, gradient)
+                elif gradient is None:
+                    continue
+                elif slot >= 0 and key not in self.notes:
+                    self._record(state, call, _role(slot), gradient, None, "")
                 else:
                     self._tell(key, gradient, "")
-                return
-            shares = self.pending.setdefault(key, [])
-            shares.append(None if gradient is None else self._share(key, gradient))
-            if len(shares) == self.shares[key]:
-                self._complete(key, "")
-        except Exception:
-            recorder.failed("a share of a gradient")
+            except Exception:
+                self.recorder.failed("a share of a gradient")
+
+    def _gather(self, key: tuple[CallId, int], gradient: torch.Tensor | None) -> None:
+        """Hold a share until the others have come."""
+        shares = self.pending.setdefault(key, [])
+        shares.append(None if gradient is None else self._share(key, gradient))
+        if len(shares) == self.shares[key]:
+            self._complete(key, "")
 
     def _share(self, key: tuple[CallId, int], gradient: torch.Tensor) -> Any:
         """Return what is held of a share until the others have come: numbers only if needed."""
@@ -275,6 +212,8 @@ class BackwardRun:
         self._write(key, seen, note)
 
     def _write(self, key: tuple[CallId, int], seen: Observation, note: str) -> None:
+        if self.told is not None:
+            self.told.add((key[0], seen.role))
         notes = "; ".join(one for one in (self.notes.get(key, ""), note) if one)
         owner = self.owners.get(key)
         tensor = None if owner is None else owner.id
@@ -283,17 +222,25 @@ class BackwardRun:
             self._retained(owner)
 
     def _record(
-        self, call: CallId, role: str, gradient: torch.Tensor, tensor: TensorId | None, note: str
+        self,
+        state: ThreadState,
+        call: CallId,
+        role: str,
+        gradient: torch.Tensor,
+        tensor: TensorId | None,
+        note: str,
     ) -> None:
         recorder = self.recorder
-        state = recorder.state()
         seen, _ = recorder.sight(state, gradient, role, True)
         if call in recorder.kept_calls:
             recorder.keep(seen.value, gradient)
+        if self.told is not None:
+            self.told.add((call, role))
         now = recorder.clock()
         row = (GradientComputed, now, state.number, call, None, seen, tensor, self.number, note)
         recorder.write(row)
 
 
+@functools.cache
 def _role(slot: int) -> str:
     return f"grad_input[{slot}]" if slot >= 0 else f"grad_output[{~slot}]"

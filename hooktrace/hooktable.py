@@ -39,6 +39,9 @@ class HookTable:
     """Finds the row of a hook by its kind, the number in its dictionary, and its function.
 
     The number alone would not do: after unpickling, PyTorch gives the same number twice.
+
+    Attributes:
+        fresh: Whether a dictionary was remembered that may hold hooks without a spy.
     """
 
     def __init__(self, log: EventLog, scope: Scope, identities: Identities) -> None:
@@ -48,6 +51,7 @@ class HookTable:
         self.optimizers = Optimizers(scope)
         self._rows: dict[tuple[str, int, int], HookId] = {}
         self._dicts: dict[int, tuple[weakref.ref[Any], str]] = {}
+        self.fresh = False
         self._groups: dict[int, tuple[HookId, weakref.ref[Any]]] = {}  # of hooks on several tensors
         self._members: dict[HookId, dict[int, TensorId]] = {}
         self._alike: dict[Any, HookId] = {}
@@ -168,6 +172,7 @@ class HookTable:
 
     def watch(self, kind: str, hooks: Any) -> None:
         """Remember a dictionary of hooks that C++ walks, without keeping it alive."""
+        self.fresh = True
         self._dicts[id(hooks)] = (weakref.ref(hooks), kind)
 
     def watched(self) -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,7 @@ from weakref import ref
 import torch
 
 from hooktrace import _torch
-from hooktrace._torch import is_view, raw_version, version_of
+from hooktrace._torch import version_of
 from hooktrace.events import (
     NodeId,
     Observation,
@@ -55,8 +55,13 @@ class Seen:
     summary: TensorSummary
     shape: Any
     small: bool
-    edge: tuple[Value, int, int] | None
+    edge: tuple[Value, tuple[int, int]] | None
     row: NodeId | None
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the tensor was a view of another one when it was first seen."""
+        return self.storage != self.id  # type: ignore[comparison-overlap]
 
 
 class Identities:
@@ -92,21 +97,21 @@ class Identities:
         entry.ref = ref(tensor)
         entry.edge = entry.row = None
         try:
-            entry.shape = shape = tensor.shape
-            known = self._summaries.get((shape, tensor.dtype, tensor.device, tensor.requires_grad))
-            entry.value = Value(number, raw_version(tensor))
+            what, version, base = _torch.facts_of(tensor)
+            known = self._summaries.get(what)
         except (RuntimeError, TypeError):  # no sizes, sizes that do not hash, or no version
-            known = None
+            known, base = None, _torch.base_of(tensor)
             entry.value = Value(number, version_of(tensor))
+        else:
+            entry.shape = what[0]
+            entry.value = Value(number, version)
         if known is None:
             self.read(tensor, entry)
         else:
             entry.summary, small = known
             entry.small = small and not _torch.is_wrapped(tensor)
-        if is_view(tensor):
-            base = _torch.base_of(tensor)
-            if base is not None:
-                entry.storage = self.seen(base).storage
+        if base is not None:
+            entry.storage = self.seen(base).storage
         return entry
 
     def read(self, tensor: torch.Tensor, entry: Seen) -> None:
@@ -130,9 +135,13 @@ class Identities:
     ) -> TensorId:
         """Give `tensor` a name, unless it has one; return its number."""
         number = self.seen(tensor).id
-        row = self.log.tensors[number]
+        rows = self.log.tensors
+        if number not in rows:
+            rows[number] = TracedTensor(number, name, leaf, parameter)
+            return number
+        row = rows[number]
         if not row.name or (leaf and not row.leaf):
-            self.log.tensors[number] = TracedTensor(
+            rows[number] = TracedTensor(
                 number, row.name or name, row.leaf or leaf, row.parameter or parameter
             )
         return number

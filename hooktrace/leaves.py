@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import torch
 
-from hooktrace import _torch
-from hooktrace.events import GradientAccumulated, Value
+from hooktrace._torch import gradient_of, version_of
+from hooktrace.events import GradientAccumulated
 from hooktrace.recorder import Recorder
 
 __all__ = ["BareLeaves"]
@@ -26,37 +26,56 @@ class BareLeaves:
     Args:
         recorder: Whose log.
         number: Number of the backward run.
-        leaves: The leaves, in the order in which the engine will reach them.
+        leaves: The leaves, in the order in which the engine will reach them, each with the key of
+            the oldest node that sends it a gradient.
     """
 
-    def __init__(self, recorder: Recorder, number: int, leaves: list[torch.Tensor]) -> None:
+    def __init__(
+        self, recorder: Recorder, number: int, leaves: list[tuple[int, torch.Tensor]]
+    ) -> None:
         self.recorder = recorder
         self.number = number
         self._line = leaves[::-1]
         self._late: list[torch.Tensor] = []
         self._in_vain = 0
 
+    def ask_before(self, key: int) -> None:
+        """Note those to which only nodes that are younger than this one send gradients.
+
+        The engine runs the younger nodes first, and fills a leaf at once.
+        """
+        line = self._line
+        while line and line[-1][0] > key:
+            _, leaf = line.pop()
+            gradient = gradient_of(leaf)
+            if gradient is None:
+                self._late.append(leaf)
+            else:
+                self._note(leaf, gradient)
+
     def ask(self) -> None:
         """Note those at the head of the line that have a gradient by now."""
         line = self._line
         while line:
             for place in range(-1, -1 - min(_WINDOW, len(line)), -1):
-                gradient = _torch.gradient_of(line[place])
+                _, leaf = line[place]
+                gradient = gradient_of(leaf)
                 if gradient is not None:
-                    self._note(line.pop(place), gradient)
+                    del line[place]
+                    self._note(leaf, gradient)
                     self._in_vain = 0
                     break
             else:
                 self._in_vain += 1
                 if self._in_vain > _PATIENCE:
-                    self._late.append(line.pop())
+                    self._late.append(line.pop()[1])
                     self._in_vain = 0
                 return
 
     def end(self) -> None:
         """Note all others that have one, and let them go."""
-        for leaf in (*self._late, *reversed(self._line)):
-            gradient = _torch.gradient_of(leaf)
+        for leaf in (*self._late, *(leaf for _, leaf in reversed(self._line))):
+            gradient = gradient_of(leaf)
             if gradient is not None:
                 self._note(leaf, gradient)
         self._late.clear()
@@ -70,14 +89,17 @@ class BareLeaves:
 
     def _record(self, leaf: torch.Tensor, gradient: torch.Tensor) -> None:
         recorder = self.recorder
-        known = recorder.identities.known(gradient)
         tensor = recorder.leaf(leaf)
+        accumulated = recorder.log.accumulated
+        before = accumulated.get(tensor)
+        if before is not None:
+            known = recorder.identities.known(gradient)
+            if known is not None and before is known.ref:
+                if known.value.version == version_of(gradient):
+                    return  # a backward run inside this one has noted it
         state = recorder.state()
-        if known is not None and recorder.log.accumulated.get(tensor) is known.ref:
-            if known.value == Value(known.id, _torch.version_of(gradient)):
-                return  # a backward run inside this one has noted it
         after, seen = recorder.sight(state, gradient, ".grad", True)
-        recorder.log.accumulated[tensor] = seen.ref
+        accumulated[tensor] = seen.ref
         now = recorder.clock()
         recorder.write(
             (GradientAccumulated, now, state.number, tensor, after, None, after, self.number)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import chain
+from operator import attrgetter
 from typing import Any, Generic, TypeVar, overload
 
 from hooktrace.events import (
@@ -94,6 +96,9 @@ class TensorTable:
         row = self._rows.get(number)
         return TracedTensor(number) if row is None else row
 
+    def __contains__(self, number: TensorId) -> bool:
+        return number in self._rows
+
     def __setitem__(self, number: TensorId, row: TracedTensor) -> None:
         self._rows[number] = row
 
@@ -141,6 +146,7 @@ class EventLog:
     def __init__(self) -> None:
         self.rows: list[Any] = []
         self._events: list[Event] = []
+        self._by_kind: dict[type[Event], list[Event]] = {}
         self._read = 0
         self._reading = threading.Lock()
         self.modules: Table[ModuleId, TracedModule] = Table()
@@ -168,18 +174,21 @@ class EventLog:
     @property
     def events(self) -> list[Event]:
         """The timeline, as far as it has been written; ``events[i].seq == i``."""
+        self._read_rows()
+        return self._events
+
+    def _read_rows(self) -> None:
+        """Make the events of the rows that were written meanwhile."""
         with self._reading:
             events, rows = self._events, self.rows
             while self._read < len(rows):
                 make, *fields = rows[self._read]
                 made = make(len(events), *fields)
-                if isinstance(made, tuple):
-                    events.extend(made)
-                else:
-                    events.append(made)
+                for event in made if isinstance(made, tuple) else (made,):
+                    events.append(event)
+                    self._by_kind.setdefault(type(event), []).append(event)
                 rows[self._read] = None
                 self._read += 1
-        return events
 
     def __len__(self) -> int:
         return len(self.events)
@@ -191,7 +200,11 @@ class EventLog:
     def of(self, kind: type[Any], *kinds: type[Any]) -> list[Any]:
         """Return the events of the given kinds, in order."""
         wanted = (kind, *kinds)
-        return [event for event in self.events if isinstance(event, wanted)]
+        self._read_rows()
+        found = [rows for kind, rows in tuple(self._by_kind.items()) if issubclass(kind, wanted)]
+        if len(found) == 1:
+            return list(found[0])
+        return sorted(chain(*found), key=attrgetter("seq"))
 
     def __repr__(self) -> str:
         return f"<EventLog: {len(self.events)} events, {len(self.modules)} modules>"

@@ -11,9 +11,9 @@ from weakref import ref
 import torch
 
 from hooktrace._torch import LEAF_SEQUENCE, current_sequence, node_name, sequence_of, shape_from
-from hooktrace.backwardrun import NodeHook
 from hooktrace.events import NodeId
 from hooktrace.identity import Seen
+from hooktrace.nodespies import NodeHook
 from hooktrace.recorder import Recorder
 from hooktrace.spans import NOBODYS, THREAD_BITS, Alias, Edge, Output, Span, Spans, chain
 from hooktrace.threadstate import ThreadState
@@ -71,6 +71,7 @@ class KnownGraph:
         spans: Of each thread that called modules, by its number.
         outputs: What to look out for at the node of a key.
         aliases: Outputs whose gradient is told from several nodes, by edge.
+        leaves: Edges of the leaves that were passed to a call.
         rows: Rows of the nodes that are in the log, by key.
         casts: Casts of a leaf to another dtype: their edge -> that of the leaf.
         lock: Held by a thread that walks the graph.
@@ -83,6 +84,7 @@ class KnownGraph:
         self.outputs: dict[int, list[Output]] = {}
         self.aliases: dict[Edge, list[Alias]] = {}
         self.casts: dict[Edge, Edge] = {}
+        self.leaves: set[Edge] = set()
         self.rows: dict[int, NodeId] = {}
         self.marks: list[Any] = []
         self.lock = threading.RLock()
@@ -98,18 +100,28 @@ class KnownGraph:
             for number, spans in self.spans.items():
                 self._marked_since.setdefault(number, spans.latest)
 
-    def edge(self, tensor: torch.Tensor, seen: Seen, state: ThreadState) -> Edge | None:
-        """Return key and output number of the node that made a tensor."""
-        edge = seen.edge
-        if edge is not None and edge[0] == seen.value:
-            return edge[1], edge[2]
+    def edge(
+        self, tensor: torch.Tensor, seen: Seen, state: ThreadState, following: int
+    ) -> Edge | None:
+        """Return key and output number of the node that made a tensor.
+
+        Args:
+            tensor: A tensor, `seen` its entry, and `state` that of the calling thread.
+            following: The sequence number that the thread's next node will get.
+        """
+        known = seen.edge
+        if known is not None and known[0] is seen.value:
+            return known[1]
         node = tensor.grad_fn
         if node is None:
             return None
-        key = self.key(node, state)
-        output = tensor.output_nr
-        seen.edge = (seen.value, key, output)
-        return key, output
+        sequence = sequence_of(node)
+        if sequence < following and len(self.spans) == 1 and state.number in self.spans:
+            edge = state.base + sequence, tensor.output_nr
+        else:
+            edge = self.key(node, state), tensor.output_nr
+        seen.edge = seen.value, edge
+        return edge
 
     def key(self, node: Any, state: ThreadState) -> int:
         """Return the key of a node that was met on this thread."""

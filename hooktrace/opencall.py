@@ -16,6 +16,7 @@ from hooktrace.events import (
     ForwardStarted,
     ModuleCalled,
     ModuleExited,
+    ModuleId,
     Observation,
     TensorWritten,
     Value,
@@ -58,10 +59,15 @@ class OpenCall(Open):
     kept: list[tuple[CallId, str, torch.Tensor, Value]] | None
     span: Span | None
 
-    def __init__(self) -> None:
-        self.hook = None
-        self.kept = None
-        self.span = None
+    def __init__(
+        self, number: CallId, row: ModuleId, module: nn.Module, parent: OpenCall | None
+    ) -> None:
+        self.number = self.call = number
+        self.module = row
+        self.target = module
+        self.parent = parent
+        self.plain = not _torch_hooks.module_has_hooks(module)
+        self.hook = self.kept = self.span = None
 
 
 def look(
@@ -81,7 +87,6 @@ def look(
     return found, tuple(seen)
 
 
-@_torch.unseen
 def open_call(
     recorder: Recorder, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> OpenCall | None:
@@ -89,27 +94,23 @@ def open_call(
     try:
         state = recorder.state()
         stack = state.stack
-        parent = innermost_call(stack)
-        module_id = recorder.scope.find(module, None if parent is None else parent.module)
+        parent = innermost_call(stack) if stack else None
+        if parent is None:
+            module_id, around = recorder.scope.find(module, None), None
+        else:
+            module_id, around = recorder.scope.find(module, parent.module), parent.number
         if module_id is None:
             return None
-        call = OpenCall()
+        number: Any = next(recorder.calls)
+        call = OpenCall(number, module_id, module, parent)
         if len(args) == 1 and not kwargs and isinstance(args[0], torch.Tensor):
             seen, entry = recorder.sight(state, args[0], "args[0]")
             call.arguments, call.inputs = [(args[0], entry)], (seen,)
         else:
             call.arguments, call.inputs = look(recorder, state, arguments(args, kwargs))
-        number: Any = next(recorder.calls)
-        call.number = call.call = number
-        call.module = module_id
-        call.target = module
-        call.parent = parent
-        call.plain = not _torch_hooks.module_has_hooks(module)
-        around = None if parent is None else parent.number
         kind = _begun if call.plain else ModuleCalled
-        recorder.write(
-            (kind, recorder.clock(), state.number, number, module_id, around, call.inputs)
-        )
+        now = recorder.clock()
+        recorder.write((kind, now, state.number, number, module_id, around, call.inputs))
         stack.append(call)
         if module_id in recorder.log.kept:
             recorder.kept_calls.add(number)
@@ -121,7 +122,6 @@ def open_call(
         return None
 
 
-@_torch.unseen
 def close_call(recorder: Recorder, call: OpenCall, result: Any) -> None:
     """Record that a module returned."""
     state = recorder.state()
@@ -147,7 +147,6 @@ def close_call(recorder: Recorder, call: OpenCall, result: Any) -> None:
         state.leave(call)
 
 
-@_torch.unseen
 def fail_call(recorder: Recorder, call: OpenCall, error: BaseException) -> None:
     """Record that a module raised."""
     state = recorder.state()

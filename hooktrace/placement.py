@@ -69,7 +69,7 @@ class Placement:
         for leaf in leaves:
             if _torch_hooks.has_hooks(leaf):
                 recorder.watch_leaf(leaf, "")
-        self._place_fresh(recorder)
+        self._place_all(recorder)
         for leaf in leaves:
             entry = _Accumulated(leaf)
             self._insert(leaf, "post_accumulate_grad", entry, first=True)
@@ -77,8 +77,14 @@ class Placement:
                 self._insert(leaf, "tensor", entry.arrived, first=False)
 
     def _place_fresh(self, recorder: Recorder) -> None:
-        """Put spies where there are none yet; after a hook fired, it may have registered others."""
+        """Put spies where a hook that fired has registered others."""
+        if recorder.hooks.fresh:
+            self._place_all(recorder)
+
+    def _place_all(self, recorder: Recorder) -> None:
+        """Put spies where there are none yet."""
         with self._lock:
+            recorder.hooks.fresh = False
             for kind, hooks in recorder.hooks.watched():
                 self._replace(kind, hooks)
 

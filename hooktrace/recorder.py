@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from hooktrace import _torch, _torch_hooks
-from hooktrace._torch import numbers_of, raw_version, shape_of, version_of
+from hooktrace._torch import numbers_of, shape_of, version_of
 from hooktrace._torch_hooks import has_hooks
 from hooktrace.errors import ProbeFailedWarning
 from hooktrace.events import (
@@ -86,6 +86,7 @@ class Recorder:
         self.write = log.rows.append
         self._leaves: set[TensorId] = set()
         self._own = threading.local()
+        self._threads = itertools.count()
         self._states: list[ThreadState] = []
 
     # -------------------------------------------------------------- threads and events
@@ -95,7 +96,7 @@ class Recorder:
         try:
             return self._own.state  # type: ignore[no-any-return]
         except AttributeError:
-            state = self._own.state = ThreadState(len(self._states))
+            state = self._own.state = ThreadState(next(self._threads))
             self._states.append(state)
             return state
 
@@ -139,10 +140,7 @@ class Recorder:
             if seen.summary.requires_grad and has_hooks(tensor):
                 self.watch_hooks(tensor)
         else:
-            try:
-                version: int | None = raw_version(tensor)
-            except RuntimeError:
-                version = None
+            version = version_of(tensor)
             if version != seen.value.version:
                 if quiet:
                     seen.value = Value(seen.id, version)
@@ -224,7 +222,8 @@ class Recorder:
         """Remember a leaf, its name, and the hooks it has."""
         number = self.identities.name(leaf, name, leaf=True, parameter=parameter)
         self._leaves.add(number)
-        self.watch_hooks(leaf)
+        if has_hooks(leaf):
+            self.watch_hooks(leaf)
 
     def watch_hooks(self, tensor: torch.Tensor) -> None:
         """Make rows for the hooks that a tensor has, and remember where they are stored."""

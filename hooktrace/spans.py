@@ -92,32 +92,24 @@ class Alias(NamedTuple):
 class Spans:
     """All spans of one thread."""
 
-    __slots__ = ("_bounds", "_owners")
+    __slots__ = ("bounds", "owners")
 
     def __init__(self) -> None:
-        self._bounds: list[int] = []  # ascending; owners[i] owns the keys from bounds[i] on
-        self._owners: list[Span | None] = []
+        self.bounds: list[int] = []  # ascending; owners[i] owns the keys from bounds[i] on,
+        self.owners: list[Span | None] = []  # and of several from the same on the last
 
     def __bool__(self) -> bool:
-        return bool(self._bounds)
+        return bool(self.bounds)
 
     @property
     def latest(self) -> int:
         """The key at which the latest call began or ended; -1 if there was none."""
-        return self._bounds[-1] if self._bounds else -1
-
-    def switch(self, key: int, owner: Span | None) -> None:
-        """From `key` on, nodes belong to `owner`."""
-        if self._bounds and self._bounds[-1] == key:
-            self._owners[-1] = owner
-        else:
-            self._bounds.append(key)
-            self._owners.append(owner)
+        return self.bounds[-1] if self.bounds else -1
 
     def owner(self, key: int) -> Span | None:
         """Return the innermost span that the node of this key was created in."""
-        place = bisect_right(self._bounds, key) - 1
-        return self._owners[place] if place >= 0 else None
+        place = bisect_right(self.bounds, key) - 1
+        return self.owners[place] if place >= 0 else None
 
 
 NOBODYS = Spans()

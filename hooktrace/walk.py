@@ -25,6 +25,7 @@ class Survey:
     Attributes:
         leaves: Those whose ``AccumulateGrad`` nodes were reached, by their ids, in the order in
             which the engine will reach them: it runs younger nodes first.
+        youth: For each of them, the key of the oldest node that sends it a gradient.
         hits: The nodes where there is something to look out for.
         consumers: For edges that outputs share with others, the nodes that have such an edge,
             with their keys, spans and the number of the edge.
@@ -36,6 +37,7 @@ class Survey:
 
     def __init__(self) -> None:
         self.leaves: dict[int, Any] = {}
+        self.youth: dict[int, int] = {}
         self.hits: list[Hit] = []
         self.consumers: dict[Edge, list[tuple[Any, int, Span | None, int]]] = {}
         self.nodes: dict[Edge, Any] = {}
@@ -75,7 +77,7 @@ def walk(graph: KnownGraph, roots: list[tuple[int, int, Any]], plain: bool) -> S
             queue.append((key, root))
             survey.roots.add((key, output))
     recorder = graph.recorder
-    nodes, identities = recorder.log.nodes, recorder.identities
+    nodes, tensors, passed = recorder.log.nodes, recorder.identities.table, graph.leaves
     parts, producers = nodes.parts, recorder.log.producers
     rows, outputs, aliases, casts = graph.rows, graph.outputs, graph.aliases, graph.casts
     thread, base, owner = -2, 0, NOBODYS.owner
@@ -111,10 +113,11 @@ def walk(graph: KnownGraph, roots: list[tuple[int, int, Any]], plain: bool) -> S
                 elif key < oldest:
                     youth[name] = key
                 edge: Edge = (-1, name)
-                row = identities.seen(leaf).row
+                seen = tensors.get(name)
+                row = seen.row if seen is not None and seen.ref() is leaf else None
                 if row is None:
                     row = graph.leaf_row(leaf, following)
-                there = -1  # older than any call
+                there = -1 if edge in passed else key  # older than any call that took it
             else:
                 place = there + base
                 if several or place >= key:
@@ -154,6 +157,7 @@ def walk(graph: KnownGraph, roots: list[tuple[int, int, Any]], plain: bool) -> S
             if alias.geometry is None:
                 producers.setdefault(alias.value, (rows[edge[0]], edge[1]))
     survey.leaves = {one: leaves[one] for one in sorted(leaves, key=lambda o: -youth.get(o, 0))}
+    survey.youth = youth
     return survey
 
 

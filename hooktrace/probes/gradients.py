@@ -23,10 +23,11 @@ import torch
 
 from hooktrace import _torch, _torch_hooks
 from hooktrace.aliases import captured_targets, note_view, settle, written_views
-from hooktrace.backwardrun import BackwardRun, NodeHook
+from hooktrace.backwardrun import BackwardRun
 from hooktrace.identity import Seen
 from hooktrace.leaves import BareLeaves
 from hooktrace.nodes import KnownGraph, Reader
+from hooktrace.nodespies import NodeHook
 from hooktrace.opencall import Leaf, OpenCall
 from hooktrace.patches import Patch
 from hooktrace.recorder import Recorder
@@ -37,6 +38,7 @@ from hooktrace.walk import Survey, walk
 __all__ = ["Gradients", "patches"]
 
 _FIRST_OUTPUT = "grad_output[0]"
+_NONE: dict[int, Any] = {}
 
 
 def patches() -> Iterator[Patch]:
@@ -95,36 +97,43 @@ class Gradients:
 
     def call_opened(self, call: OpenCall, state: ThreadState) -> None:
         """Note with which edges the arguments came."""
-        if not state.spans:
+        spans = state.spans
+        if not spans.bounds:
             self.graph.begin_thread(state)
-        first = state.base + _torch.current_sequence()
-        parent = None if call.parent is None else call.parent.span
-        span = call.span = Span(call.number, parent, first)
-        state.spans.switch(first, span)
-        if not torch.is_grad_enabled():
-            return
+        following = _torch.current_sequence()
+        first = state.base + following
+        parent = call.parent
+        span = call.span = Span(call.number, None if parent is None else parent.span, first)
+        spans.bounds.append(first)
+        spans.owners.append(span)
         for place, (argument, seen) in enumerate(call.arguments):
-            if seen is not None and seen.summary.requires_grad:
-                key = self.graph.edge(argument, seen, state) or (-1, id(argument))
-                if span.inputs is None:
-                    span.inputs = {key: (place,)}
-                else:
-                    span.inputs[key] = (*span.inputs.get(key, ()), place)
+            if seen is None or not seen.summary.requires_grad or not torch.is_grad_enabled():
+                continue
+            edge = self.graph.edge(argument, seen, state, following)
+            if edge is None:
+                edge = -1, id(argument)
+                self.graph.leaves.add(edge)
+            if span.inputs is None:
+                span.inputs = {edge: (place,)}
+            else:
+                span.inputs[edge] = (*span.inputs.get(edge, ()), place)
 
     def call_closed(self, call: OpenCall, state: ThreadState, found: list[Leaf]) -> None:
         """Note which nodes the outputs come from."""
         span = call.span
         if span is None:
             return
-        last = state.base + _torch.current_sequence()
-        state.spans.switch(last, span.parent)
+        following = _torch.current_sequence()
+        last = state.base + following
+        state.spans.bounds.append(last)
+        state.spans.owners.append(span.parent)
         graph, inputs = self.graph, span.inputs
-        written = written_views(graph, call, span, state) if inputs is not None else ()
+        written = written_views(graph, call, span, state) if inputs is not None else _NONE
         for place, (output, seen) in enumerate(found):
             if seen is None or not seen.summary.requires_grad:
                 continue
-            edge = graph.edge(output, seen, state) or (-1, id(output))
-            passed = () if inputs is None else inputs.get(edge, ())
+            edge = graph.edge(output, seen, state, following) or (-1, id(output))
+            passed = inputs.get(edge, ()) if inputs is not None else ()
             if passed or edge[0] == -1:
                 alias = Alias(span.call, place, seen, seen.value, last, passed)
                 graph.aliases.setdefault(edge, []).append(alias)
@@ -140,7 +149,7 @@ class Gradients:
             if span.first <= edge[0] < last - 1:
                 alias = Alias(span.call, place, seen, seen.value, last, used=True)
                 graph.aliases.setdefault(edge, []).append(alias)
-            if _torch.is_view(output):
+            if seen.is_view:
                 alias = Alias(span.call, place, seen, seen.value, last)
                 note_view(graph, alias, output, state, edge, id(output) in written)
         if call.parent is None and not self._structure_known:
@@ -151,7 +160,8 @@ class Gradients:
 
     def backward_started(self, number: int, roots: Any, accumulates: bool) -> list[torch.Tensor]:
         """Put spies on the nodes that are about to run; return the leaves that need spies too."""
-        run = BackwardRun(self.recorder, number)
+        in_order = len(self.graph.spans) < 2  # else keys of several threads tell no order
+        run = BackwardRun(self.recorder, number, accumulates=accumulates, in_order=in_order)
         plain = self.recorder.scope.everything
         survey = self._walk(roots, plain)
         self._runs[number] = run, survey
@@ -161,12 +171,15 @@ class Gradients:
             for node, key, row, span, _, _ in survey.hits:
                 if span is None:
                     owners = self.reached[key] = {}
-                    run.watch_plain(node, row, owners)
+                    run.watch_plain(node, key, row, owners)
         survey.let_go()
-        bare: list[torch.Tensor] = []
+        bare: list[tuple[int, torch.Tensor]] = []
         others: list[torch.Tensor] = []
-        for leaf in self.leaves.values():
-            (bare if _torch_hooks.is_bare(leaf) else others).append(leaf)
+        for name, leaf in self.leaves.items():
+            if _torch_hooks.is_bare(leaf):
+                bare.append((survey.youth.get(name, 0), leaf))
+            else:
+                others.append(leaf)
         if accumulates:
             run.leaves = BareLeaves(self.recorder, number, bare)
             self.recorder.on_firing.append(run.leaves.ask)
@@ -188,8 +201,8 @@ class Gradients:
                 continue
             edge = self.graph.key(node, state), wanted.output_nr
             for call, role, seen, note in captured_targets(self.graph, survey, edge):
-                if not run.has_recorded(call, role):
-                    run.arrived(call, role, gradient, seen, note)
+                if run.told is None or (call, role) not in run.told:
+                    run.arrived(state, [(call, role, 0, seen, seen.value, note)], [gradient])
 
     def backward_ended(self, number: int) -> None:
         """Take the spies off."""

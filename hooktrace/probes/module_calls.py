@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from hooktrace import _torch_sites
+from hooktrace import _torch, _torch_sites
 from hooktrace.opencall import OpenCall, close_call, fail_call, open_call
 from hooktrace.patches import Patch, active
 from hooktrace.recorder import Recorder
@@ -34,19 +34,24 @@ def _traced_call(original: Callable[..., Any]) -> Any:
 
 
 def _begun(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Calls:
-    return [
-        (recorder, call)
-        for recorder in active()
-        if (call := open_call(recorder, module, args, kwargs)) is not None
-    ]
+    calls = []
+    with _torch.aside():
+        for recorder in active():
+            call = open_call(recorder, module, args, kwargs)
+            if call is not None:
+                calls.append((recorder, call))
+    return calls
 
 
 def _done(calls: _Calls, result: Any) -> Any:
-    for recorder, call in calls:
-        close_call(recorder, call, result)
+    if calls:
+        with _torch.aside():
+            for recorder, call in calls:
+                close_call(recorder, call, result)
     return result
 
 
 def _failed(calls: _Calls, error: BaseException) -> None:
-    for recorder, call in calls:
-        fail_call(recorder, call, error)
+    with _torch.aside():
+        for recorder, call in calls:
+            fail_call(recorder, call, error)

@@ -12,7 +12,7 @@ from types import CodeType, FrameType
 from typing import Any
 from weakref import ref
 
-from hooktrace._torch_checkpoint import regions_around
+from hooktrace._torch_checkpoint import region_possible, regions_around
 from hooktrace.events import CallId, ModuleId
 from hooktrace.opencall import Leaf, OpenCall
 from hooktrace.recorder import Recorder
@@ -77,6 +77,8 @@ class Recomputations:
         around = None
         if self._open and call.parent is not None:
             around = self._open.get(call.parent.number)
+        if around is None and not region_possible():
+            return
         frame: FrameType | None = sys._getframe()
         while frame is not None and frame.f_code is not self._caller:
             if not frame.f_globals.get("__name__", "").startswith("hooktrace."):

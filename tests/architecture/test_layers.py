@@ -20,8 +20,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
         "_torch_checkpoint tracebacks",
         "identity scope spans threadstate spies features optimizers hooktable recorder firing "
-        "containers opencall patches callspies spiedhooks leaves backwardrun placement nodes walk "
-        "aliases measure",
+        "containers opencall patches callspies spiedhooks leaves nodespies backwardrun placement "
+        "nodes walk aliases measure",
         "probes",
         "views",
         "render",
@@ -48,6 +48,7 @@ ORDER = (
         "firing",
         "callspies",
         "opencall",
+        "nodespies",
         "backwardrun",
         "placement",
         "nodes",
