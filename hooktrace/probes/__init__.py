@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from hooktrace import _torch, _torch_hooks, patches
+from hooktrace._torch_dynamo import leave_uncompiled
 from hooktrace.patches import Patch
 from hooktrace.probes import (
     backward,
@@ -28,6 +29,8 @@ from hooktrace.probes import (
 from hooktrace.recorder import Recorder
 
 __all__ = ["Probes"]
+
+_HERE = __file__.rpartition("/probes/")[0]
 
 FAMILIES: tuple[Any, ...] = (
     registrations,
@@ -61,6 +64,7 @@ class Probes:
     @_torch.unseen
     def begin(self) -> None:
         """Look at what is registered already, and start to listen."""
+        leave_uncompiled(_HERE)
         for family in FAMILIES:
             if hasattr(family, "begin"):
                 try:

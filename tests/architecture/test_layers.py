@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors records steps events kinds _registry",
         "log",
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
-        "_torch_checkpoint tracebacks",
+        "_torch_checkpoint _torch_dynamo tracebacks",
         "identity scope spans threadstate spies features optimizers hooktable recorder firing "
         "containers opencall patches callspies spiedhooks leaves nodespies backwardrun placement "
         "nodes walk aliases measure",
