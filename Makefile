@@ -20,7 +20,7 @@ sweep: $(VENV)/.sweep
 	PYTHONPATH=tests $(BIN)/python -m sweep
 
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/overhead.py --write
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
