@@ -13,6 +13,7 @@ from hooktrace.events import (
     CallId,
     GradientComputed,
     GradientRetained,
+    HookFired,
     NodeId,
     Observation,
     TensorId,
@@ -153,8 +154,11 @@ class BackwardRun:
         gradient = _torch.gradient_of(tensor)
         if gradient is None:
             return
-        seen = self.recorder.observe(gradient, "grad", quiet=True)
-        self.recorder.emit(GradientRetained, owner.id, seen, self.number)
+        recorder = self.recorder
+        seen = recorder.observe(gradient, "grad", quiet=True)
+        recorder.emit(GradientRetained, owner.id, seen, self.number)
+        hook = recorder.hooks.add("retain_grad", owner.id, torch.Tensor.retain_grad, tensor)
+        recorder.emit(HookFired, hook, None, (seen,), (), 0, None)
 
     def contributed(
         self, state: ThreadState, shares: list[Share], gradients: Sequence[Any]

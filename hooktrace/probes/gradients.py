@@ -38,6 +38,7 @@ from hooktrace.walk import Survey, walk
 __all__ = ["Gradients", "patches"]
 
 _FIRST_OUTPUT = "grad_output[0]"
+RETURNED_TWICE = "the same tensor was returned several times: the sum over all of them"
 _NONE: dict[int, Any] = {}
 
 
@@ -139,7 +140,8 @@ class Gradients:
                 graph.aliases.setdefault(edge, []).append(alias)
                 continue
             role = _FIRST_OUTPUT if place == 0 else f"grad_output[{place}]"
-            target = (span.call, role, edge[1], seen, seen.value, "")
+            note = RETURNED_TWICE if len(found) > 1 and _returned_again(found, place) else ""
+            target = (span.call, role, edge[1], seen, seen.value, note)
             if edge[0] in graph.outputs:
                 graph.outputs[edge[0]].append(target)
             else:
@@ -234,3 +236,9 @@ class Gradients:
 
 def _node_of(root: Any) -> Any:
     return root.grad_fn if isinstance(root, torch.Tensor) else getattr(root, "node", None)
+
+
+def _returned_again(found: list[Leaf], place: int) -> bool:
+    """Whether an output is returned at another place too."""
+    output = found[place][0]
+    return any(one is output for other, (one, _) in enumerate(found) if other != place)

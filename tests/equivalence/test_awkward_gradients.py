@@ -106,6 +106,20 @@ def test_what_a_call_itself_makes_of_its_output_is_not_what_comes_from_outside(
         assert torch.equal(call.grad_input, grad_input[0])
 
 
+def test_a_tensor_that_is_returned_twice_has_the_sum_and_a_note() -> None:
+    def twice(x: torch.Tensor) -> Any:
+        y = x.exp()
+        return y, y
+
+    t = traced(Net(Sub(twice), lambda part, x: part(x)[0] * WEIGHT + part(x)[1] * 2), leaf())
+    first, second = t.calls("part")
+    for one, expected in ((first, WEIGHT), (second, torch.full((2, 2), 2.0))):
+        assert torch.equal(one.grad_outputs[0], expected)
+        assert torch.equal(one.grad_outputs[1], expected)
+        assert "returned several times" in notes(one)["grad_output[0]"]
+        assert "returned several times" in notes(one)["grad_output[1]"]
+
+
 def test_where_a_backward_begins_at_such_an_output_the_note_says_what_is_included() -> None:
     net = Net(Sub(features), lambda part, x: part(x))
     x = leaf()

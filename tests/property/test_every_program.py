@@ -19,6 +19,7 @@ from hooktrace.events import (
     Event,
     ForwardFinished,
     ForwardStarted,
+    GradientRetained,
     HookFired,
     HookRegistered,
     HookRemoved,
@@ -228,6 +229,7 @@ def test_every_firing_that_the_user_saw_is_in_the_trace(name: str, kinds: dict[s
     seen = Counter(kinds[one] for one in names if one in kinds)
     seen["full_backward"] += sum(entry[0] == "root full" for entry in log)
     recorded = Counter(t.hooks[event.hook].kind for event in t.of(HookFired))
+    assert recorded.pop("retain_grad", 0) == len(t.of(GradientRetained))  # which notes nothing
     assert recorded == +seen
     from torch.nn.modules import module
 

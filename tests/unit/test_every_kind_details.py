@@ -299,3 +299,19 @@ def test_the_users_pair_is_the_one_on_top_again_after_the_block() -> None:
         with ht.trace():
             pass
         assert top(True) == (look, look)
+
+
+def test_retain_grad_is_a_hook_of_the_tensor_that_fires_when_its_gradient_arrives() -> None:
+    x = torch.ones(2, requires_grad=True)
+    with ht.trace() as t:
+        y = x * 3
+        y.retain_grad()
+        y.register_hook(lambda grad: grad * 2)
+        y.sum().backward()
+    (hook,) = (one for one in t.hooks if one.kind == "retain_grad")
+    assert (hook.owner, hook.registered_at) == ("y", None)
+    kinds = [t.hooks[event.hook].kind for event in t.of(HookFired)]
+    assert kinds == ["tensor", "retain_grad"]
+    (seen,) = t.of(HookFired)[-1].inputs
+    assert seen.numbers == tuple(y.grad.tolist()) == (2.0, 2.0)
+    assert "retain-grad-line" in {spot.name for spot in t.blind_spots()}
