@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any
 
+import torch
 from torch import nn
 
 from hooktrace import _torch, _torch_hooks, _torch_stores
@@ -199,6 +200,9 @@ def _record(firing: Firing, kind: str, result: Any, arguments: tuple[Any, ...]) 
     role = KINDS[kind].replaces
     if kind == "post_accumulate_grad":
         firing.returned_and_assigned(_torch.gradient_of(arguments[0]))
+    elif kind == "comm" and isinstance(result, torch.futures.Future) and result.done():
+        value = result.value()
+        firing.returned(value[0] if isinstance(value, list) else value, "bucket")
     elif kind in _GIVING:
         firing.gave(result, _GIVING[kind])
     elif role == "args, kwargs":

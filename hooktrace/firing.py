@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from hooktrace import _torch
+from hooktrace import _torch, _torch_hooks
 from hooktrace.containers import Contents, equal
 from hooktrace.events import Edit, HookFired, HookId, Observation, TensorWritten, Value
 from hooktrace.identity import Seen, leaves, text_of
@@ -245,6 +245,8 @@ class Firing(Open):
         returned: tuple[Observation, ...] = (),
     ) -> None:
         recorder = self.recorder
+        if self.site is not None:
+            recorder.check_parameters(_torch_hooks.own_parameters(self.site))
         recorder.state().leave(self)
         for listener in recorder.on_fired:
             listener()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
@@ -67,8 +68,10 @@ def hooks(*things: Any) -> HookList:
     """List every hook that is registered on some things now, in the order of firing.
 
     That is the order of a training step: forward, backward, the optimizer's step; then saving and
-    loading.  Modules are taken in the order in which they are defined, for only a run tells in
-    which they are called.  Where a trace is open, a hook knows where it was registered.
+    loading.  Modules are taken in the order in which they are defined, the parameters of a module
+    in the reverse of it, tensors as they are given: only a run tells in which order they are
+    used.  Hooks on intermediate tensors are found only if the tensors are given.  Where a trace
+    is open, a hook knows where it was registered.
 
     Args:
         *things: Modules, with their parameters and buffers and the nodes that accumulate their
@@ -172,9 +175,12 @@ class _Inventory:
             self.order.setdefault(row, None)
         nodes = _torch_graph.reachable([_torch_graph.node_of(tensor)])
         inner = [node for node in nodes if not hasattr(node, "variable")]
+        inner.sort(key=_torch.sequence_of, reverse=True)  # the engine runs younger nodes first
         found = list(_torch_graph.hooks_of_nodes(inner))
-        self._on_nodes(found, "node_pre")
-        self._on_nodes(found, "node")
+        for _, here in itertools.groupby(found, key=lambda one: one[0]):
+            on_node = list(here)
+            self._on_nodes(on_node, "node_pre")
+            self._on_nodes(on_node, "node")
         return [node.variable for node in nodes if hasattr(node, "variable")]
 
     def _of_leaf(self, leaf: torch.Tensor) -> None:

@@ -207,6 +207,14 @@ class Recorder:
             if seen is not None:
                 self.check(state, gradient, seen)
 
+    def check_parameters(self, parameters: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Note writes to those parameters that have been seen."""
+        state = self.state()
+        for _, parameter in parameters:
+            seen = self.identities.known(parameter)
+            if seen is not None:
+                self.check(state, parameter, seen)
+
     def leaf(self, leaf: torch.Tensor) -> TensorId:
         """Return the number of a leaf, and note that it is one."""
         entry = self.identities.table.get(id(leaf))

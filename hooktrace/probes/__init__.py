@@ -78,6 +78,7 @@ class Probes:
         """Stop to listen and leave nothing behind."""
         try:
             self.recorder.check_gradients()
+            self.recorder.check_parameters(self.recorder.scope.parameters())
             self.plain.close()
             self._note_unseen()
         except Exception:

@@ -114,6 +114,7 @@ def _start(recorder: Recorder, given: dict[str, Any]) -> tuple[int, list[torch.T
     leaves: list[torch.Tensor] = []
     try:
         recorder.check_gradients()
+        recorder.check_parameters(recorder.scope.parameters())
         tensors = given.get("tensors", ())
         roots = tuple(
             recorder.observe(root, f"root[{index}]")

@@ -19,6 +19,7 @@ from hooktrace.events import (
 )
 from hooktrace.log import EventLog
 from hooktrace.render.grid import add_row, grid_of, lay_out
+from hooktrace.views.blindspots import blind_spots
 from hooktrace.views.call import EARLY_STOP
 from hooktrace.views.effects import EditView, WriteView
 
@@ -55,8 +56,8 @@ class _Line:
         quiet = not (self.changed or self.wrote)
         return bool(first.feature), quiet, bool(self.fired), first.id
 
-    def cells(self) -> tuple[str, ...]:
-        """Return the cells of the line."""
+    def cells(self, never: str) -> tuple[str, ...]:
+        """Return the cells of the line; `never` is what to say of one that did not fire."""
         first, owners = self.hooks[0], list(dict.fromkeys(one.owner for one in self.hooks))
         told = ["raised"] * self.raised + self.changed
         told += ["wrote to " + ", ".join(dict.fromkeys(self.wrote))] if self.wrote else []
@@ -64,10 +65,15 @@ class _Line:
             first.kind,
             owners[0] if len(owners) == 1 else f"{owners[0]} and {len(owners) - 1} more",
             f"{first.feature}: {first.name}" if first.feature else first.name,
-            f"{self.fired}x" if self.fired else "never",
+            f"{self.fired}x" if self.fired else never,
             first.defined_at.rpartition("/")[2],
             "; ".join(dict.fromkeys(told or ["nothing"] * bool(self.fired))),
         )
+
+
+def _is_compiled(log: EventLog) -> bool:
+    """Whether compiled code ran, in which hooks may have fired unseen."""
+    return any(spot.name == "compiled-region" for spot in blind_spots(log))
 
 
 def hook_table(
@@ -91,8 +97,9 @@ def hook_table(
     if hidden:
         left_out.append(f"{count(hidden, 'hook')} (t.hooks)")
     grid = grid_of("hook", "on", "function", "fired", "defined at", "changed")
+    never = "not seen" if _is_compiled(log) else "never"
     for line in lines[:most]:
-        add_row(grid, *line.cells())
+        add_row(grid, *line.cells(never))
     return lay_out(grid)
 
 
@@ -131,7 +138,8 @@ def step_lines(log: EventLog) -> list[str]:
 
 def _optimizer(name: str, steps: list[StepFinished]) -> str:
     written: set[TensorId] = {tensor for step in steps for tensor in step.written}
-    parts = [count(len(steps), "step"), f"wrote {count(len(written), 'parameter')}"]
+    wrote = f"wrote {count(len(written), 'parameter')}" if written else "no write seen"
+    parts = [count(len(steps), "step"), wrote]
     raised = [step.exception for step in steps if step.exception]
     parts += [f"{len(raised)} raised ({raised[-1]})"] if raised else []
     return f"{name}: {', '.join(parts)}"

@@ -76,6 +76,9 @@ def _compiled(log: EventLog) -> Iterator[str]:
     for row in log.modules:
         if row.type == "OptimizedModule":
             yield row.label
+    for other in log.unseen.get("outside-modules", ()):
+        if other.startswith("OptimizedModule"):
+            yield other
     yield from log.unseen.get("compiled-region", ())
     for node in log.nodes:
         if node.name.startswith("CompiledFunction"):
@@ -169,7 +172,7 @@ def _not_copied(log: EventLog) -> Iterator[str]:
 
 @_blind_spot(
     "writes-past-the-counter",
-    "writes through .data, numpy or DLPack to values that are not kept are not seen",
+    "writes by .data, numpy or DLPack to parameters, or to values that are not kept, are unseen",
     "They do not move the version counter, so only a comparison of the contents tells them.",
     "name the values in `keep=`; those are compared when the outermost call ends.",
 )

@@ -293,3 +293,28 @@ def test_a_program_without_writes_has_none() -> None:
     with ht.trace(net) as t:
         net(torch.ones(1, 2)).sum().backward()
     assert t.writes() == []
+
+
+def test_writes_to_parameters_are_told_with_who_wrote() -> None:
+    net = nn.Linear(2, 1)
+
+    def shift(module: nn.Module, *arguments: Any) -> None:
+        with torch.no_grad():
+            module.weight.add_(1)
+
+    with ht.trace(net) as t:
+        net(torch.ones(1, 2)).sum().backward()
+        with torch.no_grad():
+            net.bias.sub_(1)
+        handle = net.register_forward_hook(shift)
+        net(torch.ones(1, 2))
+        handle.remove()
+        with torch.no_grad():
+            net.weight.mul_(2)
+    told = [str(write) for write in t.writes()]
+    outside = "was overwritten by code outside of every traced call"
+    assert told == [
+        f"tensor bias {outside}",
+        "tensor weight was overwritten by forward hook shift on Linear",
+        f"tensor weight {outside}",
+    ]

@@ -85,7 +85,7 @@ def test_a_step_that_raised_is_told_in_the_table() -> None:
     optimizer = Raising(net.parameters(), lr=0.1)
     with pytest.raises(ValueError, match="no step"), ht.trace(net) as t:
         optimizer.step()
-    assert "Raising: 1 step, wrote 0 parameters, 1 raised (ValueError: no step)" in str(t)
+    assert "Raising: 1 step, no write seen, 1 raised (ValueError: no step)" in str(t)
 
 
 def picture(t: ht.Trace) -> str:

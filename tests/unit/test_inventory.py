@@ -196,3 +196,16 @@ def test_a_list_is_printed_as_a_table_and_can_be_filtered() -> None:
 def test_what_has_no_hooks_is_refused() -> None:
     with pytest.raises(TypeError, match="but got int"):
         ht.hooks(nn.ReLU(), 3)
+
+
+def test_hooks_on_the_nodes_behind_a_tensor_have_the_order_in_which_they_fire() -> None:
+    fired = Fired()
+    x = torch.ones(2, requires_grad=True)
+    y = x.exp()
+    z = y * 2
+    for name, tensor in (("exp", y), ("mul", z)):
+        tensor.grad_fn.register_hook(fired(f"{name} node"))
+        tensor.grad_fn.register_prehook(fired(f"{name} pre"))
+    listed = [hook.name for hook in ht.hooks(z)]
+    z.sum().backward()
+    assert listed == fired.names == ["mul pre", "mul node", "exp pre", "exp node"]
