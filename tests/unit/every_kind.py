@@ -17,6 +17,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+TOP_PAIR = hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks")  # from 2.8 on
 node_creation_hook: Any = getattr(torch.autograd.graph, "node_creation_hook", None)
 
 
@@ -355,13 +356,13 @@ def save_and_use(w: World) -> None:
     w.backward()
 
 
-@case("pack", SAVED, run=save, result=first)
+@case("pack", SAVED, run=save, result=first, before=TOP_PAIR)
 def pack(w: World, hook: Any) -> Any:
     context = saved_tensors_hooks(hook, first)
     return context.__enter__() or context
 
 
-@case("unpack", SAVED, run=save_and_use, result=first)
+@case("unpack", SAVED, run=save_and_use, result=first, before=TOP_PAIR)
 def unpack(w: World, hook: Any) -> Any:
     context = saved_tensors_hooks(first, hook)
     return context.__enter__() or context

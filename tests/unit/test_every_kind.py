@@ -99,7 +99,8 @@ def place(function: Any) -> str:
 
 
 def test_the_table_has_every_kind() -> None:
-    assert {case.kind for case in CASES.values()} | SEVERAL == set(KINDS)
+    lacking = set() if hasattr(torch.autograd.graph, "node_creation_hook") else {"node_creation"}
+    assert {case.kind for case in CASES.values()} | SEVERAL == set(KINDS) - lacking
 
 
 BEFORE = [name for name, case in CASES.items() if case.before]

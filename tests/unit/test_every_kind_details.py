@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import needs
 import pytest
 import torch
 import torch.nn.modules.module as every_module
@@ -254,6 +255,7 @@ def test_the_backward_of_a_custom_function_may_raise() -> None:
 # ------------------------------------------------------------------ saved tensors
 
 
+@needs.TOP_PAIR
 def test_only_the_innermost_pair_packs_and_each_unpacks_its_own() -> None:
     def outer(tensor: torch.Tensor) -> Any:
         return tensor
@@ -293,6 +295,7 @@ def test_only_the_innermost_pair_packs_and_each_unpacks_its_own() -> None:
     assert (packed.role, one.role, str(one)) == ("packed[0]", "packed[1]", "1")
 
 
+@needs.TOP_PAIR
 def test_the_users_pair_is_the_one_on_top_again_after_the_block() -> None:
     top = torch._C._autograd._top_saved_tensors_default_hooks
     with saved_tensors_hooks(look, look):
