@@ -55,6 +55,8 @@ class BackwardRun:
         self.number = number
         self.in_order = in_order
         self.told: set[tuple[CallId, str]] | None = None if accumulates else set()
+        self.retained: set[TensorId] = set()  # tensors whose .grad was noted; several calls may
+        # return the same tensor
         self.spies: list[NodeHook] = []
         self.shares: dict[tuple[CallId, int], int] = {}  # how many nodes contribute
         self.pending: dict[tuple[CallId, int], list[Any]] = {}
@@ -149,11 +151,12 @@ class BackwardRun:
 
     def _retained(self, owner: Seen) -> None:
         tensor = owner.ref()
-        if tensor is None or not tensor.retains_grad:
+        if tensor is None or not tensor.retains_grad or owner.id in self.retained:
             return
         gradient = _torch.gradient_of(tensor)
         if gradient is None:
             return
+        self.retained.add(owner.id)
         recorder = self.recorder
         seen = recorder.observe(gradient, "grad", quiet=True)
         recorder.emit(GradientRetained, owner.id, seen, self.number)

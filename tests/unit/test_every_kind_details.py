@@ -318,3 +318,13 @@ def test_retain_grad_is_a_hook_of_the_tensor_that_fires_when_its_gradient_arrive
     (seen,) = t.of(HookFired)[-1].inputs
     assert seen.numbers == tuple(y.grad.tolist()) == (2.0, 2.0)
     assert "retain-grad-line" in {spot.name for spot in t.blind_spots()}
+
+
+def test_retain_grad_fires_once_in_a_run_though_several_calls_return_the_tensor() -> None:
+    net = nn.Sequential(nn.Sequential(nn.Linear(2, 1)))
+    with ht.trace(net) as t:
+        y = net(torch.ones(1, 2))
+        y.retain_grad()
+        y.sum().backward(retain_graph=True)
+        y.sum().backward()
+    assert [t.hooks[event.hook].kind for event in t.of(HookFired)] == ["retain_grad"] * 2
