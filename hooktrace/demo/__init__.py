@@ -1,4 +1,4 @@
-"""The demo: every kind of hook on AlexNet, on a real photograph, as text, pictures and a page.
+"""The demo: hooks of seven kinds on AlexNet, on a real photograph, as text, pictures and a page.
 
 The code that registers the hooks is not in this package but in two small scripts in ``assets``,
 which are copied beside the page, so that a reader can open them, change them and run them.
