@@ -26,12 +26,13 @@ _WIDTH = 120
 _CALLS, _HOOKS, _TENSORS, _STEPS, _WRITES = 26, 14, 10, 5, 6  # lines for each part at most
 
 
-def table(log: EventLog, calls: CallIndex) -> str:
+def table(log: EventLog, calls: CallIndex, closing: str = "") -> str:
     """Return the trace as a table: calls in order, hooks, what they changed, what was left out.
 
     Args:
         log: What was recorded; its edits should be measured already.
         calls: The index of its calls, up to date.
+        closing: The last line.
     """
     left_out: list[str] = []
     edits, writes = effects.edits(log), effects.writes(log, calls)
@@ -48,11 +49,11 @@ def table(log: EventLog, calls: CallIndex) -> str:
     headline = _headline(log, calls, edits)
     if len(calls):
         taken = sum(part.count("\n") + 2 for part in (headline, *parts))
-        room = MOST_LINES - taken - 3  # its own header, and what is left out
+        room = MOST_LINES - taken - 3 - 2 * bool(closing)  # its own header, what is left out, end
         parts.insert(0, _calls(log, calls, min(_CALLS, room), left_out))
     if left_out:
         parts.append("Left out: " + "; ".join(left_out) + ".")
-    return "\n\n".join([headline, *parts])
+    return "\n\n".join([headline, *parts, *([closing] if closing else [])])
 
 
 # ------------------------------------------------------------------ parts

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "hooktrace"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors records steps events kinds _registry",
+        "errors records steps events kinds findings _registry",
         "log",
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
         "_torch_checkpoint _torch_dynamo tracebacks",
@@ -24,8 +24,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "nodes walk aliases measure",
         "probes",
         "views",
-        "render",
-        "session inventory images sheets pairing agreement captures comparison",
+        "render doctor",
+        "recording session inventory images sheets pairing agreement captures comparison",
         "demo",
         "cli pytest_plugin",
     )
@@ -55,6 +55,7 @@ ORDER = (
         "walk",
         "aliases",
     ],
+    ["recording", "session"],
     ["pairing", "agreement", "sheets", "captures", "comparison"],
 )
 """Within a layer: each may import those before it, and not those after it."""
@@ -65,10 +66,12 @@ WITHOUT_TORCH = (
     "steps",
     "events",
     "kinds",
+    "findings",
     "_registry",
     "log",
     "views",
     "render",
+    "doctor",
 )
 VIEWS_MAY_IMPORT = {"errors", "records", "events", "kinds", "log", "views", "_registry"}
 LONGEST = 300

@@ -1,0 +1,110 @@
+"""The hook doctor: rules that read a log and say what is wrong, where, and what to do.
+
+It never imports torch: everything it says comes from what was recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import overload
+
+from hooktrace.doctor import rules as _rules  # noqa: F401  (fills RULES)
+from hooktrace.doctor.case import Case
+from hooktrace.doctor.rule import RULES, Rule
+from hooktrace.findings import SEVERITIES, Finding
+from hooktrace.log import EventLog
+from hooktrace.views.calls import CallIndex
+
+__all__ = ["Findings", "diagnose"]
+
+
+class Findings(Sequence[Finding]):
+    """What the doctor found, worst first; ``print`` it.
+
+    Args:
+        found: The findings.
+        log: Where they were found.
+    """
+
+    def __init__(self, found: Iterable[Finding], log: EventLog) -> None:
+        self._found = tuple(sorted(found, key=lambda one: SEVERITIES.index(one.severity)))
+        self._log = log
+
+    def of(self, *rules: str) -> Findings:
+        """Return those of some rules, such as ``t.findings().of("never-fired")``.
+
+        Raises:
+            UnknownNameError: There is no such rule; the message names the nearest.
+        """
+        for name in rules:
+            RULES[name]
+        return Findings([one for one in self if one.rule in rules], self._log)
+
+    @property
+    def errors(self) -> Findings:
+        """Those that make results wrong, or raise."""
+        return Findings([one for one in self if one.severity == "error"], self._log)
+
+    @property
+    def summary(self) -> str:
+        """One line: how many of which severity."""
+        counts = {kind: sum(one.severity == kind for one in self) for kind in SEVERITIES}
+        texts = [f"{n} {kind}{'s' * (n != 1)}" for kind, n in counts.items() if n]
+        return ", ".join(texts) if texts else "nothing wrong was found"
+
+    @property
+    def line(self) -> str:
+        """The summary, the rules that are more than notes, and how to read on."""
+        grave = dict.fromkeys(one.rule for one in self if one.severity != "note")
+        names = ", ".join([*grave][:4]) + (" and more" if len(grave) > 4 else "")
+        how = ". print(t.findings()) tells more." if self else "."
+        return f"Doctor: {self.summary}{f' ({names})' if names else ''}{how}"
+
+    @overload
+    def __getitem__(self, place: int) -> Finding: ...
+    @overload
+    def __getitem__(self, place: slice) -> Findings: ...
+    def __getitem__(self, place: int | slice) -> Finding | Findings:
+        found = self._found[place]
+        return found if isinstance(found, Finding) else Findings(found, self._log)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __str__(self) -> str:
+        return "\n\n".join([*map(str, self), f"Doctor: {self.summary}."])
+
+    def __repr__(self) -> str:
+        return f"<Findings: {self.summary}>"
+
+
+def diagnose(
+    log: EventLog,
+    calls: CallIndex,
+    *,
+    select: Iterable[str] | None = None,
+    ignore: Iterable[str] = (),
+    static: bool = False,
+) -> Findings:
+    """Run the rules over a log.
+
+    Args:
+        log: What was recorded; its edits should be measured already.
+        calls: The index of its calls, up to date.
+        select: Names of the rules to run; None for all.
+        ignore: Names of rules to leave out.
+        static: Whether to run only the rules that need no run of the program.
+
+    Raises:
+        UnknownNameError: There is no rule of one of the names.
+    """
+    wanted = _chosen(select, ignore)
+    case = Case(log, calls)
+    rules = [one() for one in wanted if one.static or not static]
+    return Findings([found for one in rules for found in one.find(case)], log)
+
+
+def _chosen(select: Iterable[str] | None, ignore: Iterable[str]) -> list[type[Rule]]:
+    left_out = {RULES[name] for name in ignore}
+    names = RULES if select is None else dict.fromkeys(select)
+    return [RULES[name] for name in names if RULES[name] not in left_out]

@@ -1,0 +1,193 @@
+"""What all rules look up in a log: indexes that are made once, when the first rule asks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+from hooktrace.events import (
+    BackwardFinished,
+    BackwardStarted,
+    Event,
+    GradientAccumulated,
+    GradientComputed,
+    HookFired,
+    HookId,
+    HookRegistered,
+    HookRemoved,
+    ModuleId,
+    NodeId,
+    TensorId,
+    TensorWritten,
+    TracedHook,
+    Value,
+)
+from hooktrace.kinds import KINDS
+from hooktrace.log import EventLog
+from hooktrace.views import effects
+from hooktrace.views.call import Call
+from hooktrace.views.calls import CallIndex
+
+__all__ = ["Case", "Run"]
+
+Key = TypeVar("Key")
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One backward run.
+
+    Attributes:
+        number: As in the events.
+        started: How it began: roots, and whether it fills ``.grad``.
+        finished: How it ended; None if it has not.
+    """
+
+    number: int
+    started: BackwardStarted
+    finished: BackwardFinished | None
+
+    def __contains__(self, event: Event) -> bool:
+        """Whether an event came while the run lasted."""
+        return event.seq > self.started.seq and (
+            self.finished is None or event.seq < self.finished.seq
+        )
+
+
+class Case:
+    """A log as the rules look at it.
+
+    Args:
+        log: What was recorded; edits should be measured already.
+        calls: The index of its calls, up to date.
+    """
+
+    def __init__(self, log: EventLog, calls: CallIndex) -> None:
+        self.log = log
+        self.calls = calls
+
+    # -------------------------------------------------------------- hooks
+
+    @cached_property
+    def hooks(self) -> list[TracedHook]:
+        """The user's hooks: not those that PyTorch or a library registered as its own."""
+        return [hook for hook in self.log.hooks if not hook.feature]
+
+    @cached_property
+    def firings(self) -> dict[HookId, list[HookFired]]:
+        """The firings of each hook that fired, in order."""
+        return _grouped((event.hook, event) for event in self.log.of(HookFired))
+
+    @cached_property
+    def registered(self) -> dict[HookId, list[HookRegistered]]:
+        """When each hook was registered inside the block: once, unless it is told anew."""
+        return _grouped((event.hook, event) for event in self.log.of(HookRegistered))
+
+    @cached_property
+    def removed(self) -> dict[HookId, HookRemoved]:
+        """When each hook was removed inside the block."""
+        return {event.hook: event for event in self.log.of(HookRemoved)}
+
+    @cached_property
+    def edits(self) -> dict[HookId, list[effects.EditView]]:
+        """What each hook changed; equal values that it returned are no change."""
+        return _grouped(
+            (one.hook.id, one) for one in effects.edits(self.log) if one.change.kind != "unchanged"
+        )
+
+    def family(self, hook: TracedHook) -> str:
+        """Return what a hook of this kind hangs on: ``module``, ``tensor``, ``node`` ..."""
+        return KINDS[hook.kind].family
+
+    # -------------------------------------------------------------- calls
+
+    @cached_property
+    def calls_of(self) -> dict[ModuleId, list[Call]]:
+        """The calls of each module that was called, in order."""
+        return _grouped((call.called.module, call) for call in self.calls)
+
+    @cached_property
+    def module_named(self) -> dict[str, ModuleId]:
+        """The modules by their names and aliases; only those that have a row."""
+        return {name: row.id for row in self.log.modules for name in (row.name, *row.aliases)}
+
+    # -------------------------------------------------------------- backward
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """The backward runs, in order."""
+        ended = {event.backward: event for event in self.log.of(BackwardFinished)}
+        started = self.log.of(BackwardStarted)
+        return [Run(one.backward, one, ended.get(one.backward)) for one in started]
+
+    @cached_property
+    def accumulated(self) -> dict[TensorId, list[GradientAccumulated]]:
+        """Each time the ``.grad`` of a leaf was filled or added to."""
+        return _grouped((event.tensor, event) for event in self.log.of(GradientAccumulated))
+
+    @cached_property
+    def gradients(self) -> dict[TensorId, list[GradientComputed]]:
+        """The gradients that arrived for a tensor, where it is known for which."""
+        events = self.log.of(GradientComputed)
+        return _grouped((event.tensor, event) for event in events if event.tensor is not None)
+
+    @cached_property
+    def nodes_of(self) -> dict[TensorId, list[NodeId]]:
+        """The nodes that produced a tensor, or accumulate its gradient."""
+        found = [(value.tensor, node) for value, (node, _) in self.log.producers.items()]
+        return _grouped([*found, *((leaf, node) for node, leaf in self.log.nodes.leaves.items())])
+
+    def node_of(self, value: Value) -> NodeId | None:
+        """Return the node that produced a value, if that is known."""
+        return self.log.producers.get(value, (None, 0))[0]
+
+    def reached(self, run: Run) -> set[NodeId]:
+        """Return the nodes that can be reached from the roots of a run."""
+        if run.number not in self._reached:
+            roots = [self.node_of(one.value) for one in run.started.roots if one.value is not None]
+            self._reached[run.number] = self.behind(one for one in roots if one is not None)
+        return self._reached[run.number]
+
+    @cached_property
+    def _reached(self) -> dict[int, set[NodeId]]:
+        return {}
+
+    def behind(self, nodes: Iterable[NodeId]) -> set[NodeId]:
+        """Return the nodes to which these send gradients, directly or not, and themselves."""
+        parts = self.log.nodes.parts
+        left = list(nodes)
+        found = set(left)
+        while left:
+            for node, _ in parts[left.pop()][2]:
+                if node not in found:
+                    found.add(node)
+                    left.append(node)
+        return found
+
+    # -------------------------------------------------------------- writes
+
+    @cached_property
+    def writes(self) -> list[effects.WriteView]:
+        """Every write in place to a tensor that was seen, in order."""
+        return effects.writes(self.log, self.calls)
+
+    @cached_property
+    def written(self) -> dict[TensorId, list[TensorWritten]]:
+        """The writes to each tensor."""
+        return _grouped((event.before.tensor, event) for event in self.log.of(TensorWritten))
+
+    def name(self, tensor: TensorId) -> str:
+        """Return the name of a tensor: its parameter or variable, or its number."""
+        return effects.describe_tensor(self.log, Value(tensor, None)).removeprefix("tensor ")
+
+
+def _grouped(pairs: Iterable[tuple[Key, Thing]]) -> dict[Key, list[Thing]]:
+    """Put together what has one key, in order."""
+    found: defaultdict[Key, list[Thing]] = defaultdict(list)
+    for key, thing in pairs:
+        found[key].append(thing)
+    return dict(found)
