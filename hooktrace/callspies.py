@@ -210,5 +210,7 @@ def _record(firing: Firing, kind: str, result: Any, arguments: tuple[Any, ...]) 
         firing.returned_pair(*pair)
     elif role == "state_dict" and isinstance(result, Mapping):
         firing.exchanged(result, role)
-    else:
-        firing.returned(result if role else None, role)
+    elif role or result is None:
+        firing.returned(result, role)
+    else:  # PyTorch does nothing with it
+        firing.gave(result, "result")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from hooktrace.modes import GRAD
 from hooktrace.records import (
     CallId,
     Change,
@@ -16,14 +17,17 @@ from hooktrace.records import (
     StorageId,
     TensorId,
     TensorSummary,
-    TracedHook,
-    TracedModule,
-    TracedNode,
-    TracedTensor,
     Value,
     format_numbers,
 )
 from hooktrace.steps import SchedulerStepped, StepFinished, StepStarted
+from hooktrace.tables import (
+    Registration,
+    TracedHook,
+    TracedModule,
+    TracedNode,
+    TracedTensor,
+)
 
 __all__ = [
     "BackwardFinished",
@@ -47,6 +51,7 @@ __all__ = [
     "NodeId",
     "Observation",
     "ProbeFailed",
+    "Registration",
     "SchedulerStepped",
     "StepFinished",
     "StepStarted",
@@ -64,7 +69,11 @@ __all__ = [
 
 
 class ModuleCalled(Event, frozen=True, gc=False, tag=True):
-    """``module(...)`` began; forward_pre hooks come next."""
+    """``module(...)`` began; forward_pre hooks come next.
+
+    Attributes:
+        mode: In which modes: a sum out of `hooktrace.modes`.
+    """
 
     label: ClassVar[str] = "call"
 
@@ -72,6 +81,7 @@ class ModuleCalled(Event, frozen=True, gc=False, tag=True):
     module: ModuleId
     parent: CallId | None
     inputs: tuple[Observation, ...]
+    mode: int = GRAD
 
 
 class ForwardStarted(Event, frozen=True, gc=False, tag=True):
@@ -95,13 +105,18 @@ class ForwardFinished(Event, frozen=True, gc=False, tag=True):
 
 
 class ModuleExited(Event, frozen=True, gc=False, tag=True):
-    """``module(...)`` returned `outputs`, or raised `exception`."""
+    """``module(...)`` returned `outputs`, or raised `exception`.
+
+    Attributes:
+        container: Class of what it returned, such as ``dict``; empty for a tensor or a tuple.
+    """
 
     label: ClassVar[str] = "exit"
 
     call: CallId
     outputs: tuple[Observation, ...]
     exception: str | None
+    container: str = ""
 
 
 class HookFired(Event, frozen=True, gc=False, tag=True):
@@ -152,6 +167,7 @@ class BackwardStarted(Event, frozen=True, gc=False, tag=True):
         backward: Its number within the trace.
         roots: The tensors it started from.
         accumulates: Whether it fills ``.grad`` (``autograd.grad`` does not).
+        options: Those of ``retain_graph``, ``create_graph`` and ``inputs`` that it was given.
     """
 
     label: ClassVar[str] = "backward"
@@ -159,6 +175,7 @@ class BackwardStarted(Event, frozen=True, gc=False, tag=True):
     backward: int
     roots: tuple[Observation, ...]
     accumulates: bool
+    options: tuple[str, ...] = ()
 
 
 class BackwardFinished(Event, frozen=True, gc=False, tag=True):

@@ -6,7 +6,7 @@ import functools
 import sys
 import weakref
 from collections.abc import Iterator
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from torch import nn
 from hooktrace import _torch_hooks
 from hooktrace.events import HookId, NodeId, TensorId, TracedHook
 from hooktrace.features import feature_of
+from hooktrace.hookfacts import HookFacts, code_of
 from hooktrace.identity import Identities
 from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
@@ -49,6 +50,7 @@ class HookTable:
         self.scope = scope
         self.identities = identities
         self.optimizers = Optimizers(scope)
+        self.facts = HookFacts(log)
         self._rows: dict[tuple[str, int, int], HookId] = {}
         self._dicts: dict[int, tuple[weakref.ref[Any], str]] = {}
         self.fresh = False
@@ -97,7 +99,7 @@ class HookTable:
             row = self._of_several(several, function, number, owner, registered_at)
             self._rows["multi_grad", number, id(user_hook(several.function))] = row
         else:
-            row = self._append(kind, function, owner, registered_at, options)
+            row = self._append(kind, function, owner, registered_at, options, number)
         self._rows[kind, number, id(function)] = row
         return row
 
@@ -110,7 +112,13 @@ class HookTable:
         return row
 
     def _append(
-        self, kind: str, function: Any, owner: Any, line: str | None, options: tuple[str, ...]
+        self,
+        kind: str,
+        function: Any,
+        owner: Any,
+        line: str | None,
+        options: tuple[str, ...],
+        number: int = -1,
     ) -> HookId:
         row = HookId(len(self.log.hooks))
         module = self.scope.known(owner) if isinstance(owner, nn.Module) else None
@@ -129,6 +137,7 @@ class HookTable:
                 feature_of(function),
             )
         )
+        self.facts.add(row, number, function)
         return row
 
     def _of_several(
@@ -197,6 +206,7 @@ class HookTable:
         for held in (self._rows, self._dicts, self._groups, self._members, self._alike):
             held.clear()
         self.optimizers.forget()
+        self.facts.forget()
 
     def _names(self, row: HookId) -> str:
         members = [tensor for _, tensor in sorted(self._members[row].items())]
@@ -223,16 +233,6 @@ class HookTable:
         return self.log.tensors[seen.id].name or f"tensor t{seen.id}"
 
 
-def _code_of(function: Any) -> CodeType | None:
-    while isinstance(function, functools.partial):
-        function = function.func
-    function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004
-    return code if isinstance(code, CodeType) else None
-
-
 def function_name(function: Any) -> str:
     """Return the name of a hook's function as its author would say it."""
     if isinstance(function, functools.partial):
@@ -243,7 +243,7 @@ def function_name(function: Any) -> str:
 
 def defined_at(function: Any) -> str:
     """Return ``file:line`` of a hook's function; empty for builtins."""
-    code = _code_of(function)
+    code = code_of(function)
     return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
 

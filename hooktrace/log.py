@@ -16,6 +16,7 @@ from hooktrace.events import (
     ModuleId,
     NodeId,
     Observation,
+    Registration,
     TensorId,
     TracedHook,
     TracedModule,
@@ -23,6 +24,7 @@ from hooktrace.events import (
     TracedTensor,
     Value,
 )
+from hooktrace.tensorstats import StatsTable
 
 __all__ = ["EventLog", "NodeTable", "Table", "TensorTable"]
 
@@ -118,6 +120,11 @@ class EventLog:
     Attributes:
         rows: What probes append to: tuples (make, time_ns, thread, ...), from which the events are
             made when they are read: ``make(seq, time_ns, thread, ...)`` gives an event or several.
+        registrations: For each hook, what is known of how it is registered.
+        replaced: Parameters that are no longer the model's when the block ends, and the names
+            under which it now has others.
+        optimized: The parameters of each optimizer that took a step, by its name.
+        entrances: Of each backward run, by its number, the nodes that it began at.
         modules, hooks, tensors, nodes: Tables that events point into by row number.
         producers: For the outputs of module calls and for named tensors, the
             autograd node and output number that produced a value.
@@ -134,6 +141,7 @@ class EventLog:
         recomputed: Calls that checkpointing ran again: the first call, if it is known, and
             the number of the backward run.
         unseen: What probes know that they could not see: name of a blind spot -> places.
+        stats: Statistics of what tensors held, by the number that a sighting carries.
         kept: The modules whose values are kept.
         parts: Names of all modules of the traced models, called or not.
         copies: Whether the tensor arguments of hooks were copied.
@@ -153,6 +161,10 @@ class EventLog:
         self.hooks: Table[HookId, TracedHook] = Table()
         self.tensors = TensorTable()
         self.nodes = NodeTable()
+        self.registrations: dict[HookId, Registration] = {}
+        self.replaced: dict[TensorId, str] = {}
+        self.optimized: dict[str, tuple[TensorId, ...]] = {}
+        self.entrances: dict[int, tuple[NodeId, ...]] = {}
         self.producers: dict[Value, tuple[NodeId, int]] = {}
         self.contents: dict[Value, Observation] = {}
         self.snapshots: dict[Value, Any] = {}
@@ -163,6 +175,7 @@ class EventLog:
         self.strangers: set[NodeId] = set()
         self.recomputed: dict[CallId, tuple[CallId | None, int]] = {}
         self.unseen: dict[str, list[str]] = {}
+        self.stats = StatsTable()
         self.kept: set[ModuleId] = set()
         self.roots: list[str] = []
         self.parts: set[str] = set()

@@ -23,6 +23,7 @@ from hooktrace.events import (
 )
 from hooktrace.firing import Firing, describe_error
 from hooktrace.identity import Seen, arguments, leaves, text_of
+from hooktrace.modes import GRAD, INFERENCE, TRAINING
 from hooktrace.recorder import Recorder
 from hooktrace.spans import Span
 from hooktrace.threadstate import Open, ThreadState
@@ -104,6 +105,8 @@ def open_call(
             return None
         number: Any = next(recorder.calls)
         call = OpenCall(number, module_id, module, parent)
+        if parent is None and recorder.statistics is not None:
+            recorder.statistics.take_parameters(number, recorder.scope, recorder.identities)
         if len(args) == 1 and not kwargs and isinstance(args[0], torch.Tensor):
             seen, entry = recorder.sight(state, args[0], "args[0]")
             call.arguments, call.inputs = [(args[0], entry)], (seen,)
@@ -111,7 +114,9 @@ def open_call(
             call.arguments, call.inputs = look(recorder, state, arguments(args, kwargs))
         kind = _begun if call.plain else ModuleCalled
         now = recorder.clock()
-        recorder.write((kind, now, state.number, number, module_id, around, call.inputs))
+        recorder.write(
+            (kind, now, state.number, number, module_id, around, call.inputs, mode_of(module))
+        )
         stack.append(call)
         if module_id in recorder.log.kept:
             recorder.kept_calls.add(number)
@@ -123,6 +128,15 @@ def open_call(
         return None
 
 
+def mode_of(module: nn.Module) -> int:
+    """Return the modes in which `module` is about to be called, as they are recorded."""
+    return (
+        (GRAD if torch.is_grad_enabled() else 0)
+        + (INFERENCE if torch.is_inference_mode_enabled() else 0)
+        + (TRAINING if module.training else 0)
+    )
+
+
 def close_call(recorder: Recorder, call: OpenCall, result: Any) -> None:
     """Record that a module returned."""
     state = recorder.state()
@@ -131,11 +145,14 @@ def close_call(recorder: Recorder, call: OpenCall, result: Any) -> None:
             seen, entry = recorder.sight(state, result, "output")
             found: list[Leaf] = [(result, entry)]
             outputs: tuple[Observation, ...] = (seen,)
+            container = ""
         else:
+            container = "" if type(result) is tuple else type(result).__name__
             found, outputs = look(recorder, state, list(leaves(result, "output")))
         _recheck(recorder, state, call)
         kind = _ended if call.plain else ModuleExited
-        recorder.write((kind, recorder.clock(), state.number, call.number, outputs, None))
+        now = recorder.clock()
+        recorder.write((kind, now, state.number, call.number, outputs, None, container))
         if call.number in recorder.kept_calls:
             _keep(recorder, call, found, outputs)
         for listener in recorder.on_close:

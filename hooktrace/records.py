@@ -1,4 +1,4 @@
-"""The records that events and tables are made of: ids, values, observations, edits, rows.
+"""The records that events are made of: ids, values, observations, edits.
 
 Everything here is an immutable value.  No record holds a tensor, a module, a hook or a
 frame, so a log can be kept, saved and shown without keeping any of them alive.  This file
@@ -29,10 +29,6 @@ __all__ = [
     "StorageId",
     "TensorId",
     "TensorSummary",
-    "TracedHook",
-    "TracedModule",
-    "TracedNode",
-    "TracedTensor",
     "Value",
     "format_numbers",
 ]
@@ -124,6 +120,7 @@ class Observation(Record, frozen=True, gc=False):
         summary: Of a tensor its `TensorSummary`, of anything else a short text.
         storage: Tensors with the same number shared memory; None where there is no storage.
         numbers: All elements in row-major order, recorded for CPU tensors of at most 16.
+        stats: Number of its statistics in ``log.stats``, where such were taken.
     """
 
     role: str
@@ -131,6 +128,7 @@ class Observation(Record, frozen=True, gc=False):
     summary: TensorSummary | str
     storage: StorageId | None = None
     numbers: tuple[float, ...] | None = None
+    stats: int | None = None
 
     def __str__(self) -> str:
         if self.numbers is None:
@@ -177,98 +175,6 @@ class Edit(Record, frozen=True, gc=False):
     how: str
     before: Observation
     after: Observation
-
-
-# ------------------------------------------------------------------ tables
-
-
-class TracedModule(Record, frozen=True, gc=False):
-    """A module that was seen.
-
-    Attributes:
-        name: Fully qualified name, as in ``named_modules()``; empty for the root.
-        aliases: Further names of the same module object (a shared module).
-        type: Name of its class.
-        config: Its ``extra_repr()``, such as ``3, 64, kernel_size=(11, 11)``.
-        parameters: Number of elements of the parameters it owns itself, without its children.
-        root: Index of the traced model it belongs to; None if it is no part of one.
-    """
-
-    id: ModuleId
-    name: str
-    type: str
-    aliases: tuple[str, ...] = ()
-    config: str = ""
-    parameters: int = 0
-    root: int | None = None
-
-    @property
-    def label(self) -> str:
-        """The name, or the class for a root, which has no name."""
-        return self.name or self.type
-
-
-class TracedHook(Record, frozen=True, gc=False):
-    """A hook that was registered.
-
-    Attributes:
-        kind: PyTorch's own word for it, a name out of `hooktrace.kinds.KINDS`.
-        owner: Name of the module, tensor, optimizer or node it hangs on, or what else it is
-            registered for, such as ``every module``.
-        name: Qualified name of the function.
-        defined_at: ``file:line`` of the function; empty for builtins.
-        registered_at: ``file:line`` of the registration; None if it was there before the block.
-        module: The module it hangs on, if any.
-        tensor: The tensor it hangs on, if any.
-        options: Options given at the registration, such as ``("prepend", "with_kwargs")``.
-        feature: The feature of PyTorch or the library that registered it as its own, such as
-            ``spectral_norm`` or ``peft``; empty for the user's hooks.
-        node: The autograd node it hangs on, once that is known.
-    """
-
-    id: HookId
-    kind: str
-    owner: str
-    name: str
-    defined_at: str = ""
-    registered_at: str | None = None
-    module: ModuleId | None = None
-    tensor: TensorId | None = None
-    options: tuple[str, ...] = ()
-    feature: str = ""
-    node: NodeId | None = None
-
-
-class TracedTensor(Record, frozen=True, gc=False):
-    """A tensor that was seen.
-
-    Attributes:
-        name: Name of the parameter or of the caller's variable; empty if it has none.
-        leaf: Whether it is a leaf of the autograd graph that requires a gradient.
-        parameter: Whether it is a parameter of a traced module.
-    """
-
-    id: TensorId
-    name: str = ""
-    leaf: bool = False
-    parameter: bool = False
-
-
-class TracedNode(Record, frozen=True, gc=False):
-    """A node of the autograd graph.
-
-    Attributes:
-        name: Such as ``ConvolutionBackward0``.
-        call: Innermost module call that was open when it was created; None outside of all.
-        next: Pairs (node, output number): where it sends its gradients.
-        leaf: For ``AccumulateGrad``, the tensor whose ``.grad`` it fills.
-    """
-
-    id: NodeId
-    name: str
-    call: CallId | None = None
-    next: tuple[tuple[NodeId, int], ...] = ()
-    leaf: TensorId | None = None
 
 
 def format_numbers(numbers: tuple[float, ...], limit: int = 6) -> str:

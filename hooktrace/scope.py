@@ -150,6 +150,7 @@ class Scope:
                 _config(module),
                 _size(module),
                 root if root >= 0 else None,
+                _base(type(module)),
             )
         )
         self._rows[id(module)] = (weakref.ref(module), number)
@@ -270,6 +271,12 @@ def _config(module: nn.Module) -> str:
         return " ".join(module.extra_repr().split())
     except Exception:  # the user's own code; its text is not worth a failure
         return ""
+
+
+def _base(kind: type[nn.Module]) -> str:
+    """Return the name of the first class that PyTorch defines among those of a module."""
+    own = (one.__name__ for one in kind.__mro__ if one.__module__.startswith("torch.nn."))
+    return next(own, "Module")
 
 
 def _size(module: nn.Module) -> int:

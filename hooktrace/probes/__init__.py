@@ -79,6 +79,8 @@ class Probes:
         try:
             self.recorder.check_gradients()
             self.recorder.check_parameters(self.recorder.scope.parameters())
+            self.recorder.hooks.facts.settle()
+            self._note_replaced()
             self.plain.close()
             self._note_unseen()
         except Exception:
@@ -90,6 +92,15 @@ class Probes:
                 if hasattr(family, "finish"):
                     family.finish(self.recorder)
             self.recorder.close()
+
+    def _note_replaced(self) -> None:
+        """Note which parameters the models have no more, and other ones by their names."""
+        log, identities = self.recorder.log, self.recorder.identities
+        now = {name: identities.known(one) for name, one in self.recorder.scope.parameters()}
+        ids = {seen.id for seen in now.values() if seen is not None}
+        for row in log.tensors:
+            if row.parameter and row.id not in ids and row.name in now:
+                log.replaced[row.id] = row.name
 
     def _note_unseen(self) -> None:
         """Note which modules ran without being recorded, or in compiled code."""

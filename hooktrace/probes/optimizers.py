@@ -132,6 +132,9 @@ def _begin(recorder: Recorder, optimizer: Optimizer, frame: FrameType) -> None:
             if steps:
                 _raised(recorder, steps, _torch_stores.steps_around(frame))
             steps.append(step)
+            if len(recorder.log.optimized.get(name, ())) != len(versions):
+                own = tuple(recorder.leaf(one) for one in _parameters(optimizer))
+                recorder.log.optimized[name] = own
             recorder.emit(StepStarted, step.number, name)
     except Exception:
         recorder.failed("the beginning of an optimizer's step")

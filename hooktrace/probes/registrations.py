@@ -44,13 +44,13 @@ def _sensing_init(original: Callable[..., Any]) -> Callable[..., Any]:
         hooks_dict = stored(hooks_dict)
         original(self, hooks_dict, extra_dict=extra_dict)
         if active() and not _torch.is_compiling():
-            _registered(self.id, hooks_dict, sys._getframe(1))
+            _registered(self, hooks_dict, sys._getframe(1))
 
     return __init__
 
 
 @_torch.unseen
-def _registered(number: int, hooks: Any, frame: FrameType) -> None:
+def _registered(handle: Any, hooks: Any, frame: FrameType) -> None:
     found = _torch_hooks.registration(frame)
     if found is None:
         return
@@ -62,8 +62,9 @@ def _registered(number: int, hooks: Any, frame: FrameType) -> None:
                 continue
             known = len(recorder.log.hooks)
             row = recorder.hooks.add(
-                kind, number, function, owner, registered_at=line, options=options
+                kind, handle.id, function, owner, registered_at=line, options=options
             )
+            recorder.hooks.facts.registered(row, handle, hooks)
             if kind == "node" or isinstance(owner, torch.Tensor):
                 recorder.hooks.watch(kind, hooks)
             if kind == "node":

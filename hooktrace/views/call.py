@@ -18,6 +18,7 @@ from hooktrace.events import (
     TracedModule,
 )
 from hooktrace.log import EventLog
+from hooktrace.modes import Mode
 from hooktrace.views.values import content
 
 __all__ = ["EARLY_STOP", "Call", "RunGradients"]
@@ -121,6 +122,16 @@ class Call:
     def duration(self) -> float | None:
         """The same in seconds."""
         return None if self.duration_ns is None else self.duration_ns / 1e9
+
+    @property
+    def mode(self) -> Mode:
+        """In which modes it was called."""
+        return Mode.of(self.called.mode)
+
+    @property
+    def container(self) -> str:
+        """Class of what it returned, such as ``dict``; empty for a tensor or a tuple."""
+        return "" if self.exited is None else self.exited.container
 
     @property
     def exception(self) -> str | None:

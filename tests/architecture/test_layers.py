@@ -15,11 +15,11 @@ PACKAGE = Path(__file__).parents[2] / "hooktrace"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors records steps events kinds findings _registry",
+        "errors records tables modes steps events kinds findings _registry",
         "log",
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
-        "_torch_checkpoint _torch_dynamo tracebacks",
-        "identity scope spans threadstate spies features optimizers hooktable recorder firing "
+        "_torch_checkpoint _torch_data _torch_dynamo tracebacks",
+        "identity scope spans threadstate spies features optimizers hookfacts hooktable recorder firing "
         "containers opencall patches callspies spiedhooks leaves nodespies backwardrun placement "
         "nodes walk aliases measure",
         "probes",
@@ -33,7 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """Lowest first.  A part is a module of the package or one of its folders."""
 
 ORDER = (
-    ["records", "steps", "events"],
+    ["records", "tables", "modes", "steps", "events"],
     [
         "identity",
         "scope",
@@ -41,6 +41,7 @@ ORDER = (
         "spies",
         "features",
         "optimizers",
+        "hookfacts",
         "hooktable",
         "recorder",
         "containers",
@@ -63,6 +64,8 @@ ORDER = (
 WITHOUT_TORCH = (
     "errors",
     "records",
+    "tables",
+    "modes",
     "steps",
     "events",
     "kinds",
@@ -73,7 +76,7 @@ WITHOUT_TORCH = (
     "render",
     "doctor",
 )
-VIEWS_MAY_IMPORT = {"errors", "records", "events", "kinds", "log", "views", "_registry"}
+VIEWS_MAY_IMPORT = {"errors", "records", "modes", "events", "kinds", "log", "views", "_registry"}
 LONGEST = 300
 
 

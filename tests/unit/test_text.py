@@ -29,8 +29,8 @@ def printed(t: ht.Trace) -> str:
 
 
 def left_out(text: str) -> dict[str, int]:
-    """Read the last line: what was left out, by noun, and how many."""
-    last = text.splitlines()[-1]
+    """Read the last line but the doctor's: what was left out, by noun, and how many."""
+    last = text.splitlines()[-3]
     assert last.startswith("Left out: ")
     found = re.findall(r"(\d+) ([a-z ]+?)s?(?: in place)? \(", last)
     return {noun: int(number) for number, noun in found}

@@ -1,0 +1,98 @@
+"""What is known of how hooks are registered: their numbers, functions and handles."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+from types import CodeType, MethodType
+from typing import Any
+
+import msgspec
+
+from hooktrace import _torch_hooks
+from hooktrace.events import HookId, Registration
+from hooktrace.log import EventLog
+
+__all__ = ["HookFacts", "code_of"]
+
+
+class HookFacts:
+    """Fills a log's table of registrations.
+
+    Args:
+        log: The log.
+    """
+
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+        self._functions: dict[Any, tuple[Any, int]] = {}
+        self._count = itertools.count()
+        self._handles: dict[HookId, tuple[weakref.ref[Any], weakref.ref[Any], int]] = {}
+
+    def add(self, row: HookId, number: int, function: Any) -> None:
+        """Note a hook that has got a row, with its number in PyTorch's dictionary, or -1."""
+        self.log.registrations[row] = Registration(
+            number,
+            self._number(function),
+            _names(code_of(function)),
+            number >= _torch_hooks.HANDLE.next_id,
+        )
+
+    def registered(self, row: HookId, handle: Any, hooks: Any) -> None:
+        """Note the handle that a registration inside the block returns."""
+        self._handles[row] = weakref.ref(handle), weakref.ref(hooks), handle.id
+
+    def settle(self) -> None:
+        """Find out, at the end of the block, which hooks are left and can be removed."""
+        for row, (handle, dictionary, number) in self._handles.items():
+            if row in self.log.registrations:
+                self.log.registrations[row] = msgspec.structs.replace(
+                    self.log.registrations[row],
+                    left=number in (dictionary() or ()),
+                    dropped=handle() is None,
+                )
+
+    def forget(self) -> None:
+        """Drop what refers to the traced program."""
+        self._functions.clear()
+        self._handles.clear()
+
+    def _number(self, function: Any) -> int:
+        """Return a number for a function object; one of a method goes by what it is bound to."""
+        bound = isinstance(function, MethodType)
+        part = function.__func__ if bound else function
+        key = (id(part), id(function.__self__) if bound else None)
+        known = self._functions.get(key)
+        if known is not None and known[0]() is part:
+            return known[1]
+        try:
+            ref: Any = weakref.ref(part)
+        except TypeError:  # such as a builtin, which is not made anew
+            ref = functools.partial(_same, part)
+        number = next(self._count)
+        self._functions[key] = ref, number
+        return number
+
+
+def _same(thing: Any) -> Any:
+    return thing
+
+
+def code_of(function: Any) -> CodeType | None:
+    """Return the code that runs when `function` is called, if it is Python's."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004
+    return code if isinstance(code, CodeType) else None
+
+
+def _names(code: CodeType | None) -> tuple[str, ...]:
+    """Return the names that code uses, that of the functions inside it included."""
+    if code is None:
+        return ()
+    inner = [_names(one) for one in code.co_consts if isinstance(one, CodeType)]
+    return tuple(dict.fromkeys([*code.co_names, *(name for names in inner for name in names)]))

@@ -1,0 +1,120 @@
+"""The rows of the tables that events point into: modules, hooks, tensors, autograd nodes."""
+
+from __future__ import annotations
+
+from hooktrace.records import CallId, HookId, ModuleId, NodeId, Record, TensorId
+
+__all__ = ["Registration", "TracedHook", "TracedModule", "TracedNode", "TracedTensor"]
+
+
+class TracedModule(Record, frozen=True, gc=False):
+    """A module that was seen.
+
+    Attributes:
+        name: Fully qualified name, as in ``named_modules()``; empty for the root.
+        aliases: Further names of the same module object (a shared module).
+        type: Name of its class.
+        config: Its ``extra_repr()``, such as ``3, 64, kernel_size=(11, 11)``.
+        parameters: Number of elements of the parameters it owns itself, without its children.
+        root: Index of the traced model it belongs to; None if it is no part of one.
+        base: Name of the first of its classes that ``torch.nn`` defines, such as ``ReLU``;
+            ``Module`` for most of a user's own.
+    """
+
+    id: ModuleId
+    name: str
+    type: str
+    aliases: tuple[str, ...] = ()
+    config: str = ""
+    parameters: int = 0
+    root: int | None = None
+    base: str = "Module"
+
+    @property
+    def label(self) -> str:
+        """The name, or the class for a root, which has no name."""
+        return self.name or self.type
+
+
+class TracedHook(Record, frozen=True, gc=False):
+    """A hook that was registered.
+
+    Attributes:
+        kind: PyTorch's own word for it, a name out of `hooktrace.kinds.KINDS`.
+        owner: Name of the module, tensor, optimizer or node it hangs on, or what else it is
+            registered for, such as ``every module``.
+        name: Qualified name of the function.
+        defined_at: ``file:line`` of the function; empty for builtins.
+        registered_at: ``file:line`` of the registration; None if it was there before the block.
+        module: The module it hangs on, if any.
+        tensor: The tensor it hangs on, if any.
+        options: Options given at the registration, such as ``("prepend", "with_kwargs")``.
+        feature: The feature of PyTorch or the library that registered it as its own, such as
+            ``spectral_norm`` or ``peft``; empty for the user's hooks.
+        node: The autograd node it hangs on, once that is known.
+    """
+
+    id: HookId
+    kind: str
+    owner: str
+    name: str
+    defined_at: str = ""
+    registered_at: str | None = None
+    module: ModuleId | None = None
+    tensor: TensorId | None = None
+    options: tuple[str, ...] = ()
+    feature: str = ""
+    node: NodeId | None = None
+
+
+class Registration(Record, frozen=True, gc=False):
+    """What PyTorch and Python know of a hook beside what it is.
+
+    Attributes:
+        number: Its key in the dictionary that PyTorch stores it in; -1 if it has none.
+        function: Equal for hooks that are one function object.
+        names: Names of globals and attributes that the code of the function uses.
+        beyond: Whether PyTorch has yet to give out its number: it came by unpickling, and the
+            hook that gets the number next replaces it.
+        left: Whether it was registered inside the block and still was when that ended.
+        dropped: Whether its handle was gone by then, so that nobody can remove it.
+    """
+
+    number: int
+    function: int
+    names: tuple[str, ...] = ()
+    beyond: bool = False
+    left: bool = False
+    dropped: bool = False
+
+
+class TracedTensor(Record, frozen=True, gc=False):
+    """A tensor that was seen.
+
+    Attributes:
+        name: Name of the parameter or of the caller's variable; empty if it has none.
+        leaf: Whether it is a leaf of the autograd graph that requires a gradient.
+        parameter: Whether it is a parameter of a traced module.
+    """
+
+    id: TensorId
+    name: str = ""
+    leaf: bool = False
+    parameter: bool = False
+
+
+class TracedNode(Record, frozen=True, gc=False):
+    """A node of the autograd graph.
+
+    Attributes:
+        name: Such as ``ConvolutionBackward0``.
+        call: Innermost module call that was open when it was created; None outside of all.
+        next: Pairs (node, output number): where it sends its gradients.
+        leaf: For ``AccumulateGrad``, the tensor whose ``.grad`` it fills.
+    """
+
+    id: NodeId
+    name: str
+    call: CallId | None = None
+    next: tuple[tuple[NodeId, int], ...] = ()
+    leaf: TensorId | None = None
