@@ -1,0 +1,60 @@
+"""The doctor has nothing to say against healthy programs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from healthy import HEALTHY, Healthy
+from healthy.program import Tracing
+from torch import nn
+
+import hooktrace as ht
+from hooktrace.doctor import Findings
+from hooktrace.doctor.rule import RULES
+
+
+def findings(program: Healthy, trace: Tracing) -> Findings:
+    torch.manual_seed(0)
+    return program.run(trace).findings()
+
+
+def refused(found: Findings, program: Healthy) -> list[str]:
+    """Return the errors, and the warnings nobody agreed to."""
+    return [
+        str(one)
+        for one in found
+        if one.severity == "error" or (one.severity == "warning" and one.rule not in program.agreed)
+    ]
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_nothing_is_found_wrong_with_a_healthy_program(name: str) -> None:
+    found = findings(HEALTHY[name], ht.trace)
+    assert refused(found, HEALTHY[name]) == []
+    outdated = set(HEALTHY[name].agreed) - {one.rule for one in found}
+    assert outdated == set()
+
+
+def test_only_warnings_are_agreed_to_and_for_a_reason() -> None:
+    for program in HEALTHY.values():
+        for rule, reason in program.agreed.items():
+            assert RULES[rule].severity == "warning"
+            assert reason.endswith(".")
+
+
+def test_the_zoo_is_large() -> None:
+    assert len(HEALTHY) >= 60
+
+
+def test_a_sick_program_would_be_found() -> None:
+    def sick(trace: Tracing) -> ht.Trace:
+        net = nn.Linear(2, 1)
+        net.weight.register_hook(lambda grad: grad.mul_(2))
+        with trace(net) as t:
+            net(torch.ones(1, 2)).sum().backward()
+        return t
+
+    found = findings(Healthy(sick, {}), ht.trace)
+    (text,) = refused(found, Healthy(sick, {}))
+    assert "in-place-gradient-edit" in text
+    assert refused(found, Healthy(sick, {"in-place-gradient-edit": "It is meant."})) == []
