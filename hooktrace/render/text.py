@@ -32,7 +32,7 @@ def table(log: EventLog, calls: CallIndex, closing: str = "") -> str:
     Args:
         log: What was recorded; its edits should be measured already.
         calls: The index of its calls, up to date.
-        closing: The last line.
+        closing: The last line, unless there is nothing but the headline.
     """
     left_out: list[str] = []
     edits, writes = effects.edits(log), effects.writes(log, calls)
@@ -53,7 +53,7 @@ def table(log: EventLog, calls: CallIndex, closing: str = "") -> str:
         parts.insert(0, _calls(log, calls, min(_CALLS, room), left_out))
     if left_out:
         parts.append("Left out: " + "; ".join(left_out) + ".")
-    return "\n\n".join([headline, *parts, *([closing] if closing else [])])
+    return "\n\n".join([headline, *parts, *([closing] if closing and parts else [])])
 
 
 # ------------------------------------------------------------------ parts

@@ -232,7 +232,7 @@ def test_hostile_names_do_not_break_the_table(name: str) -> None:
     text = printed(t)
     shown = "".join(one if one.isprintable() else " " for one in name)
     assert shown.split()[0][:15] in text
-    assert len(text.split("\n\n")) == 3
+    assert len(text.split("\n\n")) == 4
     assert len(text.split("\n\n")[1].splitlines()) == 3
 
 
