@@ -19,9 +19,10 @@ from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
 from hooktrace.patches import active
 from hooktrace.scope import Scope
+from hooktrace.spiedhooks import stored
 from hooktrace.spies import user_hook
 
-__all__ = ["HookList", "hooks"]
+__all__ = ["HookList", "Inventory", "hooks"]
 
 
 class HookList(Sequence[TracedHook]):
@@ -95,15 +96,18 @@ def hooks(*things: Any) -> HookList:
             raise TypeError(
                 f"hooks() takes modules, tensors and optimizers, but got {type(thing).__name__}."
             )
-    inventory = _Inventory([thing for thing in things if isinstance(thing, nn.Module)])
+    inventory = Inventory([thing for thing in things if isinstance(thing, nn.Module)])
     return HookList(inventory.take(things))
 
 
-class _Inventory:
+class Inventory:
     """Finds hooks; what it makes rows for stands in `order`.
 
     Args:
         models: The modules that give names to all others.
+
+    Attributes:
+        places: Where each hook is stored: dictionaries, with the number there and the function.
     """
 
     def __init__(self, models: list[nn.Module]) -> None:
@@ -115,6 +119,7 @@ class _Inventory:
         self.identities = Identities(log)
         self.table = HookTable(log, self.scope, self.identities)
         self.order: dict[HookId, str | None] = {}  # and where each was registered
+        self.places: dict[HookId, list[tuple[Any, int, Any]]] = {}
 
     def take(self, things: Sequence[Any]) -> list[TracedHook]:
         """Return the rows of all hooks on `things`."""
@@ -202,7 +207,7 @@ class _Inventory:
                     for number, function in dictionary.items()
                     if isinstance(number, int) and not _torch_hooks.is_internal(user_hook(function))
                 }
-                self._add(kind, users, self._title(node))
+                self._add(kind, users, self._title(node), dictionary)
 
     def _title(self, node: Any) -> str:
         leaf = getattr(node, "variable", None)
@@ -245,8 +250,8 @@ class _Inventory:
 
     # -------------------------------------------------------------- rows
 
-    def _add(self, kind: str, dictionary: Any, owner: Any) -> None:
-        """Add the hooks in a dictionary, in its order."""
+    def _add(self, kind: str, dictionary: Any, owner: Any, stored_in: Any = None) -> None:
+        """Add the hooks in a dictionary, in its order; it may be a part of the one they are in."""
         for number, hook in (dictionary or {}).items():
             if not isinstance(number, int):
                 continue
@@ -256,6 +261,8 @@ class _Inventory:
                 options += _torch_hooks.hook_options(owner, kind, number)
             row = self.table.add(kind, number, function, owner, options=options)
             self.order.setdefault(row, _registered_at(kind, number, function))
+            place = dictionary if stored_in is None else stored_in
+            self.places.setdefault(row, []).append((stored(place), number, function))
 
 
 def _registered_at(kind: str, number: int, function: Any) -> str | None:
