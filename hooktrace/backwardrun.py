@@ -203,7 +203,8 @@ class BackwardRun:
         if not shares:
             return
         total = shares[0]
-        if isinstance(total, Observation):
+        if isinstance(total, Observation):  # of a share, whose statistics are not those of the sum
+            total = Observation(total.role, total.value, total.summary, total.storage)
             self._write(key, total, note)
             return
         for share in shares[1:]:

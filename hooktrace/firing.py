@@ -37,17 +37,21 @@ class Firing(Open):
             in-place edit shall be reported under its own role comes last.  `Contents` stand for
             containers that are not looked into but compared.
         around: The module call that the hook belongs to, if that is not what is open now.
+        function: The hook, and `owner` the module it hangs on, to see what it stores.
     """
 
     __slots__ = (
         "contents",
         "copies",
         "during",
+        "function",
         "inputs",
+        "owner",
         "recorder",
         "seen",
         "site",
         "started",
+        "there",
         "trees",
     )
 
@@ -57,6 +61,9 @@ class Firing(Open):
         hook: HookId,
         arguments: Iterable[tuple[str, Any]],
         around: Open | None = None,
+        *,
+        function: Any = None,
+        owner: Any = None,
     ) -> None:
         for listener in recorder.on_firing:
             listener()
@@ -79,6 +86,8 @@ class Firing(Open):
         for role, thing in arguments:
             self._look(role, thing, copy=recorder.copies, gradient=gradient)
         self.inputs = tuple(observation for _, _, observation in self.seen.values())
+        self.function, self.owner = function, owner
+        self.there: Any = None if function is None else recorder.holdings.before(self)
         stack.append(self)
         self.started = recorder.clock()
 
@@ -181,7 +190,7 @@ class Firing(Open):
                     edits[seen.id] = self._past_the_counter(role, thing, before)
                 continue
             self.recorder.identities.refresh(thing, seen)
-            after = self.recorder.identities.describe(thing, seen, role)
+            after = self.recorder.describe(thing, seen, role)
             assert after.value is not None
             if before.value in self.copies:
                 self._snapshot(before.value)
@@ -189,6 +198,10 @@ class Firing(Open):
             edits[seen.id] = Edit(role, "in_place", before, after)
             self.recorder.emit(TensorWritten, before.value, after.value, self.call, self.hook, True)
         found = list(edits.values())
+        for listener in self.recorder.on_edit:
+            for edit in found:
+                copy = self.copies.get(edit.before.value)  # type: ignore[arg-type]
+                listener(self.hook, edit, self.seen[edit.role][0], copy)  # type: ignore[arg-type]
         for role, tree in self.trees:
             found += self._replaced(tree, role, "in_place")
         for content in self.contents:
@@ -199,6 +212,7 @@ class Firing(Open):
         """Describe a write through ``.data`` or numpy, which the version counter does not see."""
         assert before.value is not None
         recorder = self.recorder
+        recorder.identities.seen(tensor).measured = None  # what was measured is no more
         seen = recorder.observe(tensor, role, quiet=True)
         after = recorder.identities.unnumbered(seen)
         self._snapshot(before.value)
@@ -217,7 +231,7 @@ class Firing(Open):
             if seen is None:
                 before = Observation(place, None, text_of(old))
             else:
-                before = self.recorder.identities.describe(old, seen, place)
+                before = self.recorder.describe(old, seen, place)
                 if before.value is not None:
                     self._snapshot(before.value)
             after = self._after(thing, place, gradient)
@@ -247,6 +261,8 @@ class Firing(Open):
         recorder = self.recorder
         if self.site is not None:
             recorder.check_parameters(_torch_hooks.own_parameters(self.site))
+        if self.there is not None:
+            recorder.holdings.after(self)
         recorder.state().leave(self)
         for listener in recorder.on_fired:
             listener()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 from weakref import ref
@@ -44,9 +44,21 @@ class Seen:
         row: Of a leaf, the row of its ``AccumulateGrad`` node.
         edge: Sequence number of the node that made this value, and output number; None if
             that was not looked up, or if there is none.
+        measured: The value whose statistics were taken last, and their number.
     """
 
-    __slots__ = ("edge", "id", "ref", "row", "shape", "small", "storage", "summary", "value")
+    __slots__ = (
+        "edge",
+        "id",
+        "measured",
+        "ref",
+        "row",
+        "shape",
+        "small",
+        "storage",
+        "summary",
+        "value",
+    )
 
     ref: Callable[[], torch.Tensor | None]
     id: TensorId
@@ -57,6 +69,7 @@ class Seen:
     small: bool
     edge: tuple[Value, tuple[int, int]] | None
     row: NodeId | None
+    measured: tuple[Value, int] | None
 
     @property
     def is_view(self) -> bool:
@@ -95,7 +108,7 @@ class Identities:
         number: Any = next(self._numbers)
         entry.id = entry.storage = number
         entry.ref = ref(tensor)
-        entry.edge = entry.row = None
+        entry.edge = entry.row = entry.measured = None
         try:
             what, version, base = _torch.facts_of(tensor)
             known = self._summaries.get(what)
@@ -146,15 +159,23 @@ class Identities:
             )
         return number
 
-    def describe(self, tensor: torch.Tensor, entry: Seen, role: str) -> Observation:
-        """Return what is known of `tensor`, whose entry is up to date; read it if it is small."""
-        numbers = _torch.numbers_of(tensor) if entry.small else None
-        return Observation(role, entry.value, entry.summary, entry.storage, numbers)
+    def enter_parameters(
+        self, named: Iterable[tuple[str, torch.Tensor]]
+    ) -> Iterator[tuple[TensorId, torch.Tensor]]:
+        """Enter the parameters of models with their names; yield them with their numbers."""
+        table, rows = self.table, self.log.tensors
+        for name, parameter in named:
+            entry = table.get(id(parameter))
+            if entry is None or entry.ref() is not parameter:
+                entry = self.enter(parameter)
+                rows[entry.id] = TracedTensor(entry.id, name, True, True)
+            yield entry.id, parameter
 
     def unnumbered(self, seen: Observation) -> Observation:
         """Return a sighting under a value of its own, for content that no version tells apart."""
         number: Any = next(self._numbers)
-        return Observation(seen.role, Value(number, None), seen.summary, seen.storage, seen.numbers)
+        value = Value(number, None)
+        return Observation(seen.role, value, seen.summary, seen.storage, seen.numbers, seen.stats)
 
     def refresh(self, tensor: torch.Tensor, entry: Seen) -> None:
         """Bring an entry up to date with its tensor."""

@@ -25,6 +25,8 @@ from hooktrace.events import (
     Value,
 )
 from hooktrace.tensorstats import StatsTable
+from hooktrace.trials import Trial
+from hooktrace.held import Held, ModifiedSave
 
 __all__ = ["EventLog", "NodeTable", "Table", "TensorTable"]
 
@@ -126,6 +128,8 @@ class EventLog:
         optimized: The parameters of each optimizer that took a step, by its name.
         entrances: Of each backward run, by its number, the nodes that it began at.
         modules, hooks, tensors, nodes: Tables that events point into by row number.
+        holdings: What the user's hooks stored, as it was when the block ended.
+        modified: Saved tensors that were written to, for which a backward run raised.
         producers: For the outputs of module calls and for named tensors, the
             autograd node and output number that produced a value.
         contents: What named tensors were seen to hold, by value.
@@ -147,6 +151,8 @@ class EventLog:
         copies: Whether the tensor arguments of hooks were copied.
         released: Whether what was kept has been let go.
         roots: Names of the traced models ("" for a single one).
+        trials: What experiments with full backward hooks on a copy of the model showed.
+        raised_at: ``file:line`` of the code outside of PyTorch that raised `error`, if known.
         error: Why the block ended early, as ``Type: message``; None if it did not.
         sealed: Whether the block has ended.
     """
@@ -165,6 +171,8 @@ class EventLog:
         self.replaced: dict[TensorId, str] = {}
         self.optimized: dict[str, tuple[TensorId, ...]] = {}
         self.entrances: dict[int, tuple[NodeId, ...]] = {}
+        self.holdings: list[Held] = []
+        self.modified: list[ModifiedSave] = []
         self.producers: dict[Value, tuple[NodeId, int]] = {}
         self.contents: dict[Value, Observation] = {}
         self.snapshots: dict[Value, Any] = {}
@@ -181,6 +189,8 @@ class EventLog:
         self.parts: set[str] = set()
         self.copies = True
         self.released = False
+        self.trials: list[Trial] = []
+        self.raised_at = ""
         self.error: str | None = None
         self.sealed = False
 

@@ -243,6 +243,7 @@ def _close_root(recorder: Recorder, state: ThreadState, call: OpenCall) -> None:
     """At the end of the outermost call: who wrote to what, and is what was kept still there?"""
     recorder.check_alive(state, state.recent)
     recorder.check_parameters(recorder.scope.parameters())
+    recorder.holdings.check()
     state.recent.clear()
     for number, role, tensor, value in call.kept or ():
         kept = recorder.log.snapshots.get(value)

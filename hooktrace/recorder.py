@@ -23,7 +23,9 @@ from hooktrace._torch_hooks import has_hooks
 from hooktrace.errors import ProbeFailedWarning
 from hooktrace.events import (
     CallId,
+    Edit,
     Event,
+    HookId,
     Observation,
     ProbeFailed,
     TensorId,
@@ -35,6 +37,7 @@ from hooktrace.identity import Identities, Seen, text_of
 from hooktrace.log import EventLog
 from hooktrace.scope import Scope
 from hooktrace.spies import user_hook
+from hooktrace.statistics import Statistics
 from hooktrace.threadstate import ThreadState
 
 __all__ = ["COPY_LIMIT_BYTES", "Recorder"]
@@ -50,6 +53,7 @@ class Recorder:
         log: Where to.
         scope: Which modules belong to the trace, and which are kept.
         copies: Whether to copy the tensors that hooks are given, to see in-place edits.
+        stats: Whether to take statistics of what is seen.
         strict: Whether a failing probe raises.
         clock: Monotonic clock in nanoseconds.
     """
@@ -60,6 +64,7 @@ class Recorder:
         scope: Scope,
         *,
         copies: bool = True,
+        stats: bool = False,
         strict: bool = False,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
@@ -70,6 +75,7 @@ class Recorder:
         self.clock = clock
         self.identities = Identities(log)
         self._table = self.identities.table
+        self.statistics = Statistics(log.stats) if stats else None
         self.hooks = HookTable(log, scope, self.identities)
         self.calls = itertools.count()
         self.backwards = itertools.count()
@@ -79,10 +85,12 @@ class Recorder:
         self.on_close: list[Callable[[Any, ThreadState, Any], None]] = []
         self.on_firing: list[Callable[[], None]] = []
         self.on_fired: list[Callable[[], None]] = []
+        self.on_edit: list[Callable[[HookId, Edit, torch.Tensor, Any], None]] = []
         self.on_backward_start: list[Callable[[int, Any, bool], list[torch.Tensor]]] = []
         self.on_captured: list[Callable[[int, list[tuple[Any, Any]]], None]] = []
         self.on_backward_end: list[Callable[[int], None]] = []
         self.graph: Any = None  # what the gradients probe knows of the autograd graph
+        self.holdings: Any = None  # what the user's hooks store
         self.write = log.rows.append
         self._leaves: set[TensorId] = set()
         self._own = threading.local()
@@ -152,11 +160,18 @@ class Recorder:
             ):
                 self.identities.read(tensor, seen)
         numbers = numbers_of(tensor) if seen.small else None
-        return Observation(role, seen.value, seen.summary, seen.storage, numbers), seen
+        stats = None if self.statistics is None else self.statistics.number_of(tensor, seen)
+        return Observation(role, seen.value, seen.summary, seen.storage, numbers, stats), seen
 
     def observe(self, tensor: torch.Tensor, role: str, *, quiet: bool = False) -> Observation:
         """Describe a tensor, and note a write since it was seen last, unless `quiet`."""
         return self.sight(self.state(), tensor, role, quiet)[0]
+
+    def describe(self, tensor: torch.Tensor, seen: Seen, role: str) -> Observation:
+        """Describe a tensor whose entry is up to date."""
+        numbers = numbers_of(tensor) if seen.small else None
+        stats = None if self.statistics is None else self.statistics.number_of(tensor, seen)
+        return Observation(role, seen.value, seen.summary, seen.storage, numbers, stats)
 
     def observe_leaves(
         self, state: ThreadState, pairs: Iterable[tuple[str, Any]]
@@ -209,11 +224,24 @@ class Recorder:
 
     def check_parameters(self, parameters: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Note writes to those parameters that have been seen."""
-        state = self.state()
+        state, table = self.state(), self._table
         for _, parameter in parameters:
-            seen = self.identities.known(parameter)
-            if seen is not None:
-                self.check(state, parameter, seen)
+            seen = table.get(id(parameter))
+            if seen is not None and version_of(parameter) != seen.value.version:
+                if seen.ref() is parameter:
+                    self.check(state, parameter, seen)
+
+    def note_replaced(self) -> None:
+        """Note which parameters the models have no more, and others by their names."""
+        rows, table = self.log.tensors, self._table
+        now = {}
+        for name, parameter in self.scope.parameters():
+            seen = table.get(id(parameter))
+            now[name] = seen.id if seen is not None and seen.ref() is parameter else None
+        left = set(now.values())
+        for row in rows:
+            if row.parameter and row.id not in left and row.name in now:
+                self.log.replaced[row.id] = row.name
 
     def leaf(self, leaf: torch.Tensor) -> TensorId:
         """Return the number of a leaf, and note that it is one."""
@@ -226,12 +254,19 @@ class Recorder:
             self.identities.name(leaf, "", leaf=True)
         return number
 
-    def watch_leaf(self, leaf: torch.Tensor, name: str, *, parameter: bool = False) -> None:
+    def watch_leaf(self, leaf: torch.Tensor, name: str) -> None:
         """Remember a leaf, its name, and the hooks it has."""
-        number = self.identities.name(leaf, name, leaf=True, parameter=parameter)
-        self._leaves.add(number)
+        self._leaves.add(self.identities.name(leaf, name, leaf=True))
         if has_hooks(leaf):
             self.watch_hooks(leaf)
+
+    def watch_parameters(self) -> None:
+        """Remember the parameters of the models, their names, and the hooks they have."""
+        entered = self.identities.enter_parameters(self.scope.parameters())
+        for number, parameter in entered:
+            self._leaves.add(number)
+            if has_hooks(parameter):
+                self.watch_hooks(parameter)
 
     def watch_hooks(self, tensor: torch.Tensor) -> None:
         """Make rows for the hooks that a tensor has, and remember where they are stored."""
@@ -252,7 +287,12 @@ class Recorder:
         self.log.snapshots[value] = _torch.content_copy(tensor)
 
     def close(self) -> None:
-        """Drop every reference to the traced program."""
+        """Fetch the statistics, and drop every reference to the traced program."""
+        if self.statistics is not None:
+            try:
+                self.statistics.settle()
+            except Exception:
+                self.failed("statistics")
         self.identities.forget()
         self.hooks.forget()
         self._leaves.clear()
@@ -261,6 +301,7 @@ class Recorder:
             self.on_close,
             self.on_firing,
             self.on_fired,
+            self.on_edit,
             self.on_backward_start,
             self.on_captured,
             self.on_backward_end,

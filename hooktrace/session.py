@@ -17,7 +17,7 @@ from hooktrace.probes import Probes
 from hooktrace.recorder import Recorder
 from hooktrace.recording import Recording
 from hooktrace.scope import Keep, Scope, resolve_models
-from hooktrace.tracebacks import unlink_own_frames
+from hooktrace.tracebacks import raising_line, unlink_own_frames
 
 __all__ = ["Trace", "trace"]
 
@@ -31,15 +31,23 @@ class Trace(Recording):
         log: The event log with its tables.
     """
 
-    def __init__(self, model: Any = None, *, keep: Keep = False, edits: str = "values") -> None:
+    def __init__(
+        self,
+        model: Any = None,
+        *,
+        keep: Keep = False,
+        edits: str = "values",
+        stats: bool = False,
+    ) -> None:
         if edits not in ("values", "versions"):
             raise ValueError(f"edits= is 'values' or 'versions', but got {edits!r}.")
         super().__init__(EventLog())
         models, everything = resolve_models(model)
         self._scope = Scope(self.log, models, everything=everything, keep=keep)
         strict = os.environ.get("HOOKTRACE_STRICT", "") == "1"
-        self._recorder = Recorder(self.log, self._scope, copies=edits == "values", strict=strict)
-        self.log.copies = edits == "values"
+        copies = edits == "values"
+        self._recorder = Recorder(self.log, self._scope, copies=copies, stats=stats, strict=strict)
+        self.log.copies = copies
         self._probes: Probes | None = None
 
     # -------------------------------------------------------------- the block
@@ -60,6 +68,7 @@ class Trace(Recording):
         assert self._probes is not None
         if error is not None:
             self.log.error = describe_error(error)
+            self.log.raised_at = raising_line(error)
             unlink_own_frames(error)
         try:
             self._probes.finish()
@@ -99,7 +108,9 @@ class Trace(Recording):
         return f"<Trace ({state}): {len(self._calls.refresh())} calls, {len(self.log)} events>"
 
 
-def trace(model: Any = None, *, keep: Keep = False, edits: str = "values") -> Trace:
+def trace(
+    model: Any = None, *, keep: Keep = False, edits: str = "values", stats: bool = False
+) -> Trace:
     """Record what happens in a ``with`` block, and what hooks do in it.
 
     Args:
@@ -111,6 +122,9 @@ def trace(model: Any = None, *, keep: Keep = False, edits: str = "values") -> Tr
             held until `Trace.release` or until the trace is dropped.
         edits: ``"values"`` copies the tensor arguments of hooks up to 1 MiB around each firing, to
             tell what a hook did in place; ``"versions"`` copies nothing.
+        stats: Whether to take statistics (`TensorStats`) of every argument, output, gradient and
+            edit, and of the parameters and buffers as an outermost call begins.  They are computed
+            on the device, which waits for nothing, and fetched when the trace is read or ends.
 
     Returns:
         A context manager, which is also the result.
@@ -129,4 +143,4 @@ def trace(model: Any = None, *, keep: Keep = False, edits: str = "values") -> Tr
         >>> [str(call) for call in t.calls()]
         ['Sequential@0', '0@0', '1@0']
     """
-    return Trace(model, keep=keep, edits=edits)
+    return Trace(model, keep=keep, edits=edits, stats=stats)

@@ -51,6 +51,7 @@ TRACED: dict[str, Callable[[Any], Any]] = {
     "the model": ht.trace,
     "the model kept": lambda models: ht.trace(models, keep=True),
     "versions only": lambda models: ht.trace(models, edits="versions"),
+    "statistics": lambda models: ht.trace(stats=True),
     "two traces": lambda models: two_traces(models),
 }
 """Ways to trace a program; each makes a context manager."""

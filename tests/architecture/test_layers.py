@@ -15,17 +15,17 @@ PACKAGE = Path(__file__).parents[2] / "hooktrace"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors records tables modes steps events kinds findings _registry",
+        "errors records overwrites held tensorstats tables trials modes steps events kinds findings _registry",
         "log",
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
-        "_torch_checkpoint _torch_data _torch_dynamo tracebacks",
-        "identity scope spans threadstate spies features optimizers hookfacts hooktable recorder firing "
+        "_torch_checkpoint _torch_copies _torch_saved _torch_data _torch_dynamo _torch_storage tracebacks",
+        "identity scope spans threadstate spies features statistics optimizers hookfacts hooktable recorder firing "
         "containers opencall patches callspies spiedhooks leaves nodespies backwardrun placement "
-        "nodes walk aliases measure",
+        "nodes walk aliases measure reach holdings modified",
         "probes",
         "views",
         "render doctor",
-        "recording session inventory images sheets pairing agreement captures comparison",
+        "recording session stage rehearsal preflight leaks inventory images sheets pairing agreement captures comparison",
         "demo",
         "cli pytest_plugin",
     )
@@ -33,7 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """Lowest first.  A part is a module of the package or one of its folders."""
 
 ORDER = (
-    ["records", "tables", "modes", "steps", "events"],
+    ["records", "tables", "modes", "steps", "overwrites", "events"],
     [
         "identity",
         "scope",
@@ -43,6 +43,7 @@ ORDER = (
         "optimizers",
         "hookfacts",
         "hooktable",
+        "statistics",
         "recorder",
         "containers",
         "patches",
@@ -55,7 +56,9 @@ ORDER = (
         "nodes",
         "walk",
         "aliases",
+        "modified",
     ],
+    ["spies", "identity", "recorder", "measure", "reach", "holdings"],
     ["recording", "session"],
     ["pairing", "agreement", "sheets", "captures", "comparison"],
 )
@@ -64,6 +67,7 @@ ORDER = (
 WITHOUT_TORCH = (
     "errors",
     "records",
+    "held",
     "tables",
     "modes",
     "steps",
@@ -76,7 +80,18 @@ WITHOUT_TORCH = (
     "render",
     "doctor",
 )
-VIEWS_MAY_IMPORT = {"errors", "records", "modes", "events", "kinds", "log", "views", "_registry"}
+VIEWS_MAY_IMPORT = {
+    "tensorstats",
+    "errors",
+    "records",
+    "held",
+    "modes",
+    "events",
+    "kinds",
+    "log",
+    "views",
+    "_registry",
+}
 LONGEST = 300
 
 

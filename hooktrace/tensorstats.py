@@ -1,0 +1,104 @@
+"""Statistics of what a tensor held when it was seen, and the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hooktrace.records import CallId, Observation, Record, TensorId
+
+__all__ = ["ParameterSighting", "StatsTable", "TensorStats"]
+
+
+class TensorStats(Record, frozen=True, gc=False):
+    """Statistics of the elements of one tensor at one moment.
+
+    A NaN makes ``min``, ``max``, ``mean``, ``std`` and ``norm`` NaN, as in PyTorch.  Tensors of
+    16 bits are measured in single precision.
+
+    Attributes:
+        min, max, mean: Of all elements.
+        std: Standard deviation of these elements, divided by their number and not by one less.
+        norm: Square root of the sum of squares; infinite where that overflows.
+        nan, inf, zeros: How many elements are NaN, infinite, zero.
+        total: How many elements there are.
+        channels: Size of dimension 1, which for feature maps are the channels; None for tensors
+            of fewer than two dimensions.
+        dead_channels: How many of these are zero throughout; None where `channels` is.
+    """
+
+    min: float
+    max: float
+    mean: float
+    std: float
+    norm: float
+    nan: int
+    inf: int
+    zeros: int
+    total: int
+    channels: int | None = None
+    dead_channels: int | None = None
+
+    @property
+    def finite(self) -> bool:
+        """Whether no element is NaN or infinite."""
+        return not self.nan and not self.inf
+
+    @property
+    def oddity(self) -> str:
+        """What is wrong with the elements in a few words, such as ``3 of 10 NaN``; or empty."""
+        counts = (("NaN", self.nan), ("infinite", self.inf))
+        told = [f"{n} of {self.total} {name}" for name, n in counts if n]
+        if not told and self.zeros == self.total:
+            return "all zero"
+        return ", ".join(told)
+
+    def __str__(self) -> str:
+        return self.oddity or f"mean {self.mean:.3g}, std {self.std:.3g}"
+
+
+class ParameterSighting(Record, frozen=True, gc=False):
+    """What a parameter or buffer held when an outermost call began, where that was new.
+
+    Attributes:
+        call: The outermost call.
+        tensor: The parameter or buffer.
+        number: Of its statistics.
+    """
+
+    call: CallId
+    tensor: TensorId
+    number: int
+
+
+class StatsTable:
+    """Statistics by the number that a sighting carries.
+
+    Attributes:
+        taken: Whether the trace takes statistics.
+        fetch: Brings those that still lie on a device, in order; None when there are none left.
+        parameters: What parameters and buffers held, in order.
+    """
+
+    def __init__(self) -> None:
+        self.taken = False
+        self.fetch: Callable[[], list[Any]] | None = None
+        self.parameters: list[ParameterSighting] = []
+        self._rows: list[TensorStats] = []
+
+    def __getitem__(self, number: int) -> TensorStats:
+        self.settle()
+        return self._rows[number]
+
+    def __len__(self) -> int:
+        self.settle()
+        return len(self._rows)
+
+    def of(self, seen: Observation | None) -> TensorStats | None:
+        """Return the statistics of what was seen; None if there are none."""
+        return None if seen is None or seen.stats is None else self[seen.stats]
+
+    def settle(self) -> None:
+        """Fetch what still lies on a device."""
+        if self.fetch is not None:
+            self._rows += self.fetch()
