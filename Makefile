@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test versions bench sweep clean
+.PHONY: demo test versions bench rules sweep clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hooktrace demo
@@ -21,6 +21,9 @@ sweep: $(VENV)/.sweep
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py --write
+
+rules: $(VENV)/.dev
+	$(BIN)/python -c "from pathlib import Path; from hooktrace.doctor import pages; pages.write(Path('docs'))"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

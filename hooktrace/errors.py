@@ -11,7 +11,10 @@ from collections.abc import Iterable
 
 __all__ = [
     "AmbiguousCallError",
+    "ConfigurationError",
+    "CopyError",
     "HooktraceError",
+    "LeakedHookError",
     "MapShapeError",
     "MismatchError",
     "MissingExtraError",
@@ -67,12 +70,24 @@ class UnsupportedModuleError(HooktraceError, TypeError):
     """What was given to `trace` cannot be traced."""
 
 
+class CopyError(HooktraceError, TypeError):
+    """A model or its example input cannot be deep-copied, which an experiment needs."""
+
+
+class LeakedHookError(HooktraceError, AssertionError):
+    """Hooks are registered after a block that were not there before it."""
+
+
 class UnknownFormatError(HooktraceError, ValueError):
     """A file name has an ending that no renderer writes."""
 
 
 class RenderError(HooktraceError, RuntimeError):
     """A layout engine is missing or refused the diagram."""
+
+
+class ConfigurationError(HooktraceError, ValueError):
+    """A project's ``pyproject.toml`` says something about hooktrace that cannot be."""
 
 
 class MismatchError(HooktraceError, ValueError):

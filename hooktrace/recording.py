@@ -115,11 +115,13 @@ class Recording:
         """Return what is wrong, or surprising, in what was recorded; print it.
 
         Args:
-            select: Names of the rules to run, such as ``["never-fired"]``; None for all.
-            ignore: Names of rules to leave out.
+            select: Names of the rules to run, or how names begin, such as ``["never-fired"]``;
+                None for what ``[tool.hooktrace]`` in ``pyproject.toml`` selects, or else all.
+            ignore: The same for rules to leave out, besides those that the project ignores.
 
         Raises:
             UnknownNameError: There is no such rule; the message names the nearest.
+            ConfigurationError: ``pyproject.toml`` says what cannot be.
         """
         self._settle()
         return diagnose(self.log, self._calls.refresh(), select=select, ignore=ignore)

@@ -10,7 +10,9 @@ from typing import overload
 
 from hooktrace.doctor import rules as _rules  # noqa: F401  (fills RULES)
 from hooktrace.doctor.case import Case
-from hooktrace.doctor.rule import RULES, Rule
+from hooktrace.doctor.export import json_text, sarif_text
+from hooktrace.doctor.rule import RULES
+from hooktrace.doctor.selection import chosen
 from hooktrace.findings import SEVERITIES, Finding
 from hooktrace.log import EventLog
 from hooktrace.views.calls import CallIndex
@@ -60,6 +62,14 @@ class Findings(Sequence[Finding]):
         how = ". print(t.findings()) tells more." if self else "."
         return f"Doctor: {self.summary}{f' ({names})' if names else ''}{how}"
 
+    def json(self) -> str:
+        """Return the findings as JSON, in the shape that docs/rules.md describes."""
+        return json_text(self, self._log)
+
+    def sarif(self) -> str:
+        """Return the findings as SARIF 2.1.0, by which a CI can annotate lines of code."""
+        return sarif_text(self, self._log)
+
     @overload
     def __getitem__(self, place: int) -> Finding: ...
     @overload
@@ -91,20 +101,16 @@ def diagnose(
     Args:
         log: What was recorded; its edits should be measured already.
         calls: The index of its calls, up to date.
-        select: Names of the rules to run; None for all.
-        ignore: Names of rules to leave out.
+        select: Names of the rules to run, or how names begin; None for those of the project's
+            ``pyproject.toml``, or all.
+        ignore: The same for rules to leave out, besides those that the project ignores.
         static: Whether to run only the rules that need no run of the program.
 
     Raises:
-        UnknownNameError: There is no rule of one of the names.
+        UnknownNameError: There is no rule of one of the names, and none begins so.
+        ConfigurationError: The project's ``pyproject.toml`` says what cannot be.
     """
-    wanted = _chosen(select, ignore)
+    wanted = [RULES[name] for name in chosen(select, ignore)]
     case = Case(log, calls)
     rules = [one() for one in wanted if one.static or not static]
     return Findings([found for one in rules for found in one.find(case)], log)
-
-
-def _chosen(select: Iterable[str] | None, ignore: Iterable[str]) -> list[type[Rule]]:
-    left_out = {RULES[name] for name in ignore}
-    names = RULES if select is None else dict.fromkeys(select)
-    return [RULES[name] for name in names if RULES[name] not in left_out]
