@@ -16,7 +16,9 @@ __all__ = [
     "FUNCTION_NODE",
     "SAVED_TENSOR",
     "backward_of",
+    "current_node",
     "hooks_of_nodes",
+    "in_transform",
     "node_of",
     "reachable",
     "replace_top_pair",
@@ -36,6 +38,16 @@ def backward_of(node: Any) -> Any:
         return None
     vjp = function.vjp
     return function.backward if vjp is torch.autograd.Function.vjp else vjp
+
+
+def current_node() -> Any:
+    """Return the node that the engine runs on this thread; None outside of a backward run."""
+    return torch._C._current_autograd_node()
+
+
+def in_transform(root: Any) -> bool:
+    """Whether a root of a backward run belongs to a transform such as ``torch.func.grad``."""
+    return isinstance(root, torch.Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(root)
 
 
 # ------------------------------------------------------------------ saved tensors

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from hooktrace.modes import GRAD
+from hooktrace.overwrites import GradientOverwritten
 from hooktrace.records import (
     CallId,
     Change,
@@ -40,6 +41,7 @@ __all__ = [
     "ForwardStarted",
     "GradientAccumulated",
     "GradientComputed",
+    "GradientOverwritten",
     "GradientRetained",
     "HookFired",
     "HookId",
@@ -167,7 +169,8 @@ class BackwardStarted(Event, frozen=True, gc=False, tag=True):
         backward: Its number within the trace.
         roots: The tensors it started from.
         accumulates: Whether it fills ``.grad`` (``autograd.grad`` does not).
-        options: Those of ``retain_graph``, ``create_graph`` and ``inputs`` that it was given.
+        options: Those of ``retain_graph``, ``create_graph`` and ``inputs`` that it was given, and
+            ``transform`` inside of a function transform such as ``torch.func.grad``.
     """
 
     label: ClassVar[str] = "backward"

@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 import torch
 
-from hooktrace.events import Change, HookFired, Observation, TensorSummary
+from hooktrace.events import (
+    Change,
+    Edit,
+    GradientOverwritten,
+    HookFired,
+    Observation,
+    TensorSummary,
+)
 from hooktrace.log import EventLog
 from hooktrace.recorder import COPY_LIMIT_BYTES
 
@@ -14,17 +21,18 @@ __all__ = ["difference", "settle"]
 
 
 def settle(log: EventLog) -> None:
-    """Fill ``log.changes`` for every edit that has not been measured."""
-    for event in log.of(HookFired):
-        for edit in event.edits:
-            before, after = edit.before.value, edit.after.value
-            if before is None or after is None or (before, after) in log.changes:
-                continue
-            one, other = _copy(log, edit.before), _copy(log, edit.after)
-            if one is None or other is None:
-                log.changes[before, after] = _unmeasured(log, edit.before, edit.after)
-            else:
-                log.changes[before, after] = difference(one, other)
+    """Fill ``log.changes`` for every edit that has not been measured, and for what it hit."""
+    changed: list[Edit | GradientOverwritten]
+    changed = [edit for event in log.of(HookFired) for edit in event.edits]
+    for one in (*changed, *log.of(GradientOverwritten)):
+        before, after = one.before.value, one.after.value
+        if before is None or after is None or (before, after) in log.changes:
+            continue
+        then, now = _copy(log, one.before), _copy(log, one.after)
+        if then is None or now is None:
+            log.changes[before, after] = _unmeasured(log, one.before, one.after)
+        else:
+            log.changes[before, after] = difference(then, now)
 
 
 def _copy(log: EventLog, seen: Observation) -> torch.Tensor | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from hooktrace import _torch, _torch_hooks, patches
 from hooktrace._torch_dynamo import leave_uncompiled
+from hooktrace.holdings import Holdings
 from hooktrace.patches import Patch
 from hooktrace.probes import (
     backward,
@@ -24,6 +25,7 @@ from hooktrace.probes import (
     recomputation,
     registrations,
     saved_tensors,
+    shared_gradients,
     state_dicts,
 )
 from hooktrace.recorder import Recorder
@@ -56,9 +58,14 @@ class Probes:
 
     def __init__(self, recorder: Recorder, frame: FrameType | None) -> None:
         self.recorder = recorder
+        recorder.holdings = Holdings(recorder.log, recorder.identities)
+        recorder.on_backward_end.append(recorder.holdings.run_ended)
         self.gradients = gradients.Gradients(recorder)
         self.recomputations = recomputation.Recomputations(recorder)
         self.nodes = nodes.Nodes(recorder)
+        self.shared = shared_gradients.SharedGradients(
+            recorder, lambda: self.gradients.leaves.values()
+        )
         self.plain = plain.Plain(recorder, self.gradients, frame)
 
     @_torch.unseen
@@ -80,7 +87,8 @@ class Probes:
             self.recorder.check_gradients()
             self.recorder.check_parameters(self.recorder.scope.parameters())
             self.recorder.hooks.facts.settle()
-            self._note_replaced()
+            self.recorder.holdings.finish()
+            self.recorder.note_replaced()
             self.plain.close()
             self._note_unseen()
         except Exception:
@@ -91,16 +99,8 @@ class Probes:
             for family in FAMILIES:
                 if hasattr(family, "finish"):
                     family.finish(self.recorder)
+            self.recorder.holdings.forget()
             self.recorder.close()
-
-    def _note_replaced(self) -> None:
-        """Note which parameters the models have no more, and other ones by their names."""
-        log, identities = self.recorder.log, self.recorder.identities
-        now = {name: identities.known(one) for name, one in self.recorder.scope.parameters()}
-        ids = {seen.id for seen in now.values() if seen is not None}
-        for row in log.tensors:
-            if row.parameter and row.id not in ids and row.name in now:
-                log.replaced[row.id] = row.name
 
     def _note_unseen(self) -> None:
         """Note which modules ran without being recorded, or in compiled code."""

@@ -18,14 +18,15 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors records overwrites held tensorstats tables trials modes steps events kinds findings _registry",
         "log",
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
-        "_torch_checkpoint _torch_copies _torch_saved _torch_data _torch_dynamo _torch_storage tracebacks",
+        "_torch_checkpoint _torch_copies _torch_saved _torch_data _torch_dynamo _torch_storage _torch_state tracebacks",
         "identity scope spans threadstate spies features statistics optimizers hookfacts hooktable recorder firing "
         "containers opencall patches callspies spiedhooks leaves nodespies backwardrun placement "
-        "nodes walk aliases measure reach holdings modified",
+        "nodes walk aliases measure reach holdings modified snapshot switches",
         "probes",
         "views",
         "render doctor",
-        "recording session stage rehearsal preflight leaks inventory images sheets pairing agreement captures comparison",
+        "recording session stage rehearsal preflight leaks inventory images sheets pairing agreement captures comparison "
+        "differences offhooks onerun counterfactuals",
         "demo",
         "cli pytest_plugin",
     )
@@ -61,6 +62,8 @@ ORDER = (
     ["spies", "identity", "recorder", "measure", "reach", "holdings"],
     ["recording", "session"],
     ["pairing", "agreement", "sheets", "captures", "comparison"],
+    ["agreement", "inventory", "differences", "offhooks", "onerun", "counterfactuals"],
+    ["hooktable", "recorder", "patches", "spiedhooks", "snapshot", "switches"],
 )
 """Within a layer: each may import those before it, and not those after it."""
 
