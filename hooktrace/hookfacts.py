@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from hooktrace import _torch_hooks
-from hooktrace.events import HookId, Registration
+from hooktrace import _torch, _torch_hooks
+from hooktrace.events import HookId, NodeId, Registration
+from hooktrace.identity import Seen
 from hooktrace.log import EventLog
 
 __all__ = ["HookFacts", "code_of"]
@@ -29,6 +30,7 @@ class HookFacts:
         self._functions: dict[Any, tuple[Any, int]] = {}
         self._count = itertools.count()
         self._handles: dict[HookId, tuple[weakref.ref[Any], weakref.ref[Any], int]] = {}
+        self._views: dict[HookId, tuple[Seen, int | None]] = {}
 
     def add(self, row: HookId, number: int, function: Any) -> None:
         """Note a hook that has got a row, with its number in PyTorch's dictionary, or -1."""
@@ -43,20 +45,46 @@ class HookFacts:
         """Note the handle that a registration inside the block returns."""
         self._handles[row] = weakref.ref(handle), weakref.ref(hooks), handle.id
 
+    def on_tensor(self, row: HookId, node: NodeId, seen: Seen, version: int | None) -> None:
+        """Note which node had made a tensor when a hook was registered on it.
+
+        Args:
+            row: Of the hook.
+            node: The node.
+            seen: The tensor.
+            version: Its version then.
+        """
+        self._update(row, node=node)
+        if seen.is_view:
+            self._views[row] = seen, version
+
+    def check_views(self) -> None:
+        """Find out which views with hooks were written to since."""
+        for row, (seen, version) in tuple(self._views.items()):
+            tensor = seen.ref()
+            if tensor is None:
+                del self._views[row]
+            elif _torch.version_of(tensor) != version:
+                self._update(row, stale=True)
+                del self._views[row]
+
     def settle(self) -> None:
         """Find out, at the end of the block, which hooks are left and can be removed."""
         for row, (handle, dictionary, number) in self._handles.items():
             if row in self.log.registrations:
-                self.log.registrations[row] = msgspec.structs.replace(
-                    self.log.registrations[row],
-                    left=number in (dictionary() or ()),
-                    dropped=handle() is None,
-                )
+                left = number in (dictionary() or ())
+                self._update(row, left=left, dropped=handle() is None)
+        self.check_views()
 
     def forget(self) -> None:
         """Drop what refers to the traced program."""
         self._functions.clear()
         self._handles.clear()
+        self._views.clear()
+
+    def _update(self, row: HookId, **facts: Any) -> None:
+        rows = self.log.registrations
+        rows[row] = msgspec.structs.replace(rows[row], **facts)
 
     def _number(self, function: Any) -> int:
         """Return a number for a function object; one of a method goes by what it is bound to."""

@@ -78,6 +78,9 @@ class Registration(Record, frozen=True, gc=False):
             hook that gets the number next replaces it.
         left: Whether it was registered inside the block and still was when that ended.
         dropped: Whether its handle was gone by then, so that nobody can remove it.
+        node: For a hook on a tensor, the node that had made the tensor when it was registered.
+        stale: Whether it is on a view that was written to later, itself or through its base:
+            the view then has another node, and the hook is called no more.
     """
 
     number: int
@@ -86,6 +89,8 @@ class Registration(Record, frozen=True, gc=False):
     beyond: bool = False
     left: bool = False
     dropped: bool = False
+    node: NodeId | None = None
+    stale: bool = False
 
 
 class TracedTensor(Record, frozen=True, gc=False):

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from hooktrace import _torch, _torch_sites
+from hooktrace import _torch, _torch_graph, _torch_sites
 from hooktrace.callspies import StandIn
 from hooktrace.events import BackwardFinished, BackwardStarted
 from hooktrace.firing import describe_error
+from hooktrace.modified import note_modified
 from hooktrace.patches import Patch, active
 from hooktrace.placement import Placement
 from hooktrace.recorder import Recorder
@@ -91,6 +92,7 @@ def _done(running: _Running | None, result: Any) -> Any:
 def _failed(running: _Running | None, error: BaseException) -> None:
     if running is not None:
         for recorder, number, _ in running.runs:
+            note_modified(recorder, number, running.given.get("tensors", ()), error)
             _end(recorder, number, describe_error(error))
         running.placement.__exit__()
         unlink_own_frames(error)
@@ -105,6 +107,9 @@ _ARGUMENTS = (
     "allow_unreachable",
     "accumulate_grad",
 )
+
+
+_OPTIONS = {"retain_graph": "keep_graph", "create_graph": "create_graph", "inputs": "inputs"}
 
 
 @_torch.unseen
@@ -122,7 +127,10 @@ def _start(recorder: Recorder, given: dict[str, Any]) -> tuple[int, list[torch.T
             if isinstance(root, torch.Tensor)
         )
         accumulates = bool(given.get("accumulate_grad"))
-        recorder.emit(BackwardStarted, number, roots, accumulates)
+        options = tuple(one for one, name in _OPTIONS.items() if given.get(name))
+        if any(_torch_graph.in_transform(root) for root in tensors):
+            options = (*options, "transform")
+        recorder.emit(BackwardStarted, number, roots, accumulates, options)
         for listener in recorder.on_backward_start:
             leaves += listener(number, tensors, accumulates)
     except Exception:

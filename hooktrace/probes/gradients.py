@@ -24,6 +24,7 @@ import torch
 from hooktrace import _torch, _torch_hooks
 from hooktrace.aliases import captured_targets, note_view, settle, written_views
 from hooktrace.backwardrun import BackwardRun
+from hooktrace.events import NodeId
 from hooktrace.identity import Seen
 from hooktrace.leaves import BareLeaves
 from hooktrace.nodes import KnownGraph, Reader
@@ -166,6 +167,7 @@ class Gradients:
         run = BackwardRun(self.recorder, number, accumulates=accumulates, in_order=in_order)
         plain = self.recorder.scope.everything
         survey = self._walk(roots, plain)
+        self.recorder.log.entrances[number] = tuple(self._entrances(roots))
         self._runs[number] = run, survey
         settle(self.graph, survey, run)
         self.leaves, self.reached = survey.leaves, {}
@@ -218,6 +220,15 @@ class Gradients:
     def enter(self, tensors: list[torch.Tensor]) -> dict[int, torch.Tensor]:
         """Enter what can be reached from `tensors` in the log; return the leaves, by id."""
         return self._walk(tensors, plain=False).leaves
+
+    def _entrances(self, roots: Any) -> Iterator[NodeId]:
+        """Yield the rows of the nodes that a backward run begins at."""
+        state = self.recorder.state()
+        for node in filter(None, map(_node_of, roots)):
+            if _torch.sequence_of(node) == _torch.LEAF_SEQUENCE:
+                yield self.graph.leaf_row(_torch.leaf_of(node), node)
+            else:
+                yield self.graph.row(node, self.graph.key(node, state))
 
     def _walk(self, roots: Any, plain: bool) -> Survey:
         state = self.recorder.state()

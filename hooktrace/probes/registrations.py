@@ -15,12 +15,13 @@ from typing import Any
 import torch
 
 from hooktrace import _torch, _torch_hooks
-from hooktrace.events import HookRegistered, HookRemoved
+from hooktrace.events import HookId, HookRegistered, HookRemoved
 from hooktrace.hooktable import calling_line
 from hooktrace.patches import Patch, active
 from hooktrace.recorder import Recorder
 from hooktrace.spiedhooks import stored
 from hooktrace.spies import user_hook
+from hooktrace.walk import node_row
 
 __all__ = ["begin", "patches"]
 
@@ -34,8 +35,14 @@ def patches() -> Iterator[Patch]:
 
 def begin(recorder: Recorder) -> None:
     """Make rows for the hooks that the models' parameters have already."""
-    for name, parameter in recorder.scope.parameters():
-        recorder.watch_leaf(parameter, name, parameter=True)
+    recorder.watch_parameters()
+    recorder.on_backward_start.append(functools.partial(_views_checked, recorder))
+
+
+def _views_checked(recorder: Recorder, *run: Any) -> list[torch.Tensor]:
+    """Find out, before a backward run, which views with hooks were written to."""
+    recorder.hooks.facts.check_views()
+    return []
 
 
 def _sensing_init(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,6 +72,8 @@ def _registered(handle: Any, hooks: Any, frame: FrameType) -> None:
                 kind, handle.id, function, owner, registered_at=line, options=options
             )
             recorder.hooks.facts.registered(row, handle, hooks)
+            if kind == "tensor" and recorder.log.hooks[row].kind == kind:
+                _note_node(recorder, row, owner, hooks)
             if kind == "node" or isinstance(owner, torch.Tensor):
                 recorder.hooks.watch(kind, hooks)
             if kind == "node":
@@ -73,6 +82,17 @@ def _registered(handle: Any, hooks: Any, frame: FrameType) -> None:
                 recorder.emit(HookRegistered, row)
         except Exception:
             recorder.failed("the registration of a hook")
+
+
+def _note_node(recorder: Recorder, row: HookId, tensor: torch.Tensor, hooks: Any) -> None:
+    """Note which node has made a tensor that gets a hook."""
+    if hooks and _torch.is_view(tensor):
+        return  # a view that was written to would get another node by being asked
+    node = tensor.grad_fn
+    if node is not None:
+        seen = recorder.identities.seen(tensor)
+        facts = recorder.hooks.facts
+        facts.on_tensor(row, node_row(recorder, node), seen, _torch.version_of(tensor))
 
 
 def _releasing_swap(original: Callable[..., Any]) -> Callable[..., Any]:
