@@ -24,6 +24,7 @@ __all__ = [
     "MultiGrad",
     "global_hooks",
     "has_hooks",
+    "has_parameters",
     "hook_options",
     "hooks_on",
     "is_bare",
@@ -60,6 +61,11 @@ def module_has_hooks(module: nn.Module) -> bool:
 def is_compiled(module: nn.Module) -> bool:
     """Whether ``module.compile()`` was called: then its calls run compiled code."""
     return module._compiled_call_impl is not None
+
+
+def has_parameters(module: nn.Module) -> bool:
+    """Whether `module` itself has parameters, without its children."""
+    return bool(module._parameters)
 
 
 def own_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -18,6 +18,7 @@ __all__ = [
     "REGISTRATION_HOOKS",
     "REGISTRATION_OWNER",
     "STEP_OWNER",
+    "has_saving_hooks",
     "registration_hooks",
     "saving_options",
     "schedulers",
@@ -33,6 +34,16 @@ MODULE_HOOKS = {
     "load_state_dict_post": "_load_state_dict_post_hooks",
 }
 """Where a module stores its hooks for saving and loading: dictionaries of number -> function."""
+
+
+def has_saving_hooks(module: nn.Module) -> bool:
+    """Whether hooks of the kinds in `MODULE_HOOKS` are registered on `module` itself."""
+    return bool(
+        module._state_dict_pre_hooks
+        or module._state_dict_hooks
+        or module._load_state_dict_pre_hooks
+        or module._load_state_dict_post_hooks
+    )
 
 
 OPTIMIZER_HOOKS = {

@@ -59,11 +59,12 @@ class CallSpy(Spy):
         owner = arguments[0] if named[:1] in (("module",), ("optimizer",)) else None
         for recorder in active():
             try:
-                row = self.row_in(recorder)
+                row = self.row_in(recorder, owner)
                 if row is not None and recorder.hooks.concerns(owner):
                     if kind != self.kind:
                         recorder.hooks.specify(row, kind)
-                    firings.append(Firing(recorder, row, described(kind, arguments)))
+                    seen = described(kind, arguments)
+                    firings.append(Firing(recorder, row, seen, function=self.hook))
             except Exception:
                 recorder.failed(f"a {kind} hook")
         return firings
@@ -79,10 +80,15 @@ class CallSpy(Spy):
                 firing.abandon()
                 firing.recorder.failed(f"what a {kind} hook did")
 
-    def row_in(self, recorder: Recorder) -> HookId | None:
-        """Return the row of the hook in the log of a trace, or None."""
+    def row_in(self, recorder: Recorder, owner: Any = None) -> HookId | None:
+        """Return the row of the hook in the log of a trace, or None.
+
+        Args:
+            recorder: Of the trace.
+            owner: The module or optimizer that it was called for, if it is called with one.
+        """
         hook = _torch_hooks.registered(self.hook)
-        return recorder.hooks.find(self.kind, self.number, hook)
+        return recorder.hooks.find(self.kind, self.number, hook, owner)
 
     def kind_of(self, arguments: tuple[Any, ...]) -> str:
         """Return the kind of the hook: of a node's hook only the number of arguments tells it."""
@@ -114,7 +120,7 @@ def _enter(kind: str, number: int, hook: Any, owner: Any) -> None:
     function = _torch_hooks.registered(hook)
     for recorder in active():
         try:
-            unknown = recorder.hooks.find(kind, number, function) is None
+            unknown = recorder.hooks.find(kind, number, function, owner) is None
             if unknown and recorder.hooks.concerns(owner):
                 options = _torch_stores.saving_options(kind, hook)
                 recorder.hooks.add(kind, number, function, owner, options=options)
@@ -153,7 +159,7 @@ class StandIn(CallSpy):
         self._rows.append((weakref.ref(recorder), row))
         return row
 
-    def row_in(self, recorder: Recorder) -> HookId | None:
+    def row_in(self, recorder: Recorder, owner: Any = None) -> HookId | None:
         """Return the row of the hook in the log of a trace, or None."""
         return next((row for ref, row in self._rows if ref() is recorder), None)
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from hooktrace import _torch_hooks
-from hooktrace.events import HookId, NodeId, TensorId, TracedHook
+from hooktrace.events import HookId, ModuleId, NodeId, TensorId, TracedHook
 from hooktrace.features import feature_of
 from hooktrace.hookfacts import HookFacts, code_of
 from hooktrace.identity import Identities
@@ -52,6 +52,7 @@ class HookTable:
         self.optimizers = Optimizers(scope)
         self.facts = HookFacts(log)
         self._rows: dict[tuple[str, int, int], HookId] = {}
+        self._copies: dict[tuple[HookId, ModuleId | None], HookId] = {}  # on copies of modules
         self._dicts: dict[int, tuple[weakref.ref[Any], str]] = {}
         self.fresh = False
         self._groups: dict[int, tuple[HookId, weakref.ref[Any]]] = {}  # of hooks on several tensors
@@ -68,9 +69,23 @@ class HookTable:
             return self.optimizers.belongs(owner)
         return True
 
-    def find(self, kind: str, number: int, function: Any) -> HookId | None:
-        """Return the row of a hook, or None if the trace does not know it."""
-        return self._rows.get((kind, number, id(function)))
+    def find(self, kind: str, number: int, function: Any, owner: Any = None) -> HookId | None:
+        """Return the row of a hook, or None if the trace does not know it.
+
+        Args:
+            kind: PyTorch's word for it.
+            number: Its key in the dictionary that holds it.
+            function: What the user registered.
+            owner: The module whose dictionary that is, if it is a module's: a copied module has
+                hooks of the same numbers and functions as the original.
+        """
+        row = self._rows.get((kind, number, id(function)))
+        if row is None or not isinstance(owner, nn.Module):
+            return row
+        module = self.log.hooks[row].module
+        if module is None or module == self.scope.known(owner):
+            return row
+        return self._copies.get((row, self.scope.known(owner)))
 
     def add(
         self,
@@ -91,9 +106,14 @@ class HookTable:
             owner: The module, tensor or optimizer that it is registered on, or a text for
                 whatever else; None for a global module hook.
         """
-        known = self.find(kind, number, function)
+        known = self.find(kind, number, function, owner)
         if known is not None:
             return known
+        first = self.find(kind, number, function)
+        if first is not None:
+            row = self._append(kind, function, owner, registered_at, options, number)
+            self._copies[first, self.log.hooks[row].module] = row
+            return row
         several = _torch_hooks.multi_grad(function) if kind == "tensor" else None
         if several is not None:
             row = self._of_several(several, function, number, owner, registered_at)
@@ -203,7 +223,7 @@ class HookTable:
 
     def forget(self) -> None:
         """Drop what refers to the traced program."""
-        for held in (self._rows, self._dicts, self._groups, self._members, self._alike):
+        for held in (self._rows, self._copies, self._dicts, self._groups, self._members, self._alike):
             held.clear()
         self.optimizers.forget()
         self.facts.forget()

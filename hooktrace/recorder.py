@@ -231,18 +231,6 @@ class Recorder:
                 if seen.ref() is parameter:
                     self.check(state, parameter, seen)
 
-    def note_replaced(self) -> None:
-        """Note which parameters the models have no more, and others by their names."""
-        rows, table = self.log.tensors, self._table
-        now = {}
-        for name, parameter in self.scope.parameters():
-            seen = table.get(id(parameter))
-            now[name] = seen.id if seen is not None and seen.ref() is parameter else None
-        left = set(now.values())
-        for row in rows:
-            if row.parameter and row.id not in left and row.name in now:
-                self.log.replaced[row.id] = row.name
-
     def leaf(self, leaf: torch.Tensor) -> TensorId:
         """Return the number of a leaf, and note that it is one."""
         entry = self.identities.table.get(id(leaf))
@@ -254,19 +242,15 @@ class Recorder:
             self.identities.name(leaf, "", leaf=True)
         return number
 
+    def is_leaf(self, number: TensorId) -> None:
+        """Note that a tensor is a leaf, and known as one."""
+        self._leaves.add(number)
+
     def watch_leaf(self, leaf: torch.Tensor, name: str) -> None:
         """Remember a leaf, its name, and the hooks it has."""
         self._leaves.add(self.identities.name(leaf, name, leaf=True))
         if has_hooks(leaf):
             self.watch_hooks(leaf)
-
-    def watch_parameters(self) -> None:
-        """Remember the parameters of the models, their names, and the hooks they have."""
-        entered = self.identities.enter_parameters(self.scope.parameters())
-        for number, parameter in entered:
-            self._leaves.add(number)
-            if has_hooks(parameter):
-                self.watch_hooks(parameter)
 
     def watch_hooks(self, tensor: torch.Tensor) -> None:
         """Make rows for the hooks that a tensor has, and remember where they are stored."""

@@ -78,9 +78,12 @@ class Scope:
 
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield the parameters that the models have now, with their names."""
-        for name, module in self.modules():
-            for own, parameter in _torch_hooks.own_parameters(module):
-                yield f"{name}.{own}" if name else own, parameter
+        for ref, names, _ in tuple(self._names.values()):
+            module = ref()
+            if module is not None and _torch_hooks.has_parameters(module):
+                start = f"{names[0]}." if names[0] else ""
+                for own, parameter in _torch_hooks.own_parameters(module):
+                    yield start + own, parameter
 
     def find(self, module: nn.Module, parent: ModuleId | None) -> ModuleId | None:
         """Return the row of `module` if it belongs to the trace.

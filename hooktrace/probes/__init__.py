@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from hooktrace import _torch, _torch_hooks, patches
+from hooktrace import _torch, _torch_hooks, parameters, patches
 from hooktrace._torch_dynamo import leave_uncompiled
 from hooktrace.holdings import Holdings
 from hooktrace.patches import Patch
@@ -88,7 +88,7 @@ class Probes:
             self.recorder.check_parameters(self.recorder.scope.parameters())
             self.recorder.hooks.facts.settle()
             self.recorder.holdings.finish()
-            self.recorder.note_replaced()
+            parameters.note_replaced(self.recorder)
             self.plain.close()
             self._note_unseen()
         except Exception:

@@ -77,7 +77,7 @@ def _instrumented(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _known(recorder: Recorder, kind: str, number: int, hook: Any, module: nn.Module) -> Any:
     """Return the row of a hook of `module`, or None if the module is no part of the trace."""
-    row = recorder.hooks.find(kind, number, hook)
+    row = recorder.hooks.find(kind, number, hook, module)
     if row is None and recorder.scope.known(module) is not None:
         owner = module if number in _torch_hooks.own_hooks(module)[kind] else None
         options = _torch_hooks.hook_options(owner, kind, number)
@@ -108,7 +108,7 @@ def _hook_called(
             seen = arguments(args, kwargs or {})
             if result:
                 seen += leaves(result["result"], "output")
-            firing = Firing(recorder, row, seen)
+            firing = Firing(recorder, row, seen, function=hook, owner=module)
             firing.site = module
             firing.trees = [("kwargs", kwargs)] if kwargs else []
             firing.trees += [("output", one) for one in result.values() if not _is_tensor(one)]
@@ -208,7 +208,8 @@ class _BackwardSpy(Spy):
                     for role, gradient in zip(roles, reversed(arguments[1:]), strict=False)
                     for pair in leaves(gradient, role)
                 ]
-                firings.append(Firing(recorder, row, seen, around))
+                firing = Firing(recorder, row, seen, around, function=self.hook, owner=arguments[0])
+                firings.append(firing)
             except Exception:
                 recorder.failed(f"a {self.kind} hook")
         return firings

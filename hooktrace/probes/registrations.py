@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from hooktrace import _torch, _torch_hooks
+from hooktrace import _torch, _torch_hooks, parameters
 from hooktrace.events import HookId, HookRegistered, HookRemoved
 from hooktrace.hooktable import calling_line
 from hooktrace.patches import Patch, active
@@ -35,7 +35,7 @@ def patches() -> Iterator[Patch]:
 
 def begin(recorder: Recorder) -> None:
     """Make rows for the hooks that the models' parameters have already."""
-    recorder.watch_parameters()
+    parameters.watch(recorder)
     recorder.on_backward_start.append(functools.partial(_views_checked, recorder))
 
 

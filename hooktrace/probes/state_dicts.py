@@ -35,6 +35,8 @@ def begin(recorder: Recorder) -> None:
         for number, function in hooks.items():
             recorder.hooks.add(kind, number, function, "every module")
     for _, module in recorder.scope.modules():
+        if not _torch_stores.has_saving_hooks(module):
+            continue
         for kind, attribute in _torch_stores.MODULE_HOOKS.items():
             for number, hook in getattr(module, attribute).items():
                 options = _torch_stores.saving_options(kind, hook)

@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "log",
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
         "_torch_checkpoint _torch_copies _torch_saved _torch_data _torch_dynamo _torch_storage _torch_state tracebacks",
-        "identity scope spans threadstate spies features statistics optimizers hookfacts hooktable recorder firing "
+        "identity scope spans threadstate spies features statistics optimizers hookfacts hooktable recorder parameters firing "
         "containers opencall patches callspies spiedhooks leaves nodespies backwardrun placement "
         "nodes walk aliases measure reach holdings modified snapshot switches",
         "probes",
@@ -46,6 +46,7 @@ ORDER = (
         "hooktable",
         "statistics",
         "recorder",
+        "parameters",
         "containers",
         "patches",
         "firing",
@@ -70,6 +71,7 @@ ORDER = (
 WITHOUT_TORCH = (
     "errors",
     "records",
+    "tensorstats",
     "held",
     "tables",
     "modes",
