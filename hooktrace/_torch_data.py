@@ -25,7 +25,7 @@ def computable(tensor: Tensor) -> bool:
 
 
 _interpreter: Any = torch._C._functorch.peek_interpreter_stack
-_address: Any = torch._C._data_address
+_address: Any = torch._C._data_address  # type: ignore[attr-defined]
 """Where the data lie.  Asking for the storage instead would keep autograd from summing in place."""
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "MismatchError",
     "MissingExtraError",
     "NoGradientError",
+    "NoStatisticsError",
     "NotKeptError",
     "NothingTracedWarning",
     "ProbeFailedWarning",
@@ -26,6 +27,7 @@ __all__ = [
     "TraceStateError",
     "UnknownFormatError",
     "UnknownNameError",
+    "UnsupportedHookError",
     "UnsupportedKeepError",
     "UnsupportedModuleError",
     "nearest",
@@ -58,12 +60,20 @@ class NoGradientError(HooktraceError, LookupError):
     """A gradient was asked for that never arrived while the trace was open."""
 
 
+class NoStatisticsError(HooktraceError, LookupError):
+    """Statistics were asked for that the trace did not take."""
+
+
 class TraceStateError(HooktraceError, RuntimeError):
     """A trace was used in a state that does not allow it, such as entered twice."""
 
 
 class UnsupportedKeepError(HooktraceError, TypeError):
     """What was given as ``keep=`` names no modules."""
+
+
+class UnsupportedHookError(HooktraceError, TypeError):
+    """A hook is of a kind for which this cannot be done."""
 
 
 class UnsupportedModuleError(HooktraceError, TypeError):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from hooktrace.errors import NoStatisticsError
 from hooktrace.records import CallId, Observation, Record, TensorId
 
 __all__ = ["ParameterSighting", "StatsTable", "TensorStats"]
@@ -97,6 +98,19 @@ class StatsTable:
     def of(self, seen: Observation | None) -> TensorStats | None:
         """Return the statistics of what was seen; None if there are none."""
         return None if seen is None or seen.stats is None else self[seen.stats]
+
+    def by_role(self, seen: Iterable[Observation | None]) -> dict[str, TensorStats]:
+        """Return the statistics of several sightings by their roles.
+
+        Raises:
+            NoStatisticsError: The trace takes none.
+        """
+        if not self.taken:
+            raise NoStatisticsError(
+                "No statistics were taken. Ask for them with trace(model, stats=True)."
+            )
+        pairs = ((one.role, self.of(one)) for one in seen if one is not None)
+        return {role: stats for role, stats in pairs if stats is not None}
 
     def settle(self) -> None:
         """Fetch what still lies on a device."""

@@ -112,15 +112,18 @@ def _calls(log: EventLog, calls: CallIndex, most: int, left_out: list[str]) -> s
         further = count(len(roots) - len(deepest), "further outermost call")
         left_out.append(f"{further} (t.steps)")
     overwriters = {event.call for event in log.of(TensorWritten) if event.hook is None}
-    grid = grid_of("call", "in -> out", "ms", "grad_output", "hooks and effects")
+    taken = log.stats.taken
+    measured = ["output: mean, std"] if taken else []
+    grid = grid_of("call", "in -> out", *measured, "ms", "grad_output", "hooks and effects")
     for call in rows:
         inside = len(call.children) if call.depth == deepest[call.root.id] else 0
         add_row(
             grid,
             "  " * call.depth + _short(call, calls) + (f" (+{inside} inside)" if inside else ""),
             _shapes(call),
+            *([_measured(log, call)] if taken else []),
             "" if call.duration_ns is None else f"{call.duration_ns / 1e6:.2f}",
-            _gradient(call),
+            _gradient(log, call),
             _effects(log, call, overwriters),
         )
     return lay_out(grid)
@@ -150,7 +153,15 @@ def _shapes(call: Call) -> str:
     return f"{_few(call.seen_inputs)} -> {_few(call.seen_outputs)}"
 
 
-def _gradient(call: Call) -> str:
+def _measured(log: EventLog, call: Call) -> str:
+    """Mean and standard deviation of the first output that has them, or what is wrong with it."""
+    found = next((stats for one in call.seen_outputs if (stats := log.stats.of(one))), None)
+    if found is None:
+        return "-"
+    return found.oddity or f"{found.mean:.3g}, {found.std:.3g}"
+
+
+def _gradient(log: EventLog, call: Call) -> str:
     arrived = [
         one
         for one in (*call.gradients, *(g for again in call.recomputations for g in again.gradients))
@@ -161,6 +172,9 @@ def _gradient(call: Call) -> str:
     seen = arrived[-1].gradient
     numbers = seen.numbers
     text = str(seen) if numbers is not None and len(numbers) <= 3 else "arrived"
+    stats = log.stats.of(seen)
+    if stats is not None and text == "arrived":
+        text = stats.oddity or f"norm {stats.norm:.3g}"
     runs = len({one.backward for one in arrived})
     return f"{text} ({runs} runs)" if runs > 1 else text
 

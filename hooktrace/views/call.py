@@ -19,6 +19,7 @@ from hooktrace.events import (
 )
 from hooktrace.log import EventLog
 from hooktrace.modes import Mode
+from hooktrace.tensorstats import TensorStats
 from hooktrace.views.values import content
 
 __all__ = ["EARLY_STOP", "Call", "RunGradients"]
@@ -194,6 +195,17 @@ class Call:
         if all(one is None for one in found):
             return None
         return found[0] if len(found) == 1 else found
+
+    @property
+    def stats(self) -> dict[str, TensorStats]:
+        """Statistics by role: of arguments, outputs, and the gradients of the last run.
+
+        Raises:
+            NoStatisticsError: The trace was opened without ``stats=True``.
+        """
+        runs = [(run.backward, one) for run in self.runs[-1:] for one in run.call.gradients]
+        arrived = [one.gradient for number, one in runs if one.backward == number]
+        return self._log.stats.by_role([*self.seen_inputs, *self.seen_outputs, *arrived])
 
     # -------------------------------------------------------------- gradients
 

@@ -16,6 +16,7 @@ from hooktrace.events import (
     Value,
 )
 from hooktrace.log import EventLog
+from hooktrace.tensorstats import TensorStats
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.values import content
 
@@ -67,6 +68,11 @@ class EditView:
         if found is not None:
             return found
         return Change("replaced", f"{self._edit.before} -> {self._edit.after}")
+
+    @property
+    def stats(self) -> tuple[TensorStats | None, TensorStats | None]:
+        """Statistics of what the hook found and of what it left; None for what has none."""
+        return self._log.stats.of(self._edit.before), self._log.stats.of(self._edit.after)
 
     @property
     def factor(self) -> float | None:

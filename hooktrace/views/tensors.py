@@ -17,6 +17,7 @@ from hooktrace.events import (
     TracedTensor,
 )
 from hooktrace.log import EventLog
+from hooktrace.tensorstats import TensorStats
 from hooktrace.views.values import content
 
 __all__ = ["TensorView", "named_tensors", "tensor_view"]
@@ -79,6 +80,27 @@ class TensorView:
             )
         last = max(filled, key=lambda pair: pair[0])[1] if filled else None
         return content(self._log, last, _ADVICE)
+
+    @property
+    def stats(self) -> dict[str, TensorStats]:
+        """Statistics of its ``value``, the last ``gradient`` that arrived, and its last ``.grad``.
+
+        Raises:
+            NoStatisticsError: The trace was opened without ``stats=True``.
+        """
+        table = self._log.stats
+        seen = {"gradient": [one.gradient for one in self.gradients]}
+        seen["gradient"] += [one.arrived for one in self.accumulated if one.arrived is not None]
+        seen[".grad"] = [one.after for one in self.accumulated]
+        seen[".grad"] += [one.gradient for one in self.retained]
+        last = {role: table.of(found[-1]) for role, found in seen.items() if found}
+        found = {**table.by_role(()), "value": self._value_stats(), **last}
+        return {role: stats for role, stats in found.items() if stats is not None}
+
+    def _value_stats(self) -> TensorStats | None:
+        table = self._log.stats
+        held = [one.number for one in table.parameters if one.tensor == self.row.id]
+        return table[held[-1]] if held else table.of(self.value)
 
     def __repr__(self) -> str:
         what = self.operation or ("leaf" if self.row.leaf else "tensor")
