@@ -1,0 +1,353 @@
+"""What the user's hooks store of what they are given, and what becomes of it.
+
+A tensor that a hook stores without a copy is one with the module's output or the gradient that is
+``.grad``: what PyTorch writes there later, it finds in its store.  What a function can reach
+is looked at before and after each firing; what is new and shares memory with what the hook was
+given was stored.  It is looked at again when the outermost module call, the backward run and the
+block end.  Only weak references are held meanwhile, and copies of small tensors.
+
+One look costs some microseconds: at most 200 things, of a container the latest 64.  The look at
+the end of the block goes over at most 20,000 for each hook that stored something.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections import deque
+from types import FunctionType, MethodType
+from typing import Any
+
+import torch
+
+from hooktrace import _torch
+from hooktrace._torch_saved import graph_bytes, storage_of
+from hooktrace.events import Change, HookFired, HookId, TensorId, Value
+from hooktrace.held import Held
+from hooktrace.identity import Identities, Seen
+from hooktrace.log import EventLog
+from hooktrace.measure import difference
+from hooktrace.reach import Place, Reach
+
+__all__ = ["Holdings"]
+
+_RECENT = 256  # as many of what was stored last are looked at again when a call or run ends
+_MANY = 1000  # entries, before those of dead tensors are looked for
+_COPIES_BYTES = 64 << 20  # in all
+_COPY_BYTES = 1 << 20  # of one tensor
+_NODES = 20_000  # of the autograd graphs that what is held keeps alive
+KINDS = frozenset(
+    {
+        "forward",
+        "forward_pre",
+        "full_backward",
+        "full_backward_pre",
+        "backward",
+        "tensor",
+        "multi_grad",
+        "post_accumulate_grad",
+        "node",
+        "node_pre",
+    }
+)
+"""Kinds of hooks that are looked at: to store what they get is not the trade of these."""
+
+
+class _Hold:
+    """What is remembered of one stored tensor.
+
+    Attributes:
+        hook: Row of the hook, and `started` its firing, by ``time_ns``.
+        function: Returns the function, as long as it lives.
+        role: Where the hook had the tensor from.
+        entry: Of the stored tensor, with `version` at the end of the firing.
+        source: Of the tensor that the hook was given.
+        copy: Of the content, if it is small.
+        path: Where it was found last.
+        told: What was found out while it was certain to be there.
+    """
+
+    __slots__ = (
+        "copy",
+        "doubt",
+        "entry",
+        "function",
+        "hook",
+        "owner",
+        "path",
+        "role",
+        "source",
+        "started",
+        "told",
+        "version",
+        "written",
+    )
+
+    hook: HookId
+    started: int
+    function: Any
+    owner: Any
+    role: str
+    entry: Seen
+    version: Value
+    source: tuple[Seen, int | None]
+    copy: torch.Tensor | None
+    path: str
+    doubt: str
+    told: tuple[Value, Change | None] | None
+
+
+class Holdings:
+    """What the hooks of one trace hold.
+
+    Args:
+        log: Whose `holdings` are filled at the end.
+        identities: Of the trace.
+    """
+
+    def __init__(self, log: EventLog, identities: Identities) -> None:
+        self.log = log
+        self.identities = identities
+        self._reach = Reach(64, 200)
+        self._holds: dict[tuple[int, Any], _Hold] = {}
+        self._gone: list[_Hold] = []  # no longer there, but were overwritten while they were
+        self._recent: deque[_Hold] = deque(maxlen=_RECENT)
+        self._many = _MANY
+        self._copied = 0
+
+    # -------------------------------------------------------------- around a firing
+
+    def before(self, firing: Any) -> dict[tuple[int, Any], int] | None:
+        """Return which tensors a hook can reach that is about to be called; None to ignore it."""
+        row = self.log.hooks[firing.hook]
+        if row.feature or row.kind not in KINDS:
+            return None
+        places = self._reach.places(firing.function, firing.owner)
+        return {(one.container, one.key): id(one.tensor) for one in places}
+
+    def after(self, firing: Any) -> None:
+        """Note what a hook stored of what it was given, in the `Firing` that ends."""
+        given = {
+            id(thing): (role, thing, seen)
+            for role, (thing, seen, _) in firing.seen.items()
+            if seen is not None
+        }
+        if not given:
+            return
+        new: list[Place] = []
+        old: list[Place] = []
+        for one in self._reach.places(firing.function, firing.owner):
+            known = firing.there.get((one.container, one.key))
+            (old if known == id(one.tensor) else new).append(one)
+        stored: set[int] = set()
+        storages: dict[int, Any] = {}
+        for place in new:
+            found = given.get(id(place.tensor)) or _sharing(place.tensor, given, storages)
+            if found is not None:
+                self._hold(firing, place, found)
+                stored.add(id(place.tensor))
+        for place in old:
+            hold = self._holds.get((place.container, place.key))
+            if hold is not None and id(place.tensor) in given and id(place.tensor) not in stored:
+                self._maybe_again(hold, place, firing)
+
+    def _hold(self, firing: Any, place: Place, found: Any) -> None:
+        role, thing, seen = found
+        tensor = place.tensor
+        hold = _Hold()
+        hold.hook, hold.started, hold.role = firing.hook, firing.started, role
+        hold.function, hold.owner = _weak(firing.function), _weak(firing.owner)
+        hold.entry = self.identities.seen(tensor)
+        hold.version = Value(hold.entry.id, _torch.version_of(tensor))
+        hold.source = seen, _torch.version_of(thing)
+        hold.path, hold.doubt, hold.told = place.path, "", None
+        hold.copy = self._copy(firing, tensor, hold.version)
+        key = place.container, place.key
+        former = self._holds.get(key)
+        if former is not None:
+            self._let_go(former)
+        self._holds[key] = hold
+        self._recent.append(hold)
+
+    def _copy(self, firing: Any, tensor: torch.Tensor, value: Value) -> torch.Tensor | None:
+        known = firing.copies.get(value)
+        if known is not None:
+            return known  # type: ignore[no-any-return]
+        if not firing.recorder.copies or _torch.is_wrapped(tensor):
+            return None
+        if tensor.nbytes > _COPY_BYTES or self._copied + tensor.nbytes > _COPIES_BYTES:
+            return None
+        self._copied += tensor.nbytes
+        return _torch.content_copy(tensor)
+
+    def _maybe_again(self, hold: _Hold, place: Place, firing: Any) -> None:
+        """A tensor that is stored was given to a hook again, which may have stored it again."""
+        if hold.entry.ref() is not place.tensor:
+            return
+        if hold.told is None and _torch.version_of(place.tensor) == hold.version.version:
+            return
+        first = hold.function()
+        if first is not None and _code(first) is _code(firing.function):
+            self._let_go(hold)
+            self._holds.pop((place.container, place.key), None)
+        elif firing.hook != hold.hook:
+            name = self.log.hooks[firing.hook].name
+            hold.doubt = f"{name} was given the same tensor later, and may have stored it again"
+
+    def _let_go(self, hold: _Hold) -> None:
+        """Forget what is stored no more, unless it was overwritten while it was."""
+        if hold.told is not None:
+            self._gone.append(hold)
+        elif hold.copy is not None:
+            self._copied = max(0, self._copied - hold.copy.nbytes)
+        hold.copy = None
+
+    # -------------------------------------------------------------- later
+
+    def run_ended(self, number: int) -> None:
+        """Look again at the end of a backward run."""
+        self.check()
+
+    def check(self) -> None:
+        """Look whether what was stored a moment ago was overwritten, and is still stored."""
+        waiting = [hold for hold in self._recent if hold.told is None]
+        if not waiting:
+            return
+        self._recent.clear()
+        for hold in waiting:
+            tensor = hold.entry.ref()
+            if tensor is None:
+                continue
+            self._recent.append(hold)
+            if _rewritten(hold, tensor) and self._is_there(hold, tensor, self._reach):
+                hold.told = self._now(hold, tensor)
+        self._prune()
+
+    def _prune(self) -> None:
+        if len(self._holds) > self._many:
+            for key, hold in tuple(self._holds.items()):
+                if hold.entry.ref() is None:
+                    self._let_go(self._holds.pop(key))
+            self._many = max(_MANY, 2 * len(self._holds))
+
+    def _now(self, hold: _Hold, tensor: torch.Tensor) -> tuple[Value, Change | None]:
+        value = Value(hold.entry.id, _torch.version_of(tensor))
+        copy, cpu = hold.copy, tensor.device.type == "cpu"
+        with _torch.hidden():
+            change = difference(copy, tensor.detach()) if copy is not None and cpu else None
+        source, version = hold.source
+        if value == hold.version:  # one that ``.data`` returned has a counter of its own
+            given = source.ref()
+            now = version if given is None else _torch.version_of(given)
+            value = value if now == version else Value(value.tensor, now)
+        return value, change
+
+    def _is_there(self, hold: _Hold, tensor: torch.Tensor, reach: Reach) -> bool | None:
+        """Whether the hook still holds a tensor; None if the hook is gone."""
+        function = hold.function()
+        if function is None:
+            return True if hold.entry is not hold.source[0] else None
+        found = [one for one in reach.places(function, hold.owner()) if one.tensor is tensor]
+        paths = [one.path for one in found]
+        if paths and hold.path not in paths:
+            hold.path = paths[0]
+        return bool(paths)
+
+    # -------------------------------------------------------------- at the end
+
+    def finish(self) -> None:
+        """Enter in the log what is held when the block ends."""
+        holds = [*self._gone, *self._holds.values()]
+        if not holds:
+            return
+        with _torch.hidden():
+            leaves = self._leaves()
+            seqs = {(one.hook, one.time_ns): one.seq for one in self.log.of(HookFired)}
+            reach, budget = Reach(10_000, 20_000), [_NODES]
+            found = [self._held(hold, seqs, leaves, reach, budget) for hold in holds]
+        records = [one for one in found if one is not None]
+        self.log.holdings = sorted(records, key=lambda one: (one.firing, one.path))
+
+    def _held(
+        self,
+        hold: _Hold,
+        seqs: dict[Any, int],
+        leaves: dict[int, TensorId],
+        reach: Reach,
+        budget: list[int],
+    ) -> Held | None:
+        tensor = hold.entry.ref()
+        still = False if tensor is None else self._is_there(hold, tensor, reach)
+        if still is False and hold.told is None:
+            return None
+        seq = seqs.get((hold.hook, hold.started))
+        if seq is None:
+            return None
+        told, kept, leaf = hold.told, None, None
+        if tensor is not None and still is not False:
+            told = self._now(hold, tensor) if told is None or hold.copy is not None else told
+            kept = graph_bytes(tensor, budget)
+            leaf = leaves.get(storage_of(tensor))
+        assert told is not None
+        value, change = told
+        values = hold.version, value
+        if change is not None and change.kind == "unchanged":
+            change = None if values[0] == values[1] else change
+        return Held(
+            hold.hook, seq, hold.role, hold.path, values, change, kept, leaf, still, hold.doubt
+        )
+
+    def _leaves(self) -> dict[int, TensorId]:
+        """Return by their storages the leaves whose ``.grad`` was filled."""
+        found = {}
+        for leaf, ref in self.log.accumulated.items():
+            gradient = ref()
+            storage = 0 if gradient is None else storage_of(gradient)
+            if storage:
+                found[storage] = leaf
+        return found
+
+    def forget(self) -> None:
+        """Drop what refers to the traced program."""
+        self._holds.clear()
+        self._gone.clear()
+        self._recent.clear()
+        self._reach.forget()
+
+
+def _sharing(tensor: torch.Tensor, given: dict[int, Any], storages: dict[int, Any]) -> Any:
+    """Return what was given and shares memory with `tensor`."""
+    if not storages:
+        for one in given.values():
+            storages[storage_of(one[1])] = one
+        storages.pop(0, None)
+    return storages.get(storage_of(tensor)) if storages else None
+
+
+def _rewritten(hold: _Hold, tensor: torch.Tensor) -> bool:
+    """Whether the counter of a stored tensor, or of what it was made from, has gone up."""
+    source, version = hold.source
+    given = source.ref()
+    return _torch.version_of(tensor) != hold.version.version or (
+        given is not None and _torch.version_of(given) != version
+    )
+
+
+def _weak(thing: Any) -> Any:
+    """Return what returns a function as long as it lives; of a method, what it is bound to."""
+    try:
+        return weakref.WeakMethod(thing) if type(thing) is MethodType else weakref.ref(thing)
+    except TypeError:
+        return _nothing
+
+
+def _nothing() -> None:
+    """Stand for a reference to what takes none."""
+
+
+def _code(function: Any) -> Any:
+    """Return what tells whether two functions do the same."""
+    if type(function) is functools.partial:
+        return _code(function.func)
+    function = function.__func__ if type(function) is MethodType else function
+    return function.__code__ if type(function) is FunctionType else type(function)
