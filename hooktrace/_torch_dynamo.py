@@ -1,16 +1,17 @@
-"""The seam: Dynamo compiles no code of ours."""
+"""The seam: Dynamo compiles no code of ours, and takes what we put in place for PyTorch's own."""
 
 from __future__ import annotations
 
 import functools
 import gc
+import sys
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
 import torch
 
-__all__ = ["leave_uncompiled"]
+__all__ = ["leave_uncompiled", "take_for_own"]
 
 
 def _skipping() -> Callable[[CodeType], None]:
@@ -35,6 +36,33 @@ def leave_uncompiled(folder: str) -> None:
         if type(function) is FunctionType and function.__code__.co_filename.startswith(folder):
             for code in _with_inner(function.__code__):
                 _SKIP(code)
+
+
+_UNPATCHED = {
+    "__call__": "unpatched_nn_module_call",
+    "_call_impl": "unpatched_nn_module_call_impl",
+}
+
+
+def take_for_own(owner: Any, attribute: str, there: Any, put: Any) -> None:
+    """Let Dynamo, where it knew what stood in a place, know what stands there now.
+
+    Of a module whose ``__call__`` it takes for PyTorch's own it compiles ``forward`` at once, and
+    does not look whether hooks are registered later; otherwise it compiles all of the call.
+
+    Args:
+        owner: The class in which something was replaced.
+        attribute: Where.
+        there: What stood there.
+        put: What stands there now.
+    """
+    name = _UNPATCHED.get(attribute)
+    if owner is not torch.nn.Module or name is None:
+        return
+    for module in ("torch._dynamo.utils", "torch._dynamo.variables.nn_module"):
+        known = sys.modules.get(module)
+        if known is not None and getattr(known, name, None) is there:
+            setattr(known, name, put)
 
 
 def _with_inner(code: CodeType) -> Iterator[CodeType]:

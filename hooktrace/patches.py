@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from hooktrace._torch_dynamo import take_for_own
 from hooktrace.recorder import Recorder
 
 __all__ = ["Patch", "active", "idle", "subscribe", "unsubscribe"]
@@ -54,6 +55,7 @@ class Patch:
             self._had = there
             self._put = self.replace(there)
             setattr(self.owner, self.attribute, self._put)
+            take_for_own(self.owner, self.attribute, there, self._put)
 
     @property
     def idle(self) -> bool:
@@ -68,6 +70,7 @@ class Patch:
         if vars(self.owner).get(self.attribute) is not self._put:
             return False
         setattr(self.owner, self.attribute, self._had)
+        take_for_own(self.owner, self.attribute, self._put, self._had)
         self._had = self._put = None
         return True
 

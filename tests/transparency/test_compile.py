@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -129,3 +130,41 @@ def test_tracing_a_compiled_copy_tells_the_original_apart() -> None:
         compiled(torch.ones(3, 2))
     assert t.calls()
     assert t.calls()[0].module.type == "OptimizedModule"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("when", ["before", "inside"])
+@pytest.mark.parametrize("kind", ["forward", "forward_pre"])
+def test_a_hook_that_comes_after_the_compilation_is_ignored_also_in_a_trace(
+    when: str, kind: str
+) -> None:
+    fired: list[list[str]] = []
+    for traced in (False, True):
+        torch._dynamo.reset()
+        seen: list[str] = []
+        net, x = nn.Sequential(nn.Linear(2, 2), nn.ReLU()), torch.ones(1, 2)
+        if when == "before":
+            net.compile(backend="eager")
+            net(x)
+        with ht.trace(net) if traced else nullcontext():
+            if when == "inside":
+                net.compile(backend="eager")
+                net(x)
+            getattr(net[0], f"register_{kind}_hook")(lambda *_, seen=seen: seen.append("late"))
+            net(x)
+        net(x)
+        fired.append(seen)
+    assert fired[0] == fired[1]
+
+
+def test_dynamo_knows_pytorchs_own_functions_again_after_the_block() -> None:
+    from torch._dynamo import utils
+    from torch._dynamo.variables import nn_module
+
+    with ht.trace():
+        for known in (utils, nn_module):
+            assert known.unpatched_nn_module_call is nn.Module.__call__
+            assert known.unpatched_nn_module_call_impl is nn.Module._call_impl
+    for known in (utils, nn_module):
+        assert known.unpatched_nn_module_call is nn.Module.__call__
+        assert known.unpatched_nn_module_call_impl is nn.Module._call_impl
