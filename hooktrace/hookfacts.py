@@ -38,7 +38,7 @@ class HookFacts:
             number,
             self._number(function),
             _names(code_of(function)),
-            number >= _torch_hooks.HANDLE.next_id,
+            isinstance(number, int) and number >= _torch_hooks.HANDLE.next_id,
         )
 
     def registered(self, row: HookId, handle: Any, hooks: Any) -> None:

@@ -144,5 +144,5 @@ def describe(found: type[Rule]) -> Description:
         )
     bodies = dict(zip(headings, parts[2::2], strict=True))
     programs = {name: inspect.cleandoc("\n" + bodies[name]) for name in HEADINGS[-2:]}
-    prose = {name: " ".join(bodies[name].split()) for name in HEADINGS[:-2]}
+    prose = {name: " ".join(bodies[name].replace("``", "`").split()) for name in HEADINGS[:-2]}
     return Description(parts[0].strip(), {**prose, **programs})
