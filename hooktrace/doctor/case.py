@@ -141,6 +141,23 @@ class Case:
         found = [(value.tensor, node) for value, (node, _) in self.log.producers.items()]
         return _grouped([*found, *((leaf, node) for node, leaf in self.log.nodes.leaves.items())])
 
+    @cached_property
+    def users(self) -> dict[TensorId, NodeId]:
+        """For each leaf, a node that uses it."""
+        leaves = self.log.nodes.leaves
+        return {
+            leaves[behind]: NodeId(node)
+            for node, (_, _, edges) in enumerate(self.log.nodes.parts)
+            for behind, _ in edges
+            if behind in leaves
+        }
+
+    @cached_property
+    def compiled_nodes(self) -> list[str]:
+        """The names of the nodes that stand for compiled code."""
+        names = (parts[0] for parts in self.log.nodes.parts)
+        return [name for name in names if name.startswith("CompiledFunction")]
+
     def node_of(self, value: Value) -> NodeId | None:
         """Return the node that produced a value, if that is known."""
         return self.log.producers.get(value, (None, 0))[0]
@@ -148,8 +165,7 @@ class Case:
     def reached(self, run: Run) -> set[NodeId]:
         """Return the nodes that can be reached from the roots of a run."""
         if run.number not in self._reached:
-            roots = [self.node_of(one.value) for one in run.started.roots if one.value is not None]
-            self._reached[run.number] = self.behind(one for one in roots if one is not None)
+            self._reached[run.number] = self.behind(self.log.entrances.get(run.number, ()))
         return self._reached[run.number]
 
     @cached_property
@@ -167,6 +183,53 @@ class Case:
                     found.add(node)
                     left.append(node)
         return found
+
+    @cached_property
+    def senders(self) -> dict[NodeId, list[NodeId]]:
+        """The nodes that send gradients to each node."""
+        rows = enumerate(self.log.nodes.parts)
+        return _grouped((to, NodeId(number)) for number, parts in rows for to, _ in parts[2])
+
+    @cached_property
+    def tensors_at(self) -> dict[NodeId, list[TensorId]]:
+        """The tensors that a node produced, or whose gradient it accumulates."""
+        return _grouped((node, one) for one, nodes in self.nodes_of.items() for node in nodes)
+
+    @cached_property
+    def hooks_at(self) -> dict[NodeId, list[HookId]]:
+        """The hooks on each node, or on a tensor that it produced or accumulates."""
+        on_nodes = [(hook.node, hook.id) for hook in self.hooks if hook.node is not None]
+        on_tensors = [(hook.tensor, hook.id) for hook in self.hooks if hook.tensor is not None]
+        placed = [(node, hook) for one, hook in on_tensors for node in self.nodes_of.get(one, ())]
+        return _grouped([*on_nodes, *placed])
+
+    def title(self, node: NodeId) -> str:
+        """Say whose gradient a node receives: that of a tensor, an output, or just a node's."""
+        tensors = self.tensors_at.get(node, ())
+        named = next((one for one in tensors if self.log.tensors[one].name), None)
+        if named is not None:
+            return self.log.tensors[named].name
+        values = self._values_at.get(node, ())
+        known = next((self.origins[one] for one in values if one in self.origins), "")
+        if known or tensors:
+            return f"the {known}" if known else f"tensor t{tensors[0]}"
+        leaves = [self.log.nodes.leaves[one] for one in self.behind([node]) & self._leaf_nodes]
+        names = sorted(filter(None, (self.log.tensors[one].name for one in leaves)))
+        end = f", which leads to {', '.join(names[:3])}" if names else ""
+        return f"the node {self.log.nodes[node].name}{end}"
+
+    @cached_property
+    def _leaf_nodes(self) -> set[NodeId]:
+        return set(self.log.nodes.leaves)
+
+    @cached_property
+    def _values_at(self) -> dict[NodeId, list[Value]]:
+        return _grouped((node, value) for value, (node, _) in self.log.producers.items())
+
+    @cached_property
+    def origins(self) -> dict[Value, str]:
+        """What each value is, such as ``output of features.0@0``."""
+        return effects.origin_of_values(self.log, self.calls)
 
     # -------------------------------------------------------------- writes
 

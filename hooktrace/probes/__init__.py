@@ -63,10 +63,10 @@ class Probes:
         self.gradients = gradients.Gradients(recorder)
         self.recomputations = recomputation.Recomputations(recorder)
         self.nodes = nodes.Nodes(recorder)
+        self.plain = plain.Plain(recorder, self.gradients, frame)
         self.shared = shared_gradients.SharedGradients(
             recorder, lambda: self.gradients.leaves.values()
         )
-        self.plain = plain.Plain(recorder, self.gradients, frame)
 
     @_torch.unseen
     def begin(self) -> None:

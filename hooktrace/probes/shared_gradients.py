@@ -80,7 +80,7 @@ class SharedGradients:
     def backward_started(self, number: int, roots: Any, accumulates: bool) -> list[torch.Tensor]:
         """Watch the nodes that send to several others, if there are hooks that could write."""
         if self._hooks_could_write():
-            run = self._runs[number] = _Run(self.recorder)
+            run = self._runs[number] = _Run(self.recorder, accumulates)
             run.watch(filter(None, map(_node_of, roots)))
             self.recorder.on_edit.append(run.written)
         return []
@@ -105,10 +105,18 @@ class SharedGradients:
 
 
 class _Run:
-    """What is known of one backward run."""
+    """What is known of one backward run.
 
-    def __init__(self, recorder: Recorder) -> None:
+    Args:
+        recorder: Whose log.
+        accumulates: Whether the run fills ``.grad``; else it returns gradients, which share memory
+            with what is sent on.
+    """
+
+    def __init__(self, recorder: Recorder, accumulates: bool) -> None:
         self.recorder = recorder
+        self._accumulates = accumulates
+        self._holds: list[Storage] = []
         self._leaves: list[torch.Tensor] = []
         self._sent: dict[int, tuple[Storage, list[_Sent]]] = {}  # by address
         self._written: list[_Written] = []
@@ -129,6 +137,7 @@ class _Run:
                 spy.place.pop(spy, None)
         self._spies.clear()
         self._sent.clear()
+        self._holds.clear()
         self._written.clear()
         self._leaves.clear()
 
@@ -165,13 +174,14 @@ class _Run:
             gradient: What it wrote to.
             copy: Of what it was before; None if there is none.
         """
-        here = _torch_graph.current_node() if self._sent else None
+        here = _torch_graph.current_node()
         if here is None or _torch.is_wrapped(gradient):
             return
         address = address_of(gradient)
         _, sent = self._sent.get(address, (None, ()))
-        if not sent:
+        if not sent and self._accumulates:
             return
+        self._holds.append(Storage.of(gradient))
         at = self._row(here)
         for one in tuple(sent):
             if one.node is not here and overlap(gradient, one.place):
