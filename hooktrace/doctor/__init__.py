@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import overload
 
+from rich.table import Table
+
 from hooktrace.doctor import rules as _rules  # noqa: F401  (fills RULES)
 from hooktrace.doctor.case import Case
 from hooktrace.doctor.export import json_text, sarif_text
 from hooktrace.doctor.rule import RULES
 from hooktrace.doctor.selection import chosen
+from hooktrace.doctor.sheet import as_html, table
 from hooktrace.findings import SEVERITIES, Finding
 from hooktrace.log import EventLog
 from hooktrace.views.calls import CallIndex
@@ -83,6 +86,13 @@ class Findings(Sequence[Finding]):
 
     def __str__(self) -> str:
         return "\n\n".join([*map(str, self), f"Doctor: {self.summary}."])
+
+    def __rich__(self) -> Table:
+        """Return the table that ``rich.print`` shows: one row for each finding."""
+        return table(self, f"Doctor: {self.summary}")
+
+    def _repr_html_(self) -> str:
+        return as_html(self.__rich__())
 
     def __repr__(self) -> str:
         return f"<Findings: {self.summary}>"
