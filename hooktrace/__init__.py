@@ -17,30 +17,42 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hooktrace import errors, events
     from hooktrace.comparison import Comparison, compare
-    from hooktrace.inventory import HookList, hooks
+    from hooktrace.counterfactuals import Counterfactual, counterfactual
+    from hooktrace.hooklist import HookList
+    from hooktrace.inventory import hooks
+    from hooktrace.leaks import no_leaked_hooks
+    from hooktrace.preflight import check
     from hooktrace.session import Trace, trace
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "Comparison": "hooktrace.comparison",
-    "HookList": "hooktrace.inventory",
+    "Counterfactual": "hooktrace.counterfactuals",
+    "HookList": "hooktrace.hooklist",
     "Trace": "hooktrace.session",
+    "check": "hooktrace.preflight",
     "compare": "hooktrace.comparison",
+    "counterfactual": "hooktrace.counterfactuals",
     "hooks": "hooktrace.inventory",
+    "no_leaked_hooks": "hooktrace.leaks",
     "trace": "hooktrace.session",
 }
 _MODULES = ("errors", "events")
 
 __all__ = [
     "Comparison",
+    "Counterfactual",
     "HookList",
     "Trace",
     "__version__",
+    "check",
     "compare",
+    "counterfactual",
     "errors",
     "events",
     "hooks",
+    "no_leaked_hooks",
     "trace",
 ]
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from typing import Any
 
 import msgspec
 import torch
 from torch import nn
 
 from hooktrace import _torch, _torch_graph, _torch_hooks, _torch_stores
-from hooktrace.errors import UnknownNameError, nearest
 from hooktrace.events import HookId, TracedHook
+from hooktrace.hooklist import HookList
 from hooktrace.hooktable import HookTable
 from hooktrace.identity import Identities
-from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
 from hooktrace.patches import active
 from hooktrace.scope import Scope
@@ -23,46 +22,6 @@ from hooktrace.spiedhooks import stored
 from hooktrace.spies import user_hook
 
 __all__ = ["HookList", "Inventory", "hooks"]
-
-
-class HookList(Sequence[TracedHook]):
-    """Hooks in the order in which they would fire; printed, a table.
-
-    Args:
-        rows: The hooks.
-    """
-
-    def __init__(self, rows: Sequence[TracedHook]) -> None:
-        self._rows = tuple(rows)
-
-    def of(self, *kinds: str) -> HookList:
-        """Return those of some kinds, such as ``hooks(model).of("forward", "forward_pre")``.
-
-        Raises:
-            UnknownNameError: There is no such kind of hook.
-        """
-        for kind in kinds:
-            if kind not in KINDS:
-                raise UnknownNameError(f"{kind!r} is no kind of hook.{nearest(kind, KINDS)}")
-        return HookList([row for row in self._rows if row.kind in kinds])
-
-    @overload
-    def __getitem__(self, place: int) -> TracedHook: ...
-    @overload
-    def __getitem__(self, place: slice) -> HookList: ...
-    def __getitem__(self, place: int | slice) -> TracedHook | HookList:
-        return HookList(self._rows[place]) if isinstance(place, slice) else self._rows[place]
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __str__(self) -> str:
-        from hooktrace.render.hooklist import table
-
-        return table(self._rows)
-
-    def __repr__(self) -> str:
-        return f"<HookList: {len(self)} hooks>"
 
 
 def hooks(*things: Any) -> HookList:
@@ -105,16 +64,26 @@ class Inventory:
 
     Args:
         models: The modules that give names to all others.
+        prefixes: What goes before these names; None for the classes, if there are several.
+        everywhere: Whether to take the hooks for every module and optimizer also if there is none.
 
     Attributes:
         places: Where each hook is stored: dictionaries, with the number there and the function.
     """
 
-    def __init__(self, models: list[nn.Module]) -> None:
+    def __init__(
+        self,
+        models: list[nn.Module],
+        prefixes: list[str] | None = None,
+        *,
+        everywhere: bool = False,
+    ) -> None:
         log = EventLog()
-        prefixes = [""] if len(models) == 1 else [type(one).__name__ for one in models]
+        if prefixes is None:
+            prefixes = [""] if len(models) == 1 else [type(one).__name__ for one in models]
         pairs = list(zip(prefixes, models, strict=True))
         self.log = log
+        self.everywhere = everywhere
         self.scope = Scope(log, pairs, everything=True, keep=False)
         self.identities = Identities(log)
         self.table = HookTable(log, self.scope, self.identities)
@@ -143,7 +112,7 @@ class Inventory:
 
     def _forward(self, models: list[nn.Module]) -> None:
         everywhere = _torch_hooks.global_hooks()
-        if models:
+        if models or self.everywhere:
             self._add("forward_pre", everywhere["forward_pre"], None)
             self._add("forward", everywhere["forward"], None)
         for module, entered in _nested(models, backwards=False):
@@ -152,7 +121,7 @@ class Inventory:
 
     def _backward(self, models: list[nn.Module], tensors: list[torch.Tensor]) -> None:
         everywhere = _torch_hooks.global_hooks()
-        if models:
+        if models or self.everywhere:
             for kind in ("full_backward_pre", "full_backward", "backward"):
                 self._add(kind, everywhere.get(kind, {}), None)
         reached = [leaf for tensor in tensors for leaf in self._of_result(tensor)]
@@ -219,12 +188,12 @@ class Inventory:
     def _steps(self, optimizers: list[torch.optim.Optimizer]) -> None:
         everywhere = _torch_stores.step_hooks()
         stores = _torch_stores.OPTIMIZER_HOOKS
-        if optimizers:
+        if optimizers or self.everywhere:
             self._add("optimizer_step_pre", everywhere["optimizer_step_pre"], "every optimizer")
         for kind in ("optimizer_step_pre", "optimizer_step_post"):
             for optimizer in optimizers:
                 self._add(kind, getattr(optimizer, stores[kind]), optimizer)
-        if optimizers:
+        if optimizers or self.everywhere:
             self._add("optimizer_step_post", everywhere["optimizer_step_post"], "every optimizer")
 
     def _saving(self, models: list[nn.Module], optimizers: list[torch.optim.Optimizer]) -> None:
@@ -239,7 +208,7 @@ class Inventory:
 
     def _everywhere(self, stores: dict[str, Any], models: list[nn.Module]) -> None:
         for kind, dictionary in stores.items():
-            self._add(kind, dictionary if models else {}, "every module")
+            self._add(kind, dictionary if models or self.everywhere else {}, "every module")
 
     def _thread(self, kind: str) -> None:
         """Add the hook on saved tensors that is active on this thread."""

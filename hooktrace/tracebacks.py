@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
-__all__ = ["unlink_own_frames"]
+__all__ = ["frames_of", "raising_line", "unlink_own_frames"]
 
 _HERE = str(Path(__file__).parent) + os.sep
 
@@ -31,6 +33,25 @@ def unlink_own_frames(error: BaseException) -> None:
         queue += [one.__cause__, one.__context__]
         if isinstance(one, BaseExceptionGroup):
             queue += one.exceptions
+
+
+def frames_of(error: BaseException) -> Iterator[tuple[FrameType, str]]:
+    """Yield the frames that an exception passed, outermost first, with ``file:line``.
+
+    Of frames of PyTorch and of hooktrace the line is empty.
+    """
+    torch = getattr(sys.modules.get("torch"), "__file__", None)
+    strange = (_HERE, "<frozen", *([os.path.dirname(torch) + os.sep] if torch else []))
+    tb = error.__traceback__
+    while tb is not None:
+        file = tb.tb_frame.f_code.co_filename
+        yield tb.tb_frame, "" if file.startswith(strange) else f"{file}:{tb.tb_lineno}"
+        tb = tb.tb_next
+
+
+def raising_line(error: BaseException) -> str:
+    """Return ``file:line`` of the innermost frame that is neither PyTorch's nor hooktrace's."""
+    return next((line for _, line in reversed([*frames_of(error)]) if line), "")
 
 
 def _ours(tb: TracebackType) -> bool:

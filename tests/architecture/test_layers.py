@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "probes",
         "views",
         "render doctor",
-        "recording session stage rehearsal preflight leaks inventory images sheets pairing agreement captures comparison "
+        "recording session stage rehearsal preflight leaks hooklist inventory images sheets pairing agreement captures comparison "
         "differences offhooks onerun counterfactuals",
         "demo",
         "cli pytest_plugin",
