@@ -8,6 +8,7 @@ when a call or a backward run begins or ends put a listener into its ``on_*`` li
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 import time
 import traceback
@@ -32,7 +33,7 @@ from hooktrace.events import (
     TensorWritten,
     Value,
 )
-from hooktrace.hooktable import HookTable
+from hooktrace.hooktable import HookTable, calling_line
 from hooktrace.identity import Identities, Seen, text_of
 from hooktrace.log import EventLog
 from hooktrace.scope import Scope
@@ -75,7 +76,7 @@ class Recorder:
         self.clock = clock
         self.identities = Identities(log)
         self._table = self.identities.table
-        self.statistics = Statistics(log.stats) if stats else None
+        self.statistics = Statistics(log.stats, self.failed) if stats else None
         self.hooks = HookTable(log, scope, self.identities)
         self.calls = itertools.count()
         self.backwards = itertools.count()
@@ -203,8 +204,10 @@ class Recorder:
         inner = state.stack[-1] if state.stack else None
         call, hook = (inner.call, inner.hook) if inner is not None else (None, None)
         certain = not _torch.is_view(tensor)
-        row = (TensorWritten, self.clock(), state.number, before, seen.value, call, hook, certain)
-        self.write(row)
+        step = inner is None and seen.summary.requires_grad and tensor.is_leaf  # an optimizer's
+        line = None if hook is not None or step else calling_line(sys._getframe(2))
+        now, after = self.clock(), seen.value
+        self.write((TensorWritten, now, state.number, before, after, call, hook, certain, line))
 
     def check_alive(self, state: ThreadState, entries: Iterable[Seen]) -> None:
         """Note writes to those of the tensors that still live."""
@@ -273,10 +276,7 @@ class Recorder:
     def close(self) -> None:
         """Fetch the statistics, and drop every reference to the traced program."""
         if self.statistics is not None:
-            try:
-                self.statistics.settle()
-            except Exception:
-                self.failed("statistics")
+            self.statistics.finish()
         self.identities.forget()
         self.hooks.forget()
         self._leaves.clear()

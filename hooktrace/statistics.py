@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -47,13 +47,15 @@ class Statistics:
 
     Args:
         table: Where they go.
+        failed: What is told when something could not be measured, while that is handled.
     """
 
-    def __init__(self, table: StatsTable) -> None:
+    def __init__(self, table: StatsTable, failed: Callable[[str], None]) -> None:
         self._table = table
+        self._failed = failed
         self._lock = threading.Lock()
         self._taken = 0
-        self._waiting: list[tuple[_Sizes, torch.Tensor]] = []
+        self._waiting: dict[int, tuple[_Sizes, torch.Tensor]] = {}
         table.taken = True
         table.fetch = self._fetch
 
@@ -72,15 +74,19 @@ class Statistics:
 
     def take(self, tensor: torch.Tensor) -> int | None:
         """Measure what a tensor holds; return the number of its statistics, or None."""
-        if not is_measured(tensor):
+        try:
+            if not is_measured(tensor):
+                return None
+            numbers = measure(tensor)
+        except Exception:
+            self._failed("the statistics of a tensor")
             return None
-        numbers = measure(tensor)
         shape = tensor.shape
         sizes = (shape.numel(), shape[1] if len(shape) > 1 else None)
         with self._lock:
-            self._waiting.append((sizes, numbers))
-            self._taken += 1
-            return self._taken - 1
+            number, self._taken = self._taken, self._taken + 1
+            self._waiting[number] = sizes, numbers
+        return number
 
     def take_parameters(self, call: CallId, scope: Scope, identities: Identities) -> None:
         """Measure the parameters and buffers of a trace's models, as an outermost call begins."""
@@ -97,12 +103,12 @@ class Statistics:
                     row = identities.name(tensor, full, leaf=parameter, parameter=parameter)
                     self._table.parameters.append(ParameterSighting(call, row, number))
 
-    def _fetch(self) -> list[TensorStats]:
-        """Bring over what waits on the devices, in the order in which it was taken."""
+    def _fetch(self) -> dict[int, TensorStats]:
+        """Bring over what waits on the devices."""
         with self._lock:
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting = self._waiting, {}
         places: defaultdict[torch.device, list[int]] = defaultdict(list)
-        for place, (_, numbers) in enumerate(waiting):
+        for place, (_, numbers) in waiting.items():
             places[numbers.device].append(place)
         found: dict[int, list[float]] = {}
         with torch.no_grad(), _torch.hidden():
@@ -110,12 +116,17 @@ class Statistics:
                 wait_for(device)
                 rows = torch.stack([waiting[place][1] for place in own]).tolist()
                 found.update(zip(own, rows, strict=True))
-        return [_record(sizes, found[place]) for place, (sizes, _) in enumerate(waiting)]
+        return {place: _record(sizes, found[place]) for place, (sizes, _) in waiting.items()}
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """Fetch everything; nothing is left on a device."""
-        self._table.settle()
-        self._table.fetch = None
+        try:
+            self._table.settle()
+        except Exception:
+            self._failed("the statistics")
+        finally:
+            self._table.fetch = None
+            self._waiting.clear()
 
 
 def _own_tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
-
 from hooktrace.errors import NoStatisticsError
 from hooktrace.records import CallId, Observation, Record, TensorId
 
@@ -77,15 +75,15 @@ class StatsTable:
 
     Attributes:
         taken: Whether the trace takes statistics.
-        fetch: Brings those that still lie on a device, in order; None when there are none left.
+        fetch: Brings those that still lie on a device, by number; None when no more will come.
         parameters: What parameters and buffers held, in order.
     """
 
     def __init__(self) -> None:
         self.taken = False
-        self.fetch: Callable[[], list[Any]] | None = None
+        self.fetch: Callable[[], dict[int, TensorStats]] | None = None
         self.parameters: list[ParameterSighting] = []
-        self._rows: list[TensorStats] = []
+        self._rows: dict[int, TensorStats] = {}
 
     def __getitem__(self, number: int) -> TensorStats:
         self.settle()
@@ -97,7 +95,10 @@ class StatsTable:
 
     def of(self, seen: Observation | None) -> TensorStats | None:
         """Return the statistics of what was seen; None if there are none."""
-        return None if seen is None or seen.stats is None else self[seen.stats]
+        if seen is None or seen.stats is None:
+            return None
+        self.settle()
+        return self._rows.get(seen.stats)
 
     def by_role(self, seen: Iterable[Observation | None]) -> dict[str, TensorStats]:
         """Return the statistics of several sightings by their roles.
@@ -115,4 +116,4 @@ class StatsTable:
     def settle(self) -> None:
         """Fetch what still lies on a device."""
         if self.fetch is not None:
-            self._rows += self.fetch()
+            self._rows.update(self.fetch())
