@@ -147,8 +147,8 @@ class Case:
         leaves = self.log.nodes.leaves
         return {
             leaves[behind]: NodeId(node)
-            for node, (_, _, edges) in enumerate(self.log.nodes.parts)
-            for behind, _ in edges
+            for node, parts in enumerate(self.log.nodes.parts)
+            for behind, _ in parts[2]
             if behind in leaves
         }
 
