@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Literal
 
 from hooktrace.records import Record
@@ -13,6 +14,10 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """Worst first.  An error makes results wrong or raises; a warning most likely is a mistake; a
 note explains what surprises."""
+
+
+WIDTH = 100
+"""Columns of a printed finding, as far as no word is longer."""
 
 
 class Finding(Record, frozen=True, gc=False):
@@ -43,19 +48,42 @@ class Finding(Record, frozen=True, gc=False):
     possible: str = ""
 
     def __str__(self) -> str:
-        lines = [f"{self.severity}: {self.message} [{self.rule}]"]
-        if self.possible:
-            lines.append(f"  possible:  {self.possible}")
-        if self.source or self.where:
-            at = f" at {self.source}" if self.source else ""
-            lines.append(f"  where:     {self.where}{at}")
-        lines += [f"  seen:      {text}" for text in self.evidence]
-        if self.events:
-            shown = ", ".join(f"#{one}" for one in self.events[:8])
-            more = f" and {len(self.events) - 8} more" if len(self.events) > 8 else ""
-            lines.append(f"  events:    {shown}{more}")
-        if self.why:
-            lines.append(f"  why:       {self.why}")
-        if self.instead:
-            lines.append(f"  instead:   {self.instead}")
-        return "\n".join(lines)
+        return self.text()
+
+    def text(self, *, why: bool = True) -> str:
+        """Return it as lines of text.
+
+        Args:
+            why: Whether to say why it matters, which all findings of a rule say alike.
+        """
+        at = f"{self.where} at {self.source}" if self.source else self.where
+        shown = ", ".join(f"#{one}" for one in self.events[:8])
+        more = f" and {len(self.events) - 8} more" if len(self.events) > 8 else ""
+        parts = [
+            ("possible", self.possible),
+            ("where", at.strip()),
+            *(("seen", text) for text in self.evidence),
+            ("events", shown + more),
+            ("why", self.why if why else ""),
+            ("instead", self.instead),
+        ]
+        head = textwrap.fill(
+            f"{self.severity}: {self.message} [{self.rule}]",
+            WIDTH,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        return "\n".join([head, *(_line(name, text) for name, text in parts if text)])
+
+
+def _line(name: str, text: str) -> str:
+    """Return a named text; what does not fit into a line goes on below its beginning."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=f"  {name + ':':<10} ",
+        subsequent_indent=" " * 13,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -85,7 +85,9 @@ class Findings(Sequence[Finding]):
         return len(self._found)
 
     def __str__(self) -> str:
-        return "\n\n".join([*map(str, self), f"Doctor: {self.summary}."])
+        first = {one.rule: place for place, one in reversed([*enumerate(self)])}
+        texts = [one.text(why=first[one.rule] == place) for place, one in enumerate(self)]
+        return "\n\n".join([*texts, f"Doctor: {self.summary}."])
 
     def __rich__(self) -> Table:
         """Return the table that ``rich.print`` shows: one row for each finding."""
