@@ -252,6 +252,8 @@ class TensorWritten(Event, frozen=True, gc=False, tag=True):
         call: Innermost module call open since; None outside of all calls.
         hook: The hook that wrote; None if it was not a hook.
         certain: False where the write may have gone to a sibling view that shares the counter.
+        line: ``file:line`` of the statement that was running when it was noticed: it wrote itself,
+            or one before it did; None for hooks and for steps of optimizers.
     """
 
     label: ClassVar[str] = "write"
@@ -261,6 +263,7 @@ class TensorWritten(Event, frozen=True, gc=False, tag=True):
     call: CallId | None
     hook: HookId | None
     certain: bool
+    line: str | None = None
 
 
 class ProbeFailed(Event, frozen=True, gc=False, tag=True):
