@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+
 from hooktrace.errors import NoStatisticsError
 from hooktrace.records import CallId, Observation, Record, TensorId
 
