@@ -65,6 +65,21 @@ def resnet18(rounds: int) -> Iterator[Row]:
     yield Row("the same, forward only", f"{forward_traced / forward:.2f}x", "1.05x")
 
 
+def statistics(rounds: int) -> Iterator[Row]:
+    """What ``stats=True`` costs: a few passes over every value, and over the parameters."""
+    model = torchvision.models.resnet18()
+    for size in (1, 8):
+        batch = torch.randn(size, 3, 224, 224)
+
+        def measured(batch: torch.Tensor = batch) -> None:
+            with ht.trace(model, stats=True):
+                step(model, batch)
+
+        plain, traced = medians(max(3, rounds // size), partial(step, model, batch), measured)
+        work = f"ResNet-18, forward and backward at batch {size}, with `stats=True`"
+        yield Row(work, f"{traced / plain:.2f}x")
+
+
 def linears(rounds: int, depth: int = 50, steps: int = 20) -> Iterator[Row]:
     """The steps of a loop inside one trace."""
     plain, hooked, floor = chain(depth), empty_hooks(chain(depth)), Floor(chain(depth))
@@ -199,6 +214,7 @@ def _synchronisations(work: Callable[[], object]) -> int:
 
 MEASUREMENTS: dict[str, tuple[Callable[[int], Iterator[Row]], int]] = {
     "resnet18": (resnet18, 25),
+    "statistics": (statistics, 11),
     "linears": (linears, 20),
     "hooks": (hooks, 20),
     "opening": (opening, 9),
