@@ -22,6 +22,7 @@ __all__ = [
     "REGISTRATIONS",
     "TENSOR_HOOKS",
     "MultiGrad",
+    "global_flag_is_left",
     "global_hooks",
     "has_hooks",
     "has_parameters",
@@ -121,6 +122,12 @@ def global_hooks() -> dict[str, dict[int, Any]]:
         "full_backward_pre": torch_module._global_backward_pre_hooks,
         "backward" if legacy else "full_backward": torch_module._global_backward_hooks,
     }
+
+
+def global_flag_is_left() -> bool:
+    """Whether PyTorch takes global backward hooks for full ones though there are none now."""
+    full = torch_module._global_is_full_backward_hook is True
+    return full and not torch_module._global_backward_hooks
 
 
 def own_hooks(module: nn.Module) -> dict[str, dict[int, Any]]:

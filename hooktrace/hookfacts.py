@@ -70,6 +70,7 @@ class HookFacts:
 
     def settle(self) -> None:
         """Find out, at the end of the block, which hooks are left and can be removed."""
+        self.log.sticky = _torch_hooks.global_flag_is_left()
         for row, (handle, dictionary, number) in self._handles.items():
             if row in self.log.registrations:
                 left = number in (dictionary() or ())

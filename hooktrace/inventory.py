@@ -103,6 +103,7 @@ class Inventory:
         self._backward(models, tensors)
         self._steps(optimizers)
         self._saving(models, optimizers)
+        self.log.sticky = _torch_hooks.global_flag_is_left()
         return [self._placed(row) for row in self.order]
 
     def _placed(self, row: HookId) -> TracedHook:

@@ -24,9 +24,9 @@ from hooktrace.events import (
     TracedTensor,
     Value,
 )
+from hooktrace.held import Held, ModifiedSave
 from hooktrace.tensorstats import StatsTable
 from hooktrace.trials import Trial
-from hooktrace.held import Held, ModifiedSave
 
 __all__ = ["EventLog", "NodeTable", "Table", "TensorTable"]
 
@@ -151,6 +151,7 @@ class EventLog:
         copies: Whether the tensor arguments of hooks were copied.
         released: Whether what was kept has been let go.
         roots: Names of the traced models ("" for a single one).
+        sticky: Whether PyTorch takes global backward hooks for full ones though there are none now.
         trials: What experiments with full backward hooks on a copy of the model showed.
         raised_at: ``file:line`` of the code outside of PyTorch that raised `error`, if known.
         error: Why the block ended early, as ``Type: message``; None if it did not.
@@ -189,6 +190,7 @@ class EventLog:
         self.parts: set[str] = set()
         self.copies = True
         self.released = False
+        self.sticky = False
         self.trials: list[Trial] = []
         self.raised_at = ""
         self.error: str | None = None

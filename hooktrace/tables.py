@@ -81,6 +81,7 @@ class Registration(Record, frozen=True, gc=False):
         node: For a hook on a tensor, the node that had made the tensor when it was registered.
         stale: Whether it is on a view that was written to later, itself or through its base:
             the view then has another node, and the hook is called no more.
+        graphs: How many graphs ``torch.compile`` had compiled in the process by then.
     """
 
     number: int
@@ -91,6 +92,7 @@ class Registration(Record, frozen=True, gc=False):
     dropped: bool = False
     node: NodeId | None = None
     stale: bool = False
+    graphs: int = 0
 
 
 class TracedTensor(Record, frozen=True, gc=False):

@@ -1,0 +1,129 @@
+"""Functions that are registered more than once at one place."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from hooktrace.doctor.case import Case
+from hooktrace.doctor.rule import Rule, rule
+from hooktrace.events import TracedHook
+from hooktrace.findings import Finding
+
+__all__ = ["DuplicateHook"]
+
+
+@rule
+class DuplicateHook(Rule):
+    """One function is registered more than once as a hook of one kind at one place.
+
+    What it finds: the same function object on the same module, tensor, node or optimizer, twice at
+        a time. Different functions made by the same line, such as closures in a loop, are
+        possible duplicates.
+    Why it matters: PyTorch calls it once for each registration: what it records is there twice,
+        what it changes is changed twice.
+    Instead: register it once, where the model is made, or remove the older one first by its handle.
+    Limits: of closures it is not known what they refer to; they may well do different things.
+    Source: PyTorch's source, torch/utils/hooks.py: each registration gets a number of its own.
+    Fires:
+        def double(module, args, output):
+            return output * 2
+        net = nn.Linear(2, 2)
+        net.register_forward_hook(double)
+        net.register_forward_hook(double)
+        found = ht.check(net)
+    Silent:
+        def double(module, args, output):
+            return output * 2
+        net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        net[0].register_forward_hook(double)
+        net[1].register_forward_hook(double)
+        found = ht.check(net)
+    """
+
+    name = "duplicate-hook"
+    severity = "warning"
+    static = True
+
+    def find(self, case: Case) -> Iterator[Finding]:
+        """Group the hooks by kind and place, and those by function, or by what made it."""
+        same: defaultdict[Any, list[TracedHook]] = defaultdict(list)
+        alike: defaultdict[Any, list[TracedHook]] = defaultdict(list)
+        for hook in case.hooks:
+            place = _place(case, hook)
+            known = case.log.registrations.get(hook.id)
+            if place is not None and known is not None and known.number >= 0:
+                same[hook.kind, place, known.function].append(hook)
+                if hook.defined_at:
+                    key = (hook.kind, place, hook.defined_at, hook.registered_at)
+                    alike[key].append(hook)
+        for hooks in same.values():
+            together = _at_a_time(case, hooks)
+            if len(together) > 1:
+                yield self._twice(case, together, "")
+        for hooks in alike.values():
+            together = _at_a_time(case, hooks)
+            functions = {case.log.registrations[one.id].function for one in together}
+            if len(together) == len(functions) > 1:
+                yield self._twice(case, together, _CLOSURES)
+
+    def _twice(self, case: Case, hooks: list[TracedHook], possible: str) -> Finding:
+        last = hooks[-1]
+        kind = last.kind.replace("_", " ")
+        if possible:
+            message = f"{len(hooks)} functions {last.name}, made by one line, are {kind} hooks on "
+            message += f"{last.owner} at a time."
+        else:
+            times = "twice" if len(hooks) == 2 else f"{len(hooks)} times"
+            message = f"The function {last.name} is {times} a {kind} hook on {last.owner}."
+        seqs = [event.seq for one in hooks for event in case.registered.get(one.id, ())]
+        return self.finding(
+            message,
+            hook=last,
+            severity="note" if possible else "warning",
+            events=tuple(seqs),
+            possible=possible,
+        )
+
+
+_CLOSURES = "they are different functions made by the same line, and may do different things."
+
+
+def _place(case: Case, hook: TracedHook) -> Any:
+    """Return what is the same for hooks at one place; None if that is not known."""
+    family = case.family(hook)
+    if family == "module" or family == "state_dict":
+        known = hook.module is not None
+        return (hook.module if known else hook.owner) if known or _everywhere(hook) else None
+    if family == "tensor":
+        return hook.tensor if hook.tensor is not None else hook.owner or None
+    if family == "node":
+        return hook.node
+    return hook.owner if family in ("optimizer", "registration") else None
+
+
+def _everywhere(hook: TracedHook) -> bool:
+    return hook.owner.startswith("every ")
+
+
+def _at_a_time(case: Case, hooks: list[TracedHook]) -> list[TracedHook]:
+    """Return the hooks that are registered when the last one of them is."""
+    if len(hooks) < 2:
+        return hooks
+    starts = [_seq(case.registered.get(one.id, ()), -1) for one in hooks]
+    ends = [case.removed[one.id].seq if one.id in case.removed else math.inf for one in hooks]
+    best: list[TracedHook] = []
+    for moment in starts:
+        there = [
+            hook
+            for hook, start, end in zip(hooks, starts, ends, strict=True)
+            if start <= moment < end
+        ]
+        best = max(best, there, key=len)
+    return best
+
+
+def _seq(events: Any, otherwise: int) -> int:
+    return events[0].seq if events else otherwise
