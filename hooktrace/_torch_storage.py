@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from hooktrace._torch import hidden
 
-__all__ = ["Place", "Storage", "address_of", "as_it_was", "overlap", "place_of", "seen_at"]
-
-
-class Storage(NamedTuple):
-    """The memory of a tensor.
-
-    Attributes:
-        address: No other storage has it as long as `hold` is there.
-        hold: A weak reference.
-    """
-
-    address: int
-    hold: StorageWeakRef
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> Storage:
-        """Return the memory of a tensor."""
-        hold = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-        return cls(hold.cdata, hold)
+__all__ = ["Place", "address_of", "as_it_was", "overlap", "place_of", "seen_at"]
 
 
 class Place(NamedTuple):
@@ -40,9 +22,11 @@ class Place(NamedTuple):
     dtype: torch.dtype
 
 
-def address_of(tensor: Tensor) -> int:
-    """Return where the description of a tensor's memory lies: equal for tensors that share it."""
-    return tensor.untyped_storage()._cdata  # type: ignore[no-any-return]
+address_of: Callable[[Tensor], int] = torch._C._data_address  # type: ignore[attr-defined]
+"""Returns where the memory of a tensor begins: equal for living tensors that share it.
+
+Asking for the storage instead would keep autograd from summing in place.
+"""
 
 
 def place_of(tensor: Tensor) -> Place:
@@ -79,9 +63,9 @@ def seen_at(tensor: Tensor, place: Place) -> Tensor:
 
 def as_it_was(tensor: Tensor, copy: Tensor, place: Place) -> Tensor:
     """Return what a place in the memory of a tensor held while that tensor was like its copy."""
+    own = place_of(tensor)
+    count = max(_range(own)[1], _range(place)[1]) + 1
     with torch.no_grad(), hidden():
-        count = tensor.untyped_storage().nbytes() // tensor.element_size()
         whole = tensor.detach().as_strided((count,), (1,), 0).clone()
-        own = place_of(tensor)
         whole.as_strided(own.size, own.stride, own.offset).copy_(copy)
         return whole.as_strided(place.size, place.stride, place.offset).clone()

@@ -205,7 +205,7 @@ class Case:
 
     def title(self, node: NodeId) -> str:
         """Say whose gradient a node receives: that of a tensor, an output, or just a node's."""
-        tensors = self.tensors_at.get(node, ())
+        tensors = self.tensors_at.get(node, [])
         named = next((one for one in tensors if self.log.tensors[one].name), None)
         if named is not None:
             return self.log.tensors[named].name

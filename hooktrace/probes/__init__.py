@@ -83,6 +83,7 @@ class Probes:
     @_torch.unseen
     def finish(self) -> None:
         """Stop to listen and leave nothing behind."""
+        self.recorder.ending = True
         try:
             self.recorder.check_gradients()
             self.recorder.check_parameters(self.recorder.scope.parameters())

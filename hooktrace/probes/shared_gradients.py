@@ -8,6 +8,7 @@ that others were sent too, those others are watched until the run ends.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,6 @@ import torch
 from hooktrace import _torch, _torch_graph, _torch_hooks
 from hooktrace._torch_storage import (
     Place,
-    Storage,
     address_of,
     as_it_was,
     overlap,
@@ -39,11 +39,13 @@ class _Sent(NamedTuple):
         sender: The node's row.
         node: To which it was sent.
         place: Where in the memory it lies.
+        ref: Weak reference to it: an address is used again.
     """
 
     sender: NodeId
     node: Any
     place: Place
+    ref: weakref.ref[torch.Tensor]
 
 
 class _Written(NamedTuple):
@@ -53,12 +55,14 @@ class _Written(NamedTuple):
         hook, at: As in `GradientOverwritten`.
         address: Of the memory.
         sides: What was sent before, and what it is now.
+        refs: Weak references to tensors that lie there.
     """
 
     hook: HookId
     at: NodeId
     address: int
     sides: tuple[Observation, Observation]
+    refs: tuple[weakref.ref[torch.Tensor], ...]
 
 
 class SharedGradients:
@@ -116,9 +120,8 @@ class _Run:
     def __init__(self, recorder: Recorder, accumulates: bool) -> None:
         self.recorder = recorder
         self._accumulates = accumulates
-        self._holds: list[Storage] = []
         self._leaves: list[torch.Tensor] = []
-        self._sent: dict[int, tuple[Storage, list[_Sent]]] = {}  # by address
+        self._sent: dict[int, list[_Sent]] = {}  # by address
         self._written: list[_Written] = []
         self._spies: list[NodeHook] = []
 
@@ -137,7 +140,6 @@ class _Run:
                 spy.place.pop(spy, None)
         self._spies.clear()
         self._sent.clear()
-        self._holds.clear()
         self._written.clear()
         self._leaves.clear()
 
@@ -155,11 +157,12 @@ class _Run:
                 shared.setdefault(address_of(gradient), []).append((number, gradient))
         for address, several in shared.items():
             if len(several) > 1:
-                _, known = self._sent.setdefault(address, (Storage.of(several[0][1]), []))
+                known = self._sent.setdefault(address, [])
                 following, sender = node.next_functions, self._row(node)
                 for number, gradient in several:
                     if following[number][0] is not None:
-                        known.append(_Sent(sender, following[number][0], place_of(gradient)))
+                        place, ref = place_of(gradient), weakref.ref(gradient)
+                        known.append(_Sent(sender, following[number][0], place, ref))
 
     # -------------------------------------------------------------- what is written
 
@@ -178,24 +181,26 @@ class _Run:
         if here is None or _torch.is_wrapped(gradient):
             return
         address = address_of(gradient)
-        _, sent = self._sent.get(address, (None, ()))
+        sent = self._sent.get(address, ())
         if not sent and self._accumulates:
             return
-        self._holds.append(Storage.of(gradient))
         at = self._row(here)
-        for one in tuple(sent):
+        alive = [one for one in sent if one.ref() is not None]
+        refs = (weakref.ref(gradient), *(one.ref for one in alive))
+        written = _Written(hook, at, address, (edit.before, edit.after), refs)
+        for one in alive:
             if one.node is not here and overlap(gradient, one.place):
                 sides = self._sides(gradient, edit, copy, one.place)
-                found = _Written(hook, at, address, sides)
-                self._place(one.node.register_prehook, _ReceiverSpy(self, 0, (one, found)))
-        self._written.append(_Written(hook, at, address, (edit.before, edit.after)))
+                spy = _ReceiverSpy(self, 0, (one, written._replace(sides=sides)))
+                self._place(one.node.register_prehook, spy)
+        self._written.append(written)
         for leaf in self._leaves:
             held = _torch.gradient_of(leaf)
             if held is None or held is gradient or _torch.is_wrapped(held):
                 continue
             if address_of(held) == address and overlap(gradient, place_of(held)):
                 sides = self._sides(gradient, edit, copy, place_of(held))
-                self._look_at(leaf, held, _Written(hook, at, address, sides))
+                self._look_at(leaf, held, written._replace(sides=sides))
 
     def _look_at(self, leaf: torch.Tensor, held: torch.Tensor, written: _Written) -> None:
         """Tell of a leaf whose ``.grad`` had been filled with the memory that was written to."""
@@ -225,11 +230,8 @@ class _Run:
 
     def received(self, sent: _Sent, written: _Written, gradients: Sequence[Any]) -> None:
         """Note what a node is given that had been sent memory that a hook wrote to."""
-        arrived = any(
-            address_of(one) == written.address
-            for one in gradients
-            if one is not None and not _torch.is_wrapped(one)
-        )
+        given = sent.ref()
+        arrived = given is not None and any(one is given for one in gradients)
         self._tell(written, sent.sender, self._row(sent.node), arrived=arrived)
 
     def captured(self, pairs: Iterable[tuple[Any, torch.Tensor | None]]) -> None:
@@ -240,11 +242,13 @@ class _Run:
             node = _node_of(wanted)
             row = self._row(node) if node else self.recorder.identities.seen(wanted).row
             for written in self._written:
-                if written.address == address_of(gradient) and row not in (None, written.at):
+                alive = any(ref() is not None for ref in written.refs)
+                shared = alive and written.address == address_of(gradient)
+                if shared and row not in (None, written.at):
                     self._tell(written, None, row, arrived=True)
 
     def _tell(self, written: _Written, sender: NodeId | None, node: Any, *, arrived: bool) -> None:
-        hook, at, _, (before, after) = written
+        hook, at, _, (before, after), _ = written
         self.recorder.emit(GradientOverwritten, hook, at, sender, node, before, after, arrived)
 
     def _row(self, node: Any) -> NodeId:
