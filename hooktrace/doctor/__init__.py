@@ -29,11 +29,13 @@ class Findings(Sequence[Finding]):
     Args:
         found: The findings.
         log: Where they were found.
+        blind: Names of the rules that had no statistics to look at.
     """
 
-    def __init__(self, found: Iterable[Finding], log: EventLog) -> None:
+    def __init__(self, found: Iterable[Finding], log: EventLog, blind: Iterable[str] = ()) -> None:
         self._found = tuple(sorted(found, key=lambda one: SEVERITIES.index(one.severity)))
         self._log = log
+        self.blind = tuple(blind)
 
     def of(self, *rules: str) -> Findings:
         """Return those of some rules, such as ``t.findings().of("never-fired")``.
@@ -87,7 +89,17 @@ class Findings(Sequence[Finding]):
     def __str__(self) -> str:
         first = {one.rule: place for place, one in reversed([*enumerate(self)])}
         texts = [one.text(why=first[one.rule] == place) for place, one in enumerate(self)]
-        return "\n\n".join([*texts, f"Doctor: {self.summary}."])
+        return "\n\n".join([*texts, f"Doctor: {self.summary}.{self._blindness}"])
+
+    @property
+    def _blindness(self) -> str:
+        names = ", ".join(self.blind)
+        return (
+            f"\nNo statistics were taken, so these rules could not look: {names} "
+            f"(trace(..., stats=True))."
+            if names
+            else ""
+        )
 
     def __rich__(self) -> Table:
         """Return the table that ``rich.print`` shows: one row for each finding."""
@@ -125,4 +137,7 @@ def diagnose(
     wanted = [RULES[name] for name in chosen(select, ignore)]
     case = Case(log, calls)
     rules = [one() for one in wanted if one.static or not static]
-    return Findings([found for one in rules for found in one.find(case)], log)
+    blind = [one for one in rules if one.statistics and not log.stats.taken]
+    seeing = [one for one in rules if one not in blind]
+    found = [found for one in seeing for found in one.find(case)]
+    return Findings(found, log, () if static else [one.name for one in blind])
