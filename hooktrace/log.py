@@ -125,8 +125,11 @@ class EventLog:
         registrations: For each hook, what is known of how it is registered.
         replaced: Parameters that are no longer the model's when the block ends, and the names
             under which it now has others.
+        parameters: The parameters that the models have when the block ends: their names, and
+            whether they require a gradient.
         optimized: The parameters of each optimizer that took a step, by its name.
         entrances: Of each backward run, by its number, the nodes that it began at.
+        graphs: How many graphs ``torch.compile`` had compiled in the process at the end.
         modules, hooks, tensors, nodes: Tables that events point into by row number.
         holdings: What the user's hooks stored, as it was when the block ended.
         modified: Saved tensors that were written to, for which a backward run raised.
@@ -170,8 +173,10 @@ class EventLog:
         self.nodes = NodeTable()
         self.registrations: dict[HookId, Registration] = {}
         self.replaced: dict[TensorId, str] = {}
+        self.parameters: dict[TensorId, tuple[str, bool]] = {}
         self.optimized: dict[str, tuple[TensorId, ...]] = {}
         self.entrances: dict[int, tuple[NodeId, ...]] = {}
+        self.graphs = 0
         self.holdings: list[Held] = []
         self.modified: list[ModifiedSave] = []
         self.producers: dict[Value, tuple[NodeId, int]] = {}

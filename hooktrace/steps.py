@@ -31,6 +31,7 @@ class StepFinished(Event, frozen=True, gc=False, tag=True):
         optimizer: Its name.
         written: The leaves that it wrote to.
         exception: Why it ended early; None if it did not.
+        frozen: Those of `written` that did not require a gradient.
     """
 
     label: ClassVar[str] = "step done"
@@ -39,6 +40,7 @@ class StepFinished(Event, frozen=True, gc=False, tag=True):
     optimizer: str
     written: tuple[TensorId, ...]
     exception: str | None
+    frozen: tuple[TensorId, ...] = ()
 
 
 class SchedulerStepped(Event, frozen=True, gc=False, tag=True):

@@ -27,6 +27,7 @@ from hooktrace.probes import (
     saved_tensors,
     shared_gradients,
     state_dicts,
+    trainable,
 )
 from hooktrace.recorder import Recorder
 
@@ -44,6 +45,7 @@ FAMILIES: tuple[Any, ...] = (
     optimizers,
     nodes,
     saved_tensors,
+    trainable,
 )
 
 

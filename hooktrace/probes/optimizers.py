@@ -175,15 +175,20 @@ def _end(recorder: Recorder, optimizer: Optimizer) -> None:
             _raised(recorder, steps, len(steps) - 1)
         step = steps.pop()
         written = [one for one in _parameters(optimizer) if _is_written(one, step)]
-        _close(recorder, step, tuple(recorder.leaf(one) for one in written), None)
+        frozen = tuple(recorder.leaf(one) for one in written if not one.requires_grad)
+        _close(recorder, step, tuple(recorder.leaf(one) for one in written), None, frozen)
     except Exception:
         recorder.failed("the end of an optimizer's step")
 
 
 def _close(
-    recorder: Recorder, step: _Step, written: tuple[TensorId, ...], error: str | None
+    recorder: Recorder,
+    step: _Step,
+    written: tuple[TensorId, ...],
+    error: str | None,
+    frozen: tuple[TensorId, ...] = (),
 ) -> None:
-    recorder.emit(StepFinished, step.number, step.optimizer, written, error)
+    recorder.emit(StepFinished, step.number, step.optimizer, written, error, frozen)
 
 
 def _is_written(parameter: torch.Tensor, step: _Step) -> bool:

@@ -1,0 +1,25 @@
+"""The parameters that the models have when the block ends, and which of them are to be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hooktrace.patches import Patch
+from hooktrace.recorder import Recorder
+
+__all__ = ["finish", "patches"]
+
+
+def patches() -> Iterator[Patch]:
+    """Yield nothing: this probe only looks, at the end."""
+    yield from ()
+
+
+def finish(recorder: Recorder) -> None:
+    """Enter the parameters into the log."""
+    try:
+        for name, parameter in recorder.scope.parameters():
+            number = recorder.identities.seen(parameter).id
+            recorder.log.parameters[number] = (name, bool(parameter.requires_grad))
+    except Exception:
+        recorder.failed("the parameters")
