@@ -157,7 +157,7 @@ class HookTable:
                 feature_of(function),
             )
         )
-        self.facts.add(row, number, function)
+        self.facts.add(row, -1 if kind == "retain_grad" else number, function)  # it has no handle
         return row
 
     def _of_several(

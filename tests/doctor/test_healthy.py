@@ -9,10 +9,17 @@ import torch
 from healthy import HEALTHY, Healthy
 from healthy.program import Tracing
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 import hooktrace as ht
 from hooktrace.doctor import Findings
 from hooktrace.doctor.rule import RULES
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count hooks from zero, as in a fresh process."""
+    monkeypatch.setattr(RemovableHandle, "next_id", 0)
 
 
 def findings(program: Healthy, trace: Tracing) -> Findings:

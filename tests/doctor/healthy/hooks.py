@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -150,10 +151,10 @@ def low_rank_adaptation_by_hooks(trace: Tracing) -> ht.Trace:
     net.requires_grad_(False)
     adapters = nn.ModuleList()
     for layer in (net[0], net[2]):
-        low = nn.Sequential(
-            nn.Linear(layer.in_features, 2, bias=False),
-            nn.Linear(2, layer.out_features, bias=False),
-        )
+        down = nn.Linear(layer.in_features, 2, bias=False)
+        up = nn.Linear(2, layer.out_features, bias=False)
+        nn.init.zeros_(up.weight)  # so that nothing is changed before training
+        low = nn.Sequential(down, up)
         adapters.append(low)
         layer.register_forward_hook(lambda m, args, output, low=low: output + low(args[0]))
     optimizer = torch.optim.AdamW(adapters.parameters())
@@ -280,4 +281,75 @@ def a_retained_gradient(trace: Tracing) -> ht.Trace:
         hidden.retain_grad()
         total(net[2](net[1](hidden))).backward()
     assert hidden.grad is not None
+    return t
+
+
+@healthy()
+def a_hook_on_a_module_that_is_called_thrice(trace: Tracing) -> ht.Trace:
+    """One encoder for three inputs; its hook fires for each."""
+    net = small(4, 3)
+    norms: list[float] = []
+    net[2].register_forward_hook(lambda m, args, output: norms.append(output.norm().item()))
+    with trace(net) as t:
+        outputs = [net(torch.randn(3, 4)) for _ in range(3)]
+        nn.functional.triplet_margin_loss(*outputs).backward()
+    assert len(norms) == 3
+    return t
+
+
+@healthy()
+def the_time_of_each_layer(trace: Tracing) -> ht.Trace:
+    """A pre-hook and a hook for each layer, for which the hooks share a dictionary."""
+    net = small()
+    started: dict[nn.Module, float] = {}
+    spent: dict[nn.Module, float] = {}
+
+    def start(module: nn.Module, args: Any) -> None:
+        started[module] = time.perf_counter()
+
+    def stop(module: nn.Module, args: Any, output: Any) -> None:
+        spent[module] = time.perf_counter() - started[module]
+
+    for layer in net:
+        layer.register_forward_pre_hook(start)
+        layer.register_forward_hook(stop)
+    return train(trace, net, torch.randn(3, 4))
+
+
+@healthy()
+def gradients_of_activations_by_hooks_of_hooks(trace: Tracing) -> ht.Trace:
+    """Each forward hook asks for the gradient of what the layer returned, and keeps a copy."""
+    net = small(inplace=True)
+    kept: dict[str, torch.Tensor] = {}
+
+    def save(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: torch.Tensor) -> None:
+            output.register_hook(lambda grad: kept.__setitem__(name, grad.detach().clone()))
+
+        return hook
+
+    for name, layer in net.named_children():
+        layer.register_forward_hook(save(name))
+    t = train(trace, net, torch.randn(3, 4))
+    assert len(kept) == 3
+    return t
+
+
+@healthy()
+def a_model_made_and_hooked_inside(trace: Tracing) -> ht.Trace:
+    """The whole script is in the block; the model and its hooks are gone after it."""
+    norms: list[float] = []
+
+    def script() -> None:
+        net = small()
+        for parameter in net.parameters():
+            parameter.register_hook(lambda grad: norms.append(grad.norm().item()))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            total(net(torch.randn(3, 4))).backward()
+            optimizer.step()
+
+    with trace(None) as t:
+        script()
     return t

@@ -104,6 +104,82 @@ def a_mixture_of_experts(trace: Tracing) -> ht.Trace:
 
 
 @healthy()
+def a_mixture_of_experts_that_takes_turns(trace: Tracing) -> ht.Trace:
+    """In each step only one expert works; over the trace all do."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.experts = nn.ModuleList(nn.Linear(4, 3) for _ in range(2))
+            self.head = nn.Linear(3, 1)
+
+        def forward(self, x: torch.Tensor, expert: int) -> torch.Tensor:
+            return self.head(self.experts[expert](x))
+
+    net = Net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with trace(net) as t:
+        for number in range(4):
+            optimizer.zero_grad()
+            total(net(torch.randn(3, 4), number % 2)).backward()
+            optimizer.step()
+    return t
+
+
+@healthy()
+def scores_masked_with_infinities(trace: Tracing) -> ht.Trace:
+    """A module returns scores of minus infinity, of which a softmax makes zeros."""
+
+    class Scores(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.query, self.key = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            scores = self.query(x) @ self.key(x).mT
+            future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+            return scores.masked_fill(future, -torch.inf)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores, self.value = Scores(), nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.scores(x).softmax(-1) @ self.value(x)
+
+    return train(trace, Net(), torch.randn(2, 3, 4))
+
+
+@healthy()
+def residual_branches_that_start_at_zero(trace: Tracing) -> ht.Trace:
+    """The norm of each branch begins at zero, so at first its inside has no gradient."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
+            nn.init.zeros_(self.norm.weight)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.norm(self.first(x).relu())
+
+    return train(trace, nn.Sequential(Block(), Block(), nn.Linear(4, 1)), torch.randn(6, 4))
+
+
+@healthy()
+def monte_carlo_dropout(trace: Tracing) -> ht.Trace:
+    """Evaluation in which dropout is switched on again, for the spread of the answers."""
+    net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1)).eval()
+    net[1].train()
+    with trace(net) as t, torch.no_grad():
+        x = torch.randn(3, 4)
+        spread = torch.stack([net(x) for _ in range(4)]).std(0)
+    assert spread.shape == (3, 1)
+    return t
+
+
+@healthy()
 def a_small_unet(trace: Tracing) -> ht.Trace:
     """Down, up, and a skip connection."""
 
