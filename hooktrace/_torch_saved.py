@@ -110,7 +110,7 @@ def created_at(node: Any, skip: Callable[[str], bool]) -> str:
 
 
 def graph_bytes(tensor: Tensor, budget: list[int]) -> int | None:
-    """Return how much memory a tensor keeps alive by its autograd graph, itself included.
+    """Return how much memory a tensor keeps alive by its autograd graph, beside its own.
 
     Args:
         tensor: Any tensor.
@@ -122,8 +122,8 @@ def graph_bytes(tensor: Tensor, budget: list[int]) -> int | None:
     """
     if tensor.grad_fn is None:
         return None
-    sizes = {storage_of(tensor): memory_of(tensor)}
-    leaves: set[int] = set()
+    sizes: dict[int, int] = {}
+    leaves = {storage_of(tensor)}
     nodes = reachable([tensor.grad_fn]) if budget[0] > 0 else []
     budget[0] -= len(nodes)
     for node in nodes:

@@ -20,7 +20,7 @@ class Held(Record, frozen=True, gc=False):
         change: How its content at the end of the firing differs from what it was seen to hold
             later; None where it is the same, or where there is no copy of it (``edits="versions"``,
             or more than 1 MiB): then the versions tell.
-        graph_bytes: At least so much memory is kept alive by its autograd graph, its own included;
+        graph_bytes: At least so much memory is kept alive by its autograd graph, beside its own;
             None if it has none.
         leaf: The leaf in whose ``.grad`` it shares memory.
         still: Whether it was there when the block ended; None if that cannot be told, because

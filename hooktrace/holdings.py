@@ -12,21 +12,18 @@ the end of the block goes over at most 20,000 for each hook that stored somethin
 
 from __future__ import annotations
 
-import functools
-import weakref
 from collections import deque
-from types import FunctionType, MethodType
 from typing import Any
 
 import torch
 
 from hooktrace import _torch
 from hooktrace._torch_saved import graph_bytes, storage_of
-from hooktrace.events import Change, HookFired, HookId, TensorId, Value
+from hooktrace.events import HookFired, TensorId, Value
 from hooktrace.held import Held
-from hooktrace.identity import Identities, Seen
+from hooktrace.hold import Hold, code_of
+from hooktrace.identity import Identities
 from hooktrace.log import EventLog
-from hooktrace.measure import difference
 from hooktrace.reach import Place, Reach
 
 __all__ = ["Holdings"]
@@ -53,50 +50,6 @@ KINDS = frozenset(
 """Kinds of hooks that are looked at: to store what they get is not the trade of these."""
 
 
-class _Hold:
-    """What is remembered of one stored tensor.
-
-    Attributes:
-        hook: Row of the hook, and `started` its firing, by ``time_ns``.
-        function: Returns the function, as long as it lives.
-        role: Where the hook had the tensor from.
-        entry: Of the stored tensor, with `version` at the end of the firing.
-        source: Of the tensor that the hook was given.
-        copy: Of the content, if it is small.
-        path: Where it was found last.
-        told: What was found out while it was certain to be there.
-    """
-
-    __slots__ = (
-        "copy",
-        "doubt",
-        "entry",
-        "function",
-        "hook",
-        "owner",
-        "path",
-        "role",
-        "source",
-        "started",
-        "told",
-        "version",
-        "written",
-    )
-
-    hook: HookId
-    started: int
-    function: Any
-    owner: Any
-    role: str
-    entry: Seen
-    version: Value
-    source: tuple[Seen, int | None]
-    copy: torch.Tensor | None
-    path: str
-    doubt: str
-    told: tuple[Value, Change | None] | None
-
-
 class Holdings:
     """What the hooks of one trace hold.
 
@@ -109,9 +62,9 @@ class Holdings:
         self.log = log
         self.identities = identities
         self._reach = Reach(64, 200)
-        self._holds: dict[tuple[int, Any], _Hold] = {}
-        self._gone: list[_Hold] = []  # no longer there, but were overwritten while they were
-        self._recent: deque[_Hold] = deque(maxlen=_RECENT)
+        self._holds: dict[tuple[int, Any], Hold] = {}
+        self._gone: list[Hold] = []  # no longer there, but were overwritten while they were
+        self._recent: deque[Hold] = deque(maxlen=_RECENT)
         self._many = _MANY
         self._copied = 0
 
@@ -152,16 +105,8 @@ class Holdings:
                 self._maybe_again(hold, place, firing)
 
     def _hold(self, firing: Any, place: Place, found: Any) -> None:
-        role, thing, seen = found
-        tensor = place.tensor
-        hold = _Hold()
-        hold.hook, hold.started, hold.role = firing.hook, firing.started, role
-        hold.function, hold.owner = _weak(firing.function), _weak(firing.owner)
-        hold.entry = self.identities.seen(tensor)
-        hold.version = Value(hold.entry.id, _torch.version_of(tensor))
-        hold.source = seen, _torch.version_of(thing)
-        hold.path, hold.doubt, hold.told = place.path, "", None
-        hold.copy = self._copy(firing, tensor, hold.version)
+        hold = Hold(self.identities, firing, place, found)
+        hold.copy = self._copy(firing, place.tensor, hold.version)
         key = place.container, place.key
         former = self._holds.get(key)
         if former is not None:
@@ -180,21 +125,21 @@ class Holdings:
         self._copied += tensor.nbytes
         return _torch.content_copy(tensor)
 
-    def _maybe_again(self, hold: _Hold, place: Place, firing: Any) -> None:
+    def _maybe_again(self, hold: Hold, place: Place, firing: Any) -> None:
         """A tensor that is stored was given to a hook again, which may have stored it again."""
         if hold.entry.ref() is not place.tensor:
             return
         if hold.told is None and _torch.version_of(place.tensor) == hold.version.version:
             return
         first = hold.function()
-        if first is not None and _code(first) is _code(firing.function):
+        if first is not None and code_of(first) is code_of(firing.function):
             self._let_go(hold)
             self._holds.pop((place.container, place.key), None)
         elif firing.hook != hold.hook:
             name = self.log.hooks[firing.hook].name
             hold.doubt = f"{name} was given the same tensor later, and may have stored it again"
 
-    def _let_go(self, hold: _Hold) -> None:
+    def _let_go(self, hold: Hold) -> None:
         """Forget what is stored no more, unless it was overwritten while it was."""
         if hold.told is not None:
             self._gone.append(hold)
@@ -219,8 +164,8 @@ class Holdings:
             if tensor is None:
                 continue
             self._recent.append(hold)
-            if _rewritten(hold, tensor) and self._is_there(hold, tensor, self._reach):
-                hold.told = self._now(hold, tensor)
+            if hold.rewritten(tensor) and hold.is_there(tensor, self._reach):
+                hold.told = hold.now(tensor)
         self._prune()
 
     def _prune(self) -> None:
@@ -229,29 +174,6 @@ class Holdings:
                 if hold.entry.ref() is None:
                     self._let_go(self._holds.pop(key))
             self._many = max(_MANY, 2 * len(self._holds))
-
-    def _now(self, hold: _Hold, tensor: torch.Tensor) -> tuple[Value, Change | None]:
-        value = Value(hold.entry.id, _torch.version_of(tensor))
-        copy, cpu = hold.copy, tensor.device.type == "cpu"
-        with _torch.hidden():
-            change = difference(copy, tensor.detach()) if copy is not None and cpu else None
-        source, version = hold.source
-        if value == hold.version:  # one that ``.data`` returned has a counter of its own
-            given = source.ref()
-            now = version if given is None else _torch.version_of(given)
-            value = value if now == version else Value(value.tensor, now)
-        return value, change
-
-    def _is_there(self, hold: _Hold, tensor: torch.Tensor, reach: Reach) -> bool | None:
-        """Whether the hook still holds a tensor; None if the hook is gone."""
-        function = hold.function()
-        if function is None:
-            return True if hold.entry is not hold.source[0] else None
-        found = [one for one in reach.places(function, hold.owner()) if one.tensor is tensor]
-        paths = [one.path for one in found]
-        if paths and hold.path not in paths:
-            hold.path = paths[0]
-        return bool(paths)
 
     # -------------------------------------------------------------- at the end
 
@@ -270,22 +192,24 @@ class Holdings:
 
     def _held(
         self,
-        hold: _Hold,
+        hold: Hold,
         seqs: dict[Any, int],
         leaves: dict[int, TensorId],
         reach: Reach,
         budget: list[int],
     ) -> Held | None:
         tensor = hold.entry.ref()
-        still = False if tensor is None else self._is_there(hold, tensor, reach)
+        still = False if tensor is None else hold.is_there(tensor, reach)
         if still is False and hold.told is None:
             return None
         seq = seqs.get((hold.hook, hold.started))
         if seq is None:
             return None
         told, kept, leaf = hold.told, None, None
+        if still is None and told is None and not hold.doubt:
+            hold.doubt = "the hook is gone, so it may have been taken out of where it was stored"
         if tensor is not None and still is not False:
-            told = self._now(hold, tensor) if told is None or hold.copy is not None else told
+            told = hold.now(tensor) if told is None or hold.copy is not None else told
             kept = graph_bytes(tensor, budget)
             leaf = leaves.get(storage_of(tensor))
         assert told is not None
@@ -322,32 +246,3 @@ def _sharing(tensor: torch.Tensor, given: dict[int, Any], storages: dict[int, An
             storages[storage_of(one[1])] = one
         storages.pop(0, None)
     return storages.get(storage_of(tensor)) if storages else None
-
-
-def _rewritten(hold: _Hold, tensor: torch.Tensor) -> bool:
-    """Whether the counter of a stored tensor, or of what it was made from, has gone up."""
-    source, version = hold.source
-    given = source.ref()
-    return _torch.version_of(tensor) != hold.version.version or (
-        given is not None and _torch.version_of(given) != version
-    )
-
-
-def _weak(thing: Any) -> Any:
-    """Return what returns a function as long as it lives; of a method, what it is bound to."""
-    try:
-        return weakref.WeakMethod(thing) if type(thing) is MethodType else weakref.ref(thing)
-    except TypeError:
-        return _nothing
-
-
-def _nothing() -> None:
-    """Stand for a reference to what takes none."""
-
-
-def _code(function: Any) -> Any:
-    """Return what tells whether two functions do the same."""
-    if type(function) is functools.partial:
-        return _code(function.func)
-    function = function.__func__ if type(function) is MethodType else function
-    return function.__code__ if type(function) is FunctionType else type(function)

@@ -92,6 +92,7 @@ class Recorder:
         self.on_backward_end: list[Callable[[int], None]] = []
         self.graph: Any = None  # what the gradients probe knows of the autograd graph
         self.holdings: Any = None  # what the user's hooks store
+        self.ending = False
         self.write = log.rows.append
         self._leaves: set[TensorId] = set()
         self._own = threading.local()
@@ -205,7 +206,8 @@ class Recorder:
         call, hook = (inner.call, inner.hook) if inner is not None else (None, None)
         certain = not _torch.is_view(tensor)
         step = inner is None and seen.summary.requires_grad and tensor.is_leaf  # an optimizer's
-        line = None if hook is not None or step else calling_line(sys._getframe(2))
+        told = self.ending or hook is not None or step
+        line = None if told else calling_line(sys._getframe(2))
         now, after = self.clock(), seen.value
         self.write((TensorWritten, now, state.number, before, after, call, hook, certain, line))
 

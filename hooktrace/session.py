@@ -77,6 +77,19 @@ class Trace(Recording):
             self._probes = None
         if error is None:
             self._warn()
+        elif isinstance(error, Exception):
+            self._explain(error)
+
+    def _explain(self, error: Exception) -> None:
+        """Attach a note to an exception that the doctor can explain; it stays what it is."""
+        from hooktrace.doctor.explain import attach
+
+        try:
+            self._settle()
+            attach(error, self.log, self._calls.refresh())
+        except Exception:
+            if self._recorder.strict:
+                raise
 
     def _warn(self) -> None:
         called = len(self.log.of(ModuleCalled)) > 0

@@ -16,6 +16,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.hooks import BackwardHook, RemovableHandle
 
+from hooktrace.doctor.explain import MARK
+
 PLAIN = (torch.Tensor, nn.Parameter, nn.parameter.Buffer)
 
 
@@ -228,7 +230,7 @@ def frozen_handle(handle: RemovableHandle) -> list[Any]:
 
 
 def error_of(error: BaseException | None, depth: int = 0) -> Any:
-    """Type, message and traceback of an exception and of what led to it."""
+    """Type, message, notes but ours, and traceback of an exception and of what led to it."""
     if error is None or depth > 4:
         return None
     frames = [
@@ -242,7 +244,7 @@ def error_of(error: BaseException | None, depth: int = 0) -> Any:
         error_of(error.__cause__, depth + 1),
         error_of(error.__context__, depth + 1),
         error.__suppress_context__,
-        list(getattr(error, "__notes__", ())),
+        [note for note in getattr(error, "__notes__", ()) if not str(note).startswith(MARK)],
         [error_of(one, depth + 1) for one in getattr(error, "exceptions", ())],
     ]
 

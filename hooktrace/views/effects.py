@@ -143,6 +143,8 @@ class WriteView:
         hook: The hook that wrote, or None.
         optimizer: The optimizer in whose step it was, where neither a call nor a hook wrote.
         certain: False where the write may have gone to a sibling view instead.
+        line: ``file:line`` of the statement that wrote, or of a later one: that was running when
+            the write was noticed.  Empty for hooks and optimizers.
         seq: The event.
     """
 
@@ -161,6 +163,7 @@ class WriteView:
         self.hook: TracedHook | None = None if event.hook is None else log.hooks[event.hook]
         self.optimizer = optimizer if event.call is None and event.hook is None else ""
         self.certain = event.certain
+        self.line = event.line or ""
         self.seq = event.seq
 
     @property

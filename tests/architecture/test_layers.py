@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_torch_checkpoint _torch_copies _torch_saved _torch_data _torch_dynamo _torch_storage _torch_state tracebacks",
         "identity scope spans threadstate spies features statistics optimizers hookfacts hooktable recorder parameters firing "
         "containers opencall patches callspies spiedhooks leaves nodespies backwardrun placement "
-        "nodes walk aliases measure reach holdings modified snapshot switches",
+        "nodes walk aliases measure reach hold holdings modified snapshot switches",
         "probes",
         "views",
         "render doctor",
@@ -60,7 +60,7 @@ ORDER = (
         "aliases",
         "modified",
     ],
-    ["spies", "identity", "recorder", "measure", "reach", "holdings"],
+    ["spies", "identity", "recorder", "measure", "reach", "hold", "holdings"],
     ["recording", "session"],
     ["pairing", "agreement", "sheets", "captures", "comparison"],
     ["agreement", "inventory", "differences", "offhooks", "onerun", "counterfactuals"],

@@ -1,0 +1,122 @@
+"""PyTorch's error that a saved tensor was modified by an in-place operation, explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hooktrace.doctor.case import Case
+from hooktrace.doctor.overwriting import overwriter, remedy, source_of, writes_since
+from hooktrace.doctor.rule import Rule, rule
+from hooktrace.events import CallId, NodeId
+from hooktrace.findings import Finding
+from hooktrace.held import ModifiedSave
+from hooktrace.views.effects import WriteView
+
+__all__ = ["SavedTensorModified"]
+
+
+@rule
+class SavedTensorModified(Rule):
+    """Backward raised because a tensor that it needs had been overwritten in place.
+
+    What it finds: for the error "one of the variables needed for gradient computation has been
+        modified by an inplace operation", which tensor it was, which operation of which module had
+        saved it, and who overwrote it.
+    Why it matters: autograd saves what it needs for a gradient by reference, without a copy. If
+        it is overwritten before backward, the gradient would be wrong, so PyTorch refuses. Its
+        message tells the shape, not the tensor.
+    Instead: do not write to it in place, or only to a copy: ``y = y + 1`` instead of ``y += 1``, or
+        ``y.clone()`` first.
+    Limits: the line is that of the statement in which the write was noticed: it wrote itself, or
+        one before it did. Where saved tensors have hooks, and for most tensors that no module took
+        or returned on releases before 2.10, it is not told which tensor it was.
+    Source: https://docs.pytorch.org/docs/stable/notes/autograd.html, "In-place correctness checks".
+    Fires:
+        net = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.ReLU(inplace=True))
+        try:
+            with ht.trace(net) as t:
+                net(torch.ones(1, 2)).sum().backward()
+        except RuntimeError:
+            pass
+    Silent:
+        net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True))
+        with ht.trace(net) as t:
+            net(torch.ones(1, 2)).sum().backward()
+    """
+
+    name = "saved-tensor-modified"
+    severity = "error"
+    explains = True
+
+    def find(self, case: Case) -> Iterator[Finding]:
+        """Look at what was found out when backward raised."""
+        for modified in case.log.modified:
+            yield self._of(case, modified)
+
+    def _of(self, case: Case, modified: ModifiedSave) -> Finding:
+        saved, node = modified.saved, case.log.nodes[modified.node]
+        tensors = () if saved is None else (saved.tensor,)
+        writes = writes_since(case, tensors, modified.expected)
+        by = overwriter(writes[0]) if writes else _by_node(case, modified)
+        run = next((one for one in case.runs if one.number == modified.backward), None)
+        raised = () if run is None or run.finished is None else (run.finished.seq,)
+        saver = f"{operation(node.name)}{_inside(case, node.call)}"
+        what = _what(case, modified)
+        return self.finding(
+            f"Backward failed because {what} was overwritten in place by {by}, after {saver} had "
+            f"saved it for its gradient.",
+            where=f"{node.name}{_inside(case, node.call)}",
+            source=modified.lines[1] or (source_of(writes[0]) if writes else ""),
+            events=(*(one.seq for one in writes), *raised),
+            evidence=tuple(_evidence(modified, node.name, writes)),
+            instead=remedy(writes[0]) if writes else "",
+        )
+
+
+def operation(node: str) -> str:
+    """Return what the operation behind a node is called: ``sigmoid``.
+
+    >>> operation("SigmoidBackward0"), operation("CopySlices"), operation("FBackward")
+    ('Sigmoid', 'CopySlices', 'F')
+    """
+    return node.partition("Backward")[0] or node
+
+
+def _inside(case: Case, call: CallId | None) -> str:
+    found = None if call is None else case.calls.calls.get(call)
+    return "" if found is None else f" in {found} ({found.module.type})"
+
+
+def _what(case: Case, modified: ModifiedSave) -> str:
+    saved = modified.saved
+    if saved is None:
+        return _role(case, modified)
+    name = case.log.tensors[saved.tensor].name
+    origin = case.origins.get(saved, "")
+    if name:
+        return name
+    return f"the {origin}" if origin else _role(case, modified)
+
+
+def _role(case: Case, modified: ModifiedSave) -> str:
+    of = operation(case.log.nodes[modified.node].name)
+    if modified.attribute.startswith(("result", "out")):
+        return f"the result of {of}"
+    return f"the argument {modified.attribute!r} of {of}"
+
+
+def _by_node(case: Case, modified: ModifiedSave) -> str:
+    """Say who wrote where no write was seen, but autograd knows the operation."""
+    writer: NodeId | None = modified.writer
+    if writer is None:
+        return "code that was not seen"
+    name = case.log.nodes[writer].name
+    at = f" at {modified.lines[1]}" if modified.lines[1] else ""
+    return f"the operation {operation(name)}{_inside(case, modified.call)}{at}"
+
+
+def _evidence(modified: ModifiedSave, node: str, writes: list[WriteView]) -> Iterator[str]:
+    at = f" at {modified.lines[0]}" if modified.lines[0] else ""
+    yield f"{node} saved {modified.attribute!r} at version {modified.expected}{at}"
+    yield f"it is at version {modified.found} now"
+    yield from (f"then overwritten by {overwriter(one)}" for one in writes[1:4])
