@@ -96,11 +96,7 @@ class Stage:
         trace = Trace(model)
         try:
             with _torch_copies.same_randomness(), trace:
-                results = self._forward(model)
-                try:
-                    self.backward = _send_back(results)
-                except Exception:  # there is no backward to be tried, such as through integers
-                    self.backward = False
+                self.backward = _send_back(self._forward(model))
         except Exception as error:
             if self.dropped:
                 names = ", ".join(dict.fromkeys(self.dropped))
@@ -198,7 +194,7 @@ def _facts(error: Exception, stage: str, model: nn.Module, outcome: Outcome) -> 
         cause = "registration"
     elif "modified inplace" in text:
         cause = "in place"
-    elif "functorch" in text or "forward mode AD" in text:
+    elif "setup_context" in text or "forward mode AD" in text:
         cause = "torch.func"
     else:
         cause = "output" if wrapping else "other"

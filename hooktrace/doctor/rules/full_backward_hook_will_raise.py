@@ -113,7 +113,12 @@ class FullBackwardHookWillRaise(Rule):
                 severity="note",
                 evidence=(*_groups(raising), _said(raising[0].error)),
             )
-        silent = [one for one in trials if one.outcome in ("never fires", "not called")]
+        silent = [
+            one
+            for one in trials
+            if one.outcome == "never fires"
+            or (one.outcome == "not called" and one.type not in _CONTAINERS)
+        ]
         if silent:
             yield self.finding(
                 f"A full backward hook on {_any(silent, count)} would never fire with this "
@@ -159,6 +164,9 @@ class FullBackwardHookWillRaise(Rule):
             ),
             possible=refusal.possible,
         )
+
+
+_CONTAINERS = ("ModuleList", "ModuleDict", "ParameterList", "ParameterDict")  # never called
 
 
 def _where(hook: TracedHook, trials: list[Trial]) -> str:

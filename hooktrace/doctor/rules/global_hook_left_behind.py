@@ -20,7 +20,7 @@ class GlobalHookLeftBehind(Rule):
         optimizers: a warning if the block registered one and left it, a note if it was there
         before.
         Also if PyTorch refuses a global backward hook of the older kind, for there once was a
-        full one; a note if the last of those is gone.
+        full one; a note if the block removed the last of those.
     Why it matters: such a hook fires for every model of the process, those of libraries included,
         and takes every module call off PyTorch's fast path.
     Instead: register it in a ``with`` statement, ``with register_module_forward_hook(hook):``, or
@@ -50,7 +50,7 @@ class GlobalHookLeftBehind(Rule):
             if hook.owner in ("every module", "every optimizer") and hook.id not in case.removed:
                 yield self._left(case, hook)
         refused = "as a global Module hook" in (case.log.error or "")
-        if refused or (case.log.sticky and (not case.log.sealed or self._removed(case))):
+        if refused or (case.log.sticky and self._removed(case)):
             yield self.finding(
                 "PyTorch takes global backward hooks for full ones, also after the last of them "
                 "is gone.",
