@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["leave_uncompiled", "take_for_own"]
+__all__ = ["graphs_compiled", "leave_uncompiled", "take_for_own"]
 
 
 def _skipping() -> Callable[[CodeType], None]:
@@ -36,6 +36,12 @@ def leave_uncompiled(folder: str) -> None:
         if type(function) is FunctionType and function.__code__.co_filename.startswith(folder):
             for code in _with_inner(function.__code__):
                 _SKIP(code)
+
+
+def graphs_compiled() -> int:
+    """Return how many graphs Dynamo has compiled in this process."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return 0 if dynamo is None else dynamo.counters["stats"]["unique_graphs"]
 
 
 _UNPATCHED = {

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from hooktrace import _torch, _torch_hooks
+from hooktrace._torch_dynamo import graphs_compiled
 from hooktrace.events import HookId, NodeId, Registration
 from hooktrace.identity import Seen
 from hooktrace.log import EventLog
@@ -39,6 +40,7 @@ class HookFacts:
             self._number(function),
             _names(code_of(function)),
             isinstance(number, int) and number >= _torch_hooks.HANDLE.next_id,
+            graphs=graphs_compiled(),
         )
 
     def registered(self, row: HookId, handle: Any, hooks: Any) -> None:
@@ -76,6 +78,7 @@ class HookFacts:
                 left = number in (dictionary() or ())
                 self._update(row, left=left, dropped=handle() is None)
         self.check_views()
+        self.log.graphs = graphs_compiled()
 
     def forget(self) -> None:
         """Drop what refers to the traced program."""

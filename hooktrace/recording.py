@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hooktrace.doctor import Findings, diagnose
+from hooktrace.doctor.why import Stories, why
 from hooktrace.errors import UnknownNameError
 from hooktrace.events import Event
 from hooktrace.log import EventLog
@@ -125,6 +126,19 @@ class Recording:
         """
         self._settle()
         return diagnose(self.log, self._calls.refresh(), select=select, ignore=ignore)
+
+    def why(self, hook: Any) -> Stories:
+        """Return what a hook did, or why it never fired; print it.
+
+        Args:
+            hook: The name of its function, ``"kind:name"`` or ``"name on owner"`` (of several with
+                one name, all are told); a hook out of ``t.hooks``, its number, or its function.
+
+        Raises:
+            UnknownNameError: There is no such hook; the message names the nearest.
+        """
+        self._settle()
+        return why(self.log, self._calls.refresh(), hook)
 
     def feature_maps(self, name: str | None = None, **options: Any) -> Any:
         """Draw kept outputs of convolutions as grids, one tile for each channel.

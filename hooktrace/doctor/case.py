@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
+from hooktrace.doctor.training import Training
 from hooktrace.events import (
     BackwardFinished,
     BackwardStarted,
+    CallId,
     Event,
     GradientAccumulated,
     GradientComputed,
@@ -18,6 +22,7 @@ from hooktrace.events import (
     HookId,
     HookRegistered,
     HookRemoved,
+    ModuleExited,
     ModuleId,
     NodeId,
     TensorId,
@@ -99,6 +104,34 @@ class Case:
             (one.hook.id, one) for one in effects.edits(self.log) if one.change.kind != "unchanged"
         )
 
+    @cached_property
+    def all_firings(self) -> list[HookFired]:
+        """The firings of all hooks, in order."""
+        return self.log.of(HookFired)
+
+    def fired_before(self, seq: int) -> list[HookFired]:
+        """Return the firings before an event, at most the last hundred."""
+        end = bisect_left(self.all_firings, seq, key=lambda one: one.seq)
+        return self.all_firings[max(0, end - 100) : end]
+
+    @cached_property
+    def exceptions(self) -> list[tuple[str, int]]:
+        """What calls and backward runs raised, each once, and when; last what ended the block."""
+        events = self.log.of(BackwardFinished, ModuleExited)
+        found = [(one.exception, one.seq) for one in events if one.exception is not None]
+        end = [(self.log.error, len(self.log.events))] if self.log.error else []
+        several = [*found, *end]
+        firsts = [one for n, one in enumerate(several) if not n or several[n - 1][0] != one[0]]
+        return firsts
+
+    def raised_after(self, firing: HookFired) -> str:
+        """Say what the block or the call of a hook raised after it had fired; empty if nothing."""
+        call = None if firing.call is None else self.calls.calls[firing.call]
+        if call is not None and call.exception is not None:
+            return call.exception
+        last = self.calls.calls and max(self.calls.calls)
+        return (self.log.error or "") if call is not None and call.id == last else ""
+
     def family(self, hook: TracedHook) -> str:
         """Return what a hook of this kind hangs on: ``module``, ``tensor``, ``node`` ..."""
         return KINDS[hook.kind].family
@@ -109,6 +142,11 @@ class Case:
     def calls_of(self) -> dict[ModuleId, list[Call]]:
         """The calls of each module that was called, in order."""
         return _grouped((call.called.module, call) for call in self.calls)
+
+    @cached_property
+    def steps(self) -> dict[CallId, int]:
+        """The outermost calls, numbered from 0: the steps of a training loop."""
+        return {id_: n for n, id_ in enumerate(dict.fromkeys(one.root.id for one in self.calls))}
 
     @cached_property
     def module_named(self) -> dict[str, ModuleId]:
@@ -123,6 +161,12 @@ class Case:
         ended = {event.backward: event for event in self.log.of(BackwardFinished)}
         started = self.log.of(BackwardStarted)
         return [Run(one.backward, one, ended.get(one.backward)) for one in started]
+
+    def run_at(self, event: Event) -> Run | None:
+        """Return the innermost backward run in which an event came."""
+        place = bisect_right(self.runs, event.seq, key=lambda run: run.started.seq)
+        latest = reversed(self.runs[max(0, place - 8) : place])  # they nest no deeper
+        return next((run for run in latest if event in run), None)
 
     @cached_property
     def accumulated(self) -> dict[TensorId, list[GradientAccumulated]]:
@@ -230,6 +274,11 @@ class Case:
     def origins(self) -> dict[Value, str]:
         """What each value is, such as ``output of features.0@0``."""
         return effects.origin_of_values(self.log, self.calls)
+
+    @cached_property
+    def training(self) -> Training:
+        """Which parameters the backward runs reached, and which they did not."""
+        return Training(self)
 
     # -------------------------------------------------------------- writes
 

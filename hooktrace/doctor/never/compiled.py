@@ -66,12 +66,9 @@ def _compiled_calls(unfired: Unfired) -> list[Call]:
 
 
 def _compiled_anew(unfired: Unfired) -> bool:
-    """Whether code was compiled after the hook was registered: only then new graphs appear."""
-    log = unfired.case.log
-    return any(
-        log.modules[row].type == "GraphModule" and calls[0].called.seq > unfired.since
-        for row, calls in unfired.case.calls_of.items()
-    )
+    """Whether code was compiled after the hook was registered, which may contain it."""
+    registration = unfired.registration
+    return registration is None or registration.graphs != unfired.case.log.graphs
 
 
 def _compiled_place(unfired: Unfired) -> str:

@@ -162,17 +162,15 @@ def removed_before(unfired: Unfired) -> Reason | None:
     """It was removed before a call could come to it."""
     if unfired.heard or unfired.until is None:
         return None
-    later = [call for call in unfired.calls if call.called.seq > unfired.until]
-    moment = f" {later[0]} was called afterwards" if later else ""
-    events = (unfired.until, *(call.called.seq for call in later[:1]))
+    later = next((call for call in unfired.calls if call.called.seq > unfired.until), None)
+    if later is None:
+        return None
     return Reason(
         "removed",
         "it was removed before its module was called",
         "remove the hook after the forward, or use it in a with block that contains the call",
-        events=events,
-        evidence=(
-            f"removed at #{unfired.until};{moment or ' no call came after it was registered'}",
-        ),
+        events=(unfired.until, later.called.seq),
+        evidence=(f"removed at #{unfired.until}; {later} was called at #{later.called.seq}",),
     )
 
 
