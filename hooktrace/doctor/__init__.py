@@ -89,17 +89,10 @@ class Findings(Sequence[Finding]):
     def __str__(self) -> str:
         first = {one.rule: place for place, one in reversed([*enumerate(self)])}
         texts = [one.text(why=first[one.rule] == place) for place, one in enumerate(self)]
-        return "\n\n".join([*texts, f"Doctor: {self.summary}.{self._blindness}"])
-
-    @property
-    def _blindness(self) -> str:
-        names = ", ".join(self.blind)
-        return (
-            f"\nNo statistics were taken, so these rules could not look: {names} "
-            f"(trace(..., stats=True))."
-            if names
-            else ""
-        )
+        closing = f"Doctor: {self.summary}."
+        if self.blind and not texts:
+            closing += f"\nNot asked, for want of trace(..., stats=True): {', '.join(self.blind)}."
+        return "\n\n".join([*texts, closing])
 
     def __rich__(self) -> Table:
         """Return the table that ``rich.print`` shows: one row for each finding."""
