@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -117,12 +116,13 @@ class Case:
     @cached_property
     def exceptions(self) -> list[tuple[str, int]]:
         """What calls and backward runs raised, each once, and when; last what ended the block."""
-        events = self.log.of(BackwardFinished, ModuleExited)
+        events: list[BackwardFinished | ModuleExited]
+        events = [*self.log.of(BackwardFinished), *self.log.of(ModuleExited)]
+        events.sort(key=lambda one: one.seq)
         found = [(one.exception, one.seq) for one in events if one.exception is not None]
         end = [(self.log.error, len(self.log.events))] if self.log.error else []
         several = [*found, *end]
-        firsts = [one for n, one in enumerate(several) if not n or several[n - 1][0] != one[0]]
-        return firsts
+        return [one for n, one in enumerate(several) if not n or several[n - 1][0] != one[0]]
 
     def raised_after(self, firing: HookFired) -> str:
         """Say what the block or the call of a hook raised after it had fired; empty if nothing."""

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from hooktrace.doctor.case import Case
 from hooktrace.doctor.rule import Rule, rule
 from hooktrace.findings import Finding
+from hooktrace.views.effects import EditView
 
 __all__ = ["InPlaceGradientEdit"]
 
 
 @rule
 class InPlaceGradientEdit(Rule):
-    """A tensor hook wrote into the gradient that it was given.
+    """A hook wrote into a gradient that it was given.
 
-    What it finds: hooks on tensors that changed their argument in place, such as by
+    What it finds: hooks on tensors, nodes and modules that changed a gradient in place, such as by
         ``grad.mul_(2)``, instead of returning a new gradient.
     Why it matters: autograd may hand the very same tensor to other nodes, so that their
         gradients change as well; whether it does depends on the operations around.
@@ -40,15 +41,40 @@ class InPlaceGradientEdit(Rule):
     severity = "warning"
 
     def find(self, case: Case) -> Iterator[Finding]:
-        """Look at the edits of tensor hooks."""
+        """Look at the edits of hooks on gradients.
+
+        Post-accumulate hooks may write: the ``.grad`` that they find is their parameter's own.
+        """
         for hook in case.hooks:
-            if hook.kind != "tensor":
+            if hook.kind not in _KINDS:
                 continue
             edits = [one for one in case.edits.get(hook.id, ()) if one.how == "in_place"]
             if edits:
+                times = f" {len(edits)} times" if len(edits) > 1 else ""
                 yield self.finding(
-                    f"The hook {hook.name} on {hook.owner} wrote into its gradient in place.",
+                    f"The hook {hook.name} on {hook.owner} wrote into {_KINDS[hook.kind]} in place"
+                    f"{times}.",
                     hook=hook,
                     events=tuple(one.seq for one in edits),
-                    evidence=(edits[0].what,),
+                    evidence=(edits[0].what, *_doubles(case, edits[0])),
                 )
+
+
+_KINDS = {
+    "tensor": "its gradient",
+    "multi_grad": "a gradient",
+    "node_pre": "the gradients that the node received",
+    "node": "the gradients of the node",
+    "full_backward_pre": "grad_output",
+    "full_backward": "grad_input or grad_output",
+    "backward": "grad_input or grad_output",
+}
+
+
+def _doubles(case: Case, edit: EditView) -> Iterator[str]:
+    """Say of an edit which other arguments of the hook are the same tensor."""
+    value = edit.values[0]
+    firing = next(one for one in case.firings[edit.hook.id] if one.seq == edit.seq)
+    same = [one.role for one in firing.inputs if one.value == value]
+    if value is not None and len(same) > 1:
+        yield f"{' and '.join(same)} are one tensor, so all of them changed"

@@ -1,0 +1,87 @@
+"""Hooks that raised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hooktrace.doctor.case import Case
+from hooktrace.doctor.rule import Rule, rule
+from hooktrace.events import HookFired
+from hooktrace.findings import Finding
+
+__all__ = ["HookRaised"]
+
+_SILENCED = "an exception that PyTorch silenced"
+
+
+@rule
+class HookRaised(Rule):
+    """A hook raised an exception that ended the block, or that PyTorch turned into a warning.
+
+    What it finds: the hook in which the exception arose that left the block; and forward hooks
+        with ``always_call=True`` that failed while another exception was on its way.
+    Why it matters: a backward run that is cut short leaves some ``.grad`` filled and others not,
+        and its graph can not be run again; of a hook that PyTorch silences nothing was done.
+    Instead: mend the hook; to leave a run early on purpose, catch the exception around the call.
+    Limits: an exception that the program caught inside the block is taken for meant.
+    Source: PyTorch's source, torch/nn/modules/module.py (``_call_impl``).
+    Fires:
+        w = torch.ones(2, requires_grad=True)
+        w.register_hook(lambda grad: grad / len(3))
+        try:
+            with ht.trace() as t:
+                (w * 3).sum().backward()
+        except TypeError:
+            pass
+    Silent:
+        class Stop(Exception):
+            pass
+        def stop(module, args, output):
+            raise Stop
+        model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+        model[0].register_forward_hook(stop)
+        with ht.trace(model) as t:
+            try:
+                model(torch.ones(1, 2))
+            except Stop:
+                pass
+    """
+
+    name = "hook-raised"
+    severity = "error"
+    explains = True
+
+    def find(self, case: Case) -> Iterator[Finding]:
+        """Look at the firings that did not return."""
+        raised = [one for one in case.all_firings if one.exception is not None]
+        last = _that_ended(case, raised)
+        for firing in raised:
+            if firing is last:
+                yield self._told(case, firing, "raised the exception that ended the block")
+            elif firing.exception == _SILENCED:
+                why = "raised an exception, which PyTorch turned into a warning"
+                yield self._told(case, firing, why)
+
+    def _told(self, case: Case, firing: HookFired, what: str) -> Finding:
+        hook = case.log.hooks[firing.hook]
+        call = "" if firing.call is None else f"in the call {case.calls.calls[firing.call]}"
+        evidence = (firing.exception or "", *((call,) if call else ()))
+        return self.finding(
+            f"The hook {hook.name} on {hook.owner} {what}.",
+            hook=hook,
+            source=hook.defined_at or hook.registered_at or "",
+            events=(firing.seq,),
+            evidence=evidence,
+        )
+
+
+def _that_ended(case: Case, raised: list[HookFired]) -> HookFired | None:
+    """Return the firing whose exception left the block: of several inside each other the inmost."""
+    same = [one for one in raised if case.log.error and one.exception == case.log.error]
+    if not same:
+        return None
+    last = found = same[-1]
+    for one in reversed(same):
+        if one.thread == last.thread and one.time_ns >= last.time_ns:
+            found = one
+    return found
