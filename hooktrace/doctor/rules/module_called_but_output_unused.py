@@ -1,0 +1,136 @@
+"""Calls whose result nothing used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hooktrace.doctor.case import Case
+from hooktrace.doctor.rule import Rule, rule
+from hooktrace.doctor.training import floats
+from hooktrace.events import TensorId
+from hooktrace.findings import Finding
+from hooktrace.views.call import Call
+
+__all__ = ["ModuleCalledButOutputUnused"]
+
+_MAYBE = (
+    "code between the modules may have used it without autograd, as argmax(), .item() and "
+    ".detach() do, or stored it"
+)
+
+
+@rule
+class ModuleCalledButOutputUnused(Rule):
+    """A module was called in training, and what it returned led to nothing.
+
+    What it finds: calls of which no output was given to another module, or returned by a module
+        around, or lies in the graph of a loss, though the call around it took part in the loss.
+    Why it matters: often the result was forgotten, or another variable used in its place; the time
+        and the memory are wasted, and the module is not trained.
+    Instead: use the result, or leave the call away.
+    Limits: only calls that could get a gradient are looked at, in a block with a backward run: for
+        others it is not known what code between the modules does. A use without autograd is not
+        seen.
+    Source: https://docs.pytorch.org/docs/stable/notes/autograd.html
+    Fires:
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.norm, self.last = nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 1)
+
+            def forward(self, x):
+                x = self.first(x)
+                self.norm(x)
+                return self.last(x)
+
+        net = Net()
+        with ht.trace(net) as t:
+            net(torch.ones(1, 2)).sum().backward()
+    Silent:
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.norm, self.last = nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 1)
+
+            def forward(self, x):
+                x = self.first(x)
+                x = self.norm(x)
+                return self.last(x)
+
+        net = Net()
+        with ht.trace(net) as t:
+            net(torch.ones(1, 2)).sum().backward()
+    """
+
+    name = "module-called-but-output-unused"
+    severity = "warning"
+
+    def find(self, case: Case) -> Iterator[Finding]:
+        """Look at the calls that no gradient reached inside of calls that one did."""
+        training = case.training
+        if not training.complete:
+            return
+        broken = {one.last.id for one in training.breaks if one.following is not None}
+        taken = _taken(case)
+        found: dict[str, list[Call]] = {}
+        for call in case.calls:
+            around = call.parent
+            if around is None or call.recomputed or call.recomputations or call.exception:
+                continue
+            if training.is_reached(call) or not training.is_reached(around):
+                continue
+            if not _could_be_reached(call) or call.id in broken or _goes_on(call, taken):
+                continue
+            found.setdefault(call.name, []).append(call)
+        for name, calls in found.items():
+            times = "" if len(calls) == 1 else f" ({len(calls)} times)"
+            ends = [one.exited.seq for one in calls if one.exited is not None]
+            yield self.finding(
+                f"{name} was called{times}, and nothing that led to the loss used what it "
+                f"returned.",
+                call=calls[0],
+                events=tuple(ends[:8]),
+                evidence=(
+                    f"{calls[0]} returned {_shown(calls[0])}: no other call was given it, and no "
+                    f"backward run reached it",
+                    f"backward reached {calls[0].parent}, in which it was called",
+                ),
+                possible=_MAYBE,
+            )
+
+
+def _taken(case: Case) -> dict[TensorId, list[Call]]:
+    """Return the calls that were given a tensor, or that returned it, by tensor."""
+    found: dict[TensorId, list[Call]] = {}
+    for call in case.calls:
+        for one in (*call.seen_inputs, *call.seen_outputs):
+            if one.value is not None:
+                found.setdefault(one.value.tensor, []).append(call)
+    return found
+
+
+def _goes_on(call: Call, taken: dict[TensorId, list[Call]]) -> bool:
+    """Whether something that a call returned was given to a call outside of it, or returned."""
+    for one in call.seen_outputs:
+        users = taken.get(one.value.tensor, ()) if one.value is not None else ()
+        if any(user is not call and not _lies_in(user, call) for user in users):
+            return True
+    return False
+
+
+def _lies_in(call: Call, other: Call) -> bool:
+    around = call.parent
+    while around is not None:
+        if around is other:
+            return True
+        around = around.parent
+    return False
+
+
+def _could_be_reached(call: Call) -> bool:
+    seen = floats(call.seen_outputs)
+    return any(one.summary.requires_grad for one in seen)  # type: ignore[union-attr]
+
+
+def _shown(call: Call) -> str:
+    return ", ".join(str(one.summary) for one in floats(call.seen_outputs)[:2])
