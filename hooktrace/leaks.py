@@ -13,7 +13,7 @@ from hooktrace.errors import LeakedHookError
 from hooktrace.events import TracedHook
 from hooktrace.inventory import Inventory
 
-__all__ = ["Watch", "no_leaked_hooks"]
+__all__ = ["Watch", "complain", "no_leaked_hooks"]
 
 
 @contextlib.contextmanager
@@ -41,7 +41,7 @@ def no_leaked_hooks(*things: Any) -> Iterator[None]:
     """
     watch = Watch(things)
     yield
-    watch.check()
+    complain(watch.leaked())
 
 
 class Watch:
@@ -49,12 +49,13 @@ class Watch:
 
     Args:
         things: What to watch, besides the hooks for every module and optimizer.
+        anew: Whether there was no hook before, because PyTorch had not been imported.
 
     Raises:
         TypeError: One of the things is no module, tensor or optimizer.
     """
 
-    def __init__(self, things: Sequence[Any]) -> None:
+    def __init__(self, things: Sequence[Any], *, anew: bool = False) -> None:
         for thing in things:
             if not isinstance(thing, (nn.Module, torch.Tensor, torch.optim.Optimizer)):
                 raise TypeError(
@@ -62,23 +63,11 @@ class Watch:
                     f"{type(thing).__name__}."
                 )
         self.things = tuple(things)
-        self._before = set(self._registered())
+        self._before = set() if anew else set(self._registered())
 
     def leaked(self) -> list[TracedHook]:
         """Return the hooks that are registered now and were not, in the order of firing."""
         return [row for key, row in self._registered().items() if key not in self._before]
-
-    def check(self) -> None:
-        """Raise `LeakedHookError` if there are such hooks."""
-        found = self.leaked()
-        if found:
-            is_or_are = "hook is" if len(found) == 1 else "hooks are"
-            lines = "\n".join(f"  {_described(row)}" for row in found)
-            raise LeakedHookError(
-                f"{len(found)} {is_or_are} registered that {'was' if len(found) == 1 else 'were'} "
-                f"not before:\n{lines}\nKeep the handle that a registration returns, and call its "
-                f"remove(), or use it in a `with` statement."
-            )
 
     def _registered(self) -> dict[Any, TracedHook]:
         """Return the hooks by what is the same the next time."""
@@ -91,6 +80,17 @@ class Watch:
                 on = row.owner if row.tensor is None else ""
                 found[row.kind, on, number, row.name, row.defined_at] = row
         return found
+
+
+def complain(found: Sequence[TracedHook]) -> None:
+    """Raise `LeakedHookError` if there are hooks."""
+    if found:
+        are, were = ("hook is", "was") if len(found) == 1 else ("hooks are", "were")
+        lines = "\n".join(f"  {_described(row)}" for row in found)
+        raise LeakedHookError(
+            f"{len(found)} {are} registered that {were} not before:\n{lines}\nKeep the handle that "
+            f"a registration returns, and call its remove(), or use it in a `with` statement."
+        )
 
 
 def _described(row: TracedHook) -> str:

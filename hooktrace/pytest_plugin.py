@@ -1,27 +1,30 @@
-"""The pytest option ``--hooktrace``: every test of a suite runs inside ``with trace():``.
+"""The fixture ``no_leaked_hooks``, and the option ``--hooktrace``: every test inside a trace.
 
-It is how a suite proves that the code it tests cannot tell that it is being watched: a test that
-passes without the option and fails with it has found a fault of hooktrace.  pytest imports this
-module by its entry point; PyTorch is imported when the first test is about to run, and only if
-the option is given.
+The option is how a suite proves that the code it tests cannot tell that it is being watched: a
+test that passes without the option and fails with it has found a fault of hooktrace.  pytest
+imports this module by its entry point; PyTorch is imported when the first test is about to run,
+and only if the option is given.  The fixture imports PyTorch only when it is called.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hooktrace.tracebacks import unlink_own_frames
 
 if TYPE_CHECKING:
+    from hooktrace.leaks import Watch
     from hooktrace.session import Trace
 
-__all__ = ["Tracing"]
+__all__ = ["Tracing", "no_leaked_hooks"]
 
 MARKER = "no_hooktrace"
+_FAILED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,6 +51,50 @@ def pytest_configure(config: pytest.Config) -> None:
         strict = os.environ.get("HOOKTRACE_STRICT", "") == "1"
         tracing = Tracing(config.getoption("--hooktrace-edits"), strict=strict)
         config.pluginmanager.register(tracing, "hooktrace-tracing")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Note that a test failed: what it left behind then is no news."""
+    if call.when == "call" and call.excinfo is not None:
+        item.stash[_FAILED] = True
+
+
+@pytest.fixture
+def no_leaked_hooks(request: pytest.FixtureRequest) -> Generator[Callable[..., None]]:
+    """Fail a test that leaves hooks behind.
+
+    Hooks for every module and every optimizer are watched throughout; modules, tensors and
+    optimizers from when the test gives them to the fixture, ``no_leaked_hooks(model)``, until it
+    has ended.
+    """
+    watches: list[Watch] = []
+
+    def watch(*things: Any) -> None:
+        from hooktrace.leaks import Watch
+
+        watches.append(Watch(things))
+
+    early = "torch" in sys.modules
+    if early:
+        watch()
+    yield watch
+    if "torch" not in sys.modules or request.node.stash.get(_FAILED, False):
+        return
+    from hooktrace.errors import LeakedHookError
+    from hooktrace.leaks import Watch, complain
+
+    if not early:
+        watches.insert(0, Watch((), anew=True))
+    found = {
+        (row.kind, row.owner, row.name, row.defined_at, row.registered_at): row
+        for one in watches
+        for row in one.leaked()
+    }
+    try:
+        complain([*found.values()])
+    except LeakedHookError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 class Tracing:

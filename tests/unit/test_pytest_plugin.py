@@ -410,3 +410,107 @@ def test_what_a_worker_found_is_counted_where_its_reports_are_gathered(
         data = send(config=pytestconfig, report=report)
         gathered.pytest_runtest_logreport(receive(config=pytestconfig, data=data))
     assert (gathered.tests, gathered.failed) == (3, [])
+
+
+# ------------------------------------------------------------------ the fixture
+
+LEAKS = """
+    import pytest
+    from torch import nn
+    from torch.nn.modules.module import register_module_forward_hook
+
+    HANDLES = []
+
+    def save(*arguments):
+        pass
+
+    @pytest.fixture
+    def net(no_leaked_hooks):
+        net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+        net[0].register_forward_hook(save)
+        no_leaked_hooks(net)
+        return net
+
+    def test_leaves_one(net):
+        net[1].register_forward_hook(save)
+
+    def test_leaves_none(net):
+        with net[1].register_forward_hook(save):
+            pass
+
+    @pytest.mark.usefixtures("no_leaked_hooks")
+    def test_leaves_one_everywhere():
+        HANDLES.append(register_module_forward_hook(save))
+
+    @pytest.mark.usefixtures("no_leaked_hooks")
+    def test_finds_one_everywhere():
+        assert len(HANDLES) == 1
+
+    def test_fails_and_leaves_one(net):
+        net[1].register_forward_hook(save)
+        assert not net
+
+    def test_leaves_several(net, no_leaked_hooks):
+        other = nn.Linear(1, 1)
+        no_leaked_hooks(other)
+        other.register_forward_hook(save)
+        net[1].register_forward_hook(save)
+
+    def test_is_wrong(no_leaked_hooks):
+        with pytest.raises(TypeError, match="takes modules, tensors and optimizers"):
+            no_leaked_hooks("net")
+
+    def test_removes_the_one_everywhere():
+        HANDLES[0].remove()
+"""
+
+
+def test_the_fixture_fails_the_tests_that_leave_hooks_behind(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(LEAKS)
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=7, failed=1, errors=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_leaves_one _*",
+            "1 hook is registered that was not before:",
+            "  forward hook save on 1, defined at *.py:*",
+            "*ERROR at teardown of test_leaves_one_everywhere _*",
+            "  forward hook save on every module, defined at *",
+            "*ERROR at teardown of test_leaves_several _*",
+            "2 hooks are registered that were not before:",
+            "  forward hook save on 1, *",
+            "  forward hook save on Linear, *",
+        ]
+    )
+
+
+def test_the_fixture_tells_inside_a_trace_where_a_hook_was_registered(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(LEAKS)
+    result = pytester.runpytest_inprocess("--hooktrace", "-k", "test_leaves_one and not everywhere")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["  forward hook save on 1, defined at *, registered at *"])
+
+
+def test_the_fixture_imports_nothing_for_tests_without_pytorch(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        import pytest
+
+        pytestmark = pytest.mark.usefixtures("no_leaked_hooks")
+
+        def test_without():
+            assert "torch" not in sys.modules
+
+        def test_with():
+            assert "torch" not in sys.modules
+            from torch.nn.modules.module import register_module_forward_hook
+            register_module_forward_hook(print)
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_with *", "*print on every module*"])
