@@ -70,9 +70,11 @@ class ReturnIgnored(Rule):
             events=tuple(one.seq for one in lost),
             evidence=tuple(given),
             instead=_INSTEAD.get(hook.kind, ""),
+            possible=_UNKNOWN if hook.kind == "state_dict_post" and hook.module is None else "",
         )
 
 
+_UNKNOWN = "the module is no part of the traced model, so its prefix may have been given by hand"
 _VALUE = "a value, which PyTorch ignores"
 _GRADIENTS = "gradients, which PyTorch ignores: hooks of this kind only watch"
 _IGNORED = {
@@ -94,8 +96,10 @@ def _is_no_root(case: Case, hook: TracedHook, firing: HookFired) -> bool:
     """Whether a private hook returned another dictionary for a part of what is saved."""
     prefix = next((str(one.summary)[1:-1] for one in firing.inputs if one.role == "prefix"), "")
     exchanged = any(one.role == "state_dict" and one.how == "returned" for one in firing.edits)
-    if not prefix or not exchanged or hook.module is None or "private" not in hook.options:
+    if not prefix or not exchanged or "private" not in hook.options:
         return False
+    if hook.module is None:
+        return True
     return f".{case.log.modules[hook.module].name}.".endswith(f".{prefix}")
 
 

@@ -281,7 +281,7 @@ def test_it_is_found_exactly_where_other_gradients_change(program: Program) -> N
     right = program(returned)
     with ht.trace() as t:
         got = program(in_place)
-    found = t.findings().of(RULE)
+    found = t.findings([RULE])
     assert bool(found) is not same(got, right), [str(one) for one in found]
     for one in found:
         assert one.severity == "error"
@@ -298,7 +298,7 @@ def test_the_programs_hold_both_kinds() -> None:
 def test_a_hook_that_returns_corrupts_nothing(program: Program) -> None:
     with ht.trace() as t:
         program(returned)
-    assert not t.findings().of(RULE)
+    assert not t.findings([RULE])
 
 
 def test_the_finding_names_hook_victim_and_true_value() -> None:
@@ -308,7 +308,7 @@ def test_the_finding_names_hook_victim_and_true_value() -> None:
         ((u + v) * 2).sum().backward()
     assert v.grad is not None
     assert v.grad.item() == 20
-    (found,) = t.findings().of(RULE)
+    (found,) = t.findings([RULE])
     assert "in_place on u" in found.message
     assert "the gradient of v too" in found.message
     assert found.evidence == ("v was sent [2], which became [20] (x10)",)
@@ -326,7 +326,7 @@ def test_of_a_part_that_is_hit_the_true_value_is_told() -> None:
     a.register_hook(in_place)
     with ht.trace() as t:
         ((joined + z) * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
-    (found,) = t.findings().of(RULE)
+    (found,) = t.findings([RULE])
     assert "the gradient of z too" in found.message
     assert found.evidence[0].startswith("z was sent [1, 2, 3, 4], which became [1, 2, 30, 40]")
 
@@ -340,7 +340,7 @@ def test_two_hooks_that_clamp_find_each_others_work_done() -> None:
     v.register_hook(clamp)
     with ht.trace() as t:
         ((u + v) * K).sum().backward()
-    assert not t.findings().of(RULE)
+    assert not t.findings([RULE])
 
 
 def test_a_write_that_changes_no_number_corrupts_nothing() -> None:
@@ -348,7 +348,7 @@ def test_a_write_that_changes_no_number_corrupts_nothing() -> None:
     u.register_hook(lambda grad: grad.clamp_(-100, 100))
     with ht.trace() as t:
         ((u + v) * K).sum().backward()
-    assert not t.findings().of(RULE)
+    assert not t.findings([RULE])
 
 
 def test_a_large_gradient_is_possible_only_for_it_is_not_copied() -> None:
@@ -356,7 +356,7 @@ def test_a_large_gradient_is_possible_only_for_it_is_not_copied() -> None:
     u.register_hook(in_place)
     with ht.trace() as t:
         ((u + v) * 2).sum().backward()
-    (found,) = t.findings().of(RULE)
+    (found,) = t.findings([RULE])
     assert found.severity == "warning"
     assert "larger than 1 MiB" in found.possible
 
@@ -366,7 +366,7 @@ def test_small_numbers_are_enough_where_nothing_is_copied() -> None:
     u.register_hook(in_place)
     with ht.trace(edits="versions") as t:
         ((u + v) * K).sum().backward()
-    (found,) = t.findings().of(RULE)
+    (found,) = t.findings([RULE])
     assert not found.possible
     assert found.evidence == ("v was sent [2, 3], which became [20, 30]",)
 
@@ -383,5 +383,5 @@ def test_a_post_accumulate_hook_may_hit_a_gradient_that_shares_memory() -> None:
         ((u.view(2, 1) + v.view(2, 1)) * K.view(2, 1)).sum().backward()
     assert u.grad is not None
     assert u.grad.tolist() == [4, 6]  # PyTorch let both .grad share their memory
-    (found,) = t.findings().of(RULE)
+    (found,) = t.findings([RULE])
     assert "which leads to u" in found.message

@@ -1,0 +1,102 @@
+"""Hooks that raise: what ended the block, what PyTorch silenced, and what was meant."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import hooktrace as ht
+
+RULE = "hook-raised"
+
+
+def divide(*_: Any) -> None:
+    raise ZeroDivisionError("division by zero")
+
+
+REGISTER: dict[str, Any] = {
+    "forward_pre": lambda m: m.register_forward_pre_hook(divide),
+    "forward": lambda m: m.register_forward_hook(divide),
+    "full_backward": lambda m: m.register_full_backward_hook(divide),
+    "full_backward_pre": lambda m: m.register_full_backward_pre_hook(divide),
+    "tensor": lambda m: m.weight.register_hook(divide),
+    "post_accumulate_grad": lambda m: m.weight.register_post_accumulate_grad_hook(divide),
+}
+
+
+@pytest.mark.parametrize("kind", REGISTER)
+def test_the_hook_whose_exception_ended_the_block_is_named(kind: str) -> None:
+    model = nn.Linear(2, 2)
+    REGISTER[kind](model)
+    with pytest.raises(ZeroDivisionError), ht.trace(model) as t:
+        model(torch.ones(1, 2, requires_grad=True)).sum().backward()
+    (one,) = t.findings([RULE])
+    assert one.severity == "error"
+    assert one.where.startswith(f"{kind} hook divide")
+    assert one.evidence[0] == "ZeroDivisionError: division by zero"
+    line = divide.__code__.co_firstlineno
+    assert one.source.endswith(f"test_hook_raised.py:{line}")
+
+
+@pytest.mark.parametrize("kind", REGISTER)
+def test_an_exception_that_the_program_catches_was_meant(kind: str) -> None:
+    model = nn.Linear(2, 2)
+    REGISTER[kind](model)
+    with ht.trace(model) as t, contextlib.suppress(ZeroDivisionError):
+        model(torch.ones(1, 2, requires_grad=True)).sum().backward()
+    assert not t.findings([RULE])
+
+
+def test_a_hook_that_pytorch_silences_is_told() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise ValueError("no")
+
+    model = Broken()
+    model.register_forward_hook(divide, always_call=True)
+    with warnings.catch_warnings(), ht.trace(model) as t:
+        warnings.simplefilter("ignore")
+        with contextlib.suppress(ValueError):
+            model(torch.ones(1))
+    (one,) = t.findings([RULE])
+    assert "turned into a warning" in one.message
+
+
+def test_of_hooks_inside_each_other_the_inmost_is_named() -> None:
+    inner = nn.Linear(2, 2)
+    inner.register_forward_hook(divide)
+    outer = nn.ReLU()
+
+    def runs_the_other(module: nn.Module, args: Any, output: Any) -> None:
+        inner(torch.ones(1, 2))
+
+    outer.register_forward_hook(runs_the_other)
+    with pytest.raises(ZeroDivisionError), ht.trace() as t:
+        outer(torch.ones(1))
+    (one,) = t.findings([RULE])
+    assert "divide" in one.message
+
+
+def test_of_several_the_one_that_was_not_caught_is_told() -> None:
+    w = torch.ones(1, requires_grad=True)
+    w.register_hook(divide)
+    with contextlib.suppress(ZeroDivisionError), ht.trace() as t:
+        with contextlib.suppress(ZeroDivisionError):
+            (w * 2).sum().backward()
+        (w * 2).sum().backward()
+    (one,) = t.findings([RULE])
+    assert one.events == (max(e.seq for e in t.of(ht.events.HookFired)),)
+
+
+def test_an_exception_of_the_program_is_no_hooks() -> None:
+    w = torch.ones(1, requires_grad=True)
+    w.register_hook(lambda grad: None)
+    with contextlib.suppress(ZeroDivisionError), ht.trace() as t:
+        (w * 2).sum().backward()
+        divide()
+    assert not t.findings([RULE])
