@@ -21,7 +21,7 @@ class DuplicateHook(Rule):
 
     What it finds: the same function object on the same module, tensor, node or optimizer, twice at
         a time. Different functions made by the same line, such as closures in a loop, are
-        possible duplicates.
+        possible duplicates; methods of different objects are none.
     Why it matters: PyTorch calls it once for each registration: what it records is there twice,
         what it changes is changed twice.
     Instead: register it once, where the model is made, or remove the older one first by its handle.
@@ -56,7 +56,7 @@ class DuplicateHook(Rule):
             known = case.log.registrations.get(hook.id)
             if place is not None and known is not None and known.number >= 0:
                 same[hook.kind, place, known.function].append(hook)
-                if hook.defined_at:
+                if hook.defined_at and "." not in hook.name and "(" not in hook.name:
                     key = (hook.kind, place, hook.defined_at, hook.registered_at)
                     alike[key].append(hook)
         for hooks in same.values():
@@ -77,7 +77,9 @@ class DuplicateHook(Rule):
             message += f"{last.owner} at a time."
         else:
             times = "twice" if len(hooks) == 2 else f"{len(hooks)} times"
-            message = f"The function {last.name} is {times} a {kind} hook on {last.owner}."
+            message = (
+                f"The function {last.name} is registered {times} as {kind} hook on {last.owner}."
+            )
         seqs = [event.seq for one in hooks for event in case.registered.get(one.id, ())]
         return self.finding(
             message,
