@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from hooktrace.errors import NoStatisticsError
 from hooktrace.records import CallId, Observation, Record, TensorId
@@ -93,6 +93,10 @@ class StatsTable:
     def __len__(self) -> int:
         self.settle()
         return len(self._rows)
+
+    def __iter__(self) -> Iterator[TensorStats]:
+        self.settle()
+        return iter(tuple(self._rows.values()))
 
     def of(self, seen: Observation | None) -> TensorStats | None:
         """Return the statistics of what was seen; None if there are none."""

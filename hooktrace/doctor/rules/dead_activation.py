@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from hooktrace.doctor.case import Case
@@ -16,7 +17,7 @@ _KINDS = {"ReLU", "ReLU6", "Threshold", "Hardswish"}
 """Activations that are exactly zero for all that is negative enough."""
 
 _BY_CHANCE = 10
-"""Fewer elements than this are all negative by chance once in 2^n times, n their number."""
+"""Fewer channels than this are all negative by chance once in 2^n times, n their number."""
 
 
 @rule
@@ -32,7 +33,7 @@ class DeadActivation(Rule):
     Instead: lower the learning rate, start from weights of He's initialisation and biases of zero,
         put a normalisation before the activation, or use LeakyReLU or GELU.
     Limits: it needs ``stats=True``, and speaks of the batches of this trace only. Fewer than 10
-        elements may be zero by chance and are a note. Channels are dimension 1 of outputs of 2, 4
+        channels may be zero by chance and are a note. Channels are dimension 1 of outputs of 2, 4
         or 5 dimensions; with weights that are symmetric around zero up to half of them may be dead
         when all inputs are alike, so the note begins three standard deviations above a half.
         ``F.relu`` is no module and is not seen.
@@ -74,15 +75,15 @@ class DeadActivation(Rule):
 
     def _all_zero(self, dead: list[tuple[Call, TensorStats]], calls: int) -> Finding:
         call, stats = max(dead, key=lambda pair: pair[1].total)
-        chance = stats.total < _BY_CHANCE
+        drawn = stats.total if stats.channels is None else stats.channels
         return self.finding(
             f"{call} ({call.module.type}) returned nothing but zeros: all {stats.total} elements"
             f"{_often(len(dead), calls)}.",
             call=call,
-            severity="note" if chance else None,
+            severity="note" if drawn < _BY_CHANCE else None,
             events=tuple(one.exited.seq for one, _ in dead if one.exited is not None),
             evidence=_came_in(call),
-            possible=f"{stats.total} elements may be zero by chance" if chance else "",
+            possible=f"{drawn} channels may be negative by chance" if drawn < _BY_CHANCE else "",
         )
 
     def _channels(self, half: list[tuple[Call, TensorStats]], calls: int) -> Finding:
@@ -118,7 +119,7 @@ def _mostly_dead(call: Call, stats: TensorStats) -> bool:
 
 def _threshold(channels: int) -> float:
     """Half of the channels, and three standard deviations of as many coins that are tossed."""
-    return channels / 2 + 1.5 * channels**0.5
+    return channels / 2 + 1.5 * math.sqrt(channels)
 
 
 def _often(some: int, calls: int) -> str:
