@@ -190,12 +190,13 @@ def _input_gradients(firing: HookFired) -> bool:
 
 
 def _filled_after(case: Case, hook: TracedHook, firing: HookFired) -> tuple[str, int] | None:
-    """Return a parameter of a hook's module whose ``.grad`` was filled later in the same run."""
+    """Return a parameter in a hook's module whose ``.grad`` was filled later in the same run."""
     run = case.run_at(firing)
+    inside = "" if hook.module is None else case.log.modules[hook.module].name
     for leaf, events in case.accumulated.items():
-        name = case.log.tensors[leaf].name
-        if name.rpartition(".")[0] == hook.owner:
+        row = case.log.tensors[leaf]
+        if row.parameter and row.name.startswith(f"{inside}." if inside else ""):
             for event in events:
                 if run is not None and event.backward == run.number and event.seq > firing.seq:
-                    return name, event.seq
+                    return row.name, event.seq
     return None

@@ -163,3 +163,15 @@ def test_a_module_hook_that_looks_for_gradients_before_there_are_any_is_told(
         assert found(t) == []
     else:
         assert "no input of 0 requires grad" in only(t).message
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+def test_a_hook_on_the_model_itself_comes_before_the_gradients_in_it() -> None:
+    def look(module: Any, grad_input: Any, grad_output: Any) -> None:
+        assert module[0].weight.grad is None
+
+    net = nn.Sequential(nn.Linear(2, 2))
+    with ht.trace(net) as t:
+        net.register_full_backward_hook(look)
+        net(X).sum().backward()
+    assert "before 0.bias.grad was filled: no input of Sequential" in only(t).message
