@@ -234,7 +234,7 @@ def an_attack_by_the_sign_of_the_gradient(trace: Tracing) -> ht.Trace:
 @healthy()
 def an_input_that_is_optimized(trace: Tracing) -> ht.Trace:
     """Style transfer in small: the net is frozen, the image learns."""
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()).eval().requires_grad_(False)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.GELU()).eval().requires_grad_(False)
     image = torch.rand(1, 1, 5, 5, requires_grad=True)
     optimizer = torch.optim.Adam([image], lr=0.1)
     with trace(net) as t:

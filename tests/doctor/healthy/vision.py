@@ -20,7 +20,8 @@ BATCH_NORM = (
 models: Any = pytest.importorskip("torchvision").models
 
 
-def images(size: int = 32, batch: int = 2) -> torch.Tensor:
+def images(size: int = 64, batch: int = 4) -> torch.Tensor:
+    """Images of which enough is left in the last layers for batch norm to be meaningful."""
     return torch.rand(batch, 3, size, size)
 
 
@@ -37,7 +38,7 @@ def alexnet(trace: Tracing) -> ht.Trace:
         features = models.alexnet().features
     features.to_empty(device="cpu")
     features.apply(lambda m: m.reset_parameters() if hasattr(m, "reset_parameters") else None)
-    return train(trace, slim(features, 256), images(64))
+    return train(trace, slim(features, 256), images())
 
 
 @healthy()
@@ -71,7 +72,7 @@ def resnet_after_an_epoch_in_evaluation_and_back(trace: Tracing) -> ht.Trace:
         for epoch in range(2):
             net.train()
             optimizer.zero_grad()
-            nn.functional.cross_entropy(net(images()), torch.tensor([0, 1])).backward()
+            nn.functional.cross_entropy(net(images()), torch.arange(4) % 2).backward()
             optimizer.step()
             if epoch == 0:
                 net.eval()
@@ -91,7 +92,7 @@ def densenet(trace: Tracing) -> ht.Trace:
 def googlenet(trace: Tracing) -> ht.Trace:
     """GoogLeNet with its auxiliary heads: the output is a named tuple."""
     net = models.googlenet(weights=None, init_weights=False, aux_logits=True, num_classes=3)
-    return train(trace, net, images(64), steps=1)
+    return train(trace, net, images(), steps=1)
 
 
 @healthy()
@@ -150,14 +151,14 @@ def vision_transformer(trace: Tracing) -> ht.Trace:
     """A small ViT: attention whose out_proj is used by its weights only."""
     net = models.VisionTransformer(32, 8, 2, 2, 16, 32, dropout=0.1, num_classes=3)
     nn.init.normal_(net.heads.head.weight)
-    return train(trace, net, images())
+    return train(trace, net, images(32))
 
 
 @healthy()
 def swin(trace: Tracing) -> ht.Trace:
     """A small Swin Transformer, with shifted windows and masks."""
     net = models.SwinTransformer([4, 4], 16, [2, 2], [2, 4], [4, 4], num_classes=3)
-    return train(trace, net, images())
+    return train(trace, net, images(32))
 
 
 @healthy()
@@ -165,7 +166,7 @@ def segmentation(trace: Tracing) -> ht.Trace:
     """LR-ASPP, which returns a dict."""
     build = models.segmentation.lraspp_mobilenet_v3_large
     net = build(weights=None, weights_backbone=None, num_classes=3)
-    return train(trace, net, images(64), steps=1)
+    return train(trace, net, images(), steps=1)
 
 
 @healthy()
@@ -224,7 +225,7 @@ def a_frozen_backbone_without_graph(trace: Tracing) -> ht.Trace:
             with torch.no_grad():
                 features = backbone(images()).mean((2, 3))
             optimizer.zero_grad()
-            nn.functional.cross_entropy(head(features), torch.tensor([0, 1])).backward()
+            nn.functional.cross_entropy(head(features), torch.arange(4) % 2).backward()
             optimizer.step()
     return t
 
@@ -238,7 +239,7 @@ def a_backbone_that_is_thawed_later(trace: Tracing) -> ht.Trace:
     with trace(net) as t:
         for _ in range(2):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(net(images()), torch.tensor([0, 1])).backward()
+            nn.functional.cross_entropy(net(images()), torch.arange(4) % 2).backward()
             optimizer.step()
             net.features.requires_grad_(True)
     return t
