@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
+from hooktrace.doctor.runs import Run, Running
 from hooktrace.doctor.training import Training
 from hooktrace.events import (
     BackwardFinished,
@@ -39,27 +39,6 @@ __all__ = ["Case", "Run"]
 
 Key = TypeVar("Key")
 Thing = TypeVar("Thing")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One backward run.
-
-    Attributes:
-        number: As in the events.
-        started: How it began: roots, and whether it fills ``.grad``.
-        finished: How it ended; None if it has not.
-    """
-
-    number: int
-    started: BackwardStarted
-    finished: BackwardFinished | None
-
-    def __contains__(self, event: Event) -> bool:
-        """Whether an event came while the run lasted."""
-        return event.seq > self.started.seq and (
-            self.finished is None or event.seq < self.finished.seq
-        )
 
 
 class Case:
@@ -164,9 +143,11 @@ class Case:
 
     def run_at(self, event: Event) -> Run | None:
         """Return the innermost backward run in which an event came."""
-        place = bisect_right(self.runs, event.seq, key=lambda run: run.started.seq)
-        latest = reversed(self.runs[max(0, place - 8) : place])  # they nest no deeper
-        return next((run for run in latest if event in run), None)
+        return self._running.at(event.seq)
+
+    @cached_property
+    def _running(self) -> Running:
+        return Running(self.runs)
 
     @cached_property
     def accumulated(self) -> dict[TensorId, list[GradientAccumulated]]:

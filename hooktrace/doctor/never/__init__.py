@@ -7,6 +7,7 @@ They are asked in an order in which the first answer is the cause, not a consequ
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from hooktrace.doctor.case import Case
 from hooktrace.doctor.never.backward import nearest_call
@@ -48,6 +49,11 @@ def why_never(case: Case, hook: TracedHook) -> Reason | None:
 
 def unfired(case: Case) -> dict[HookId, Reason]:
     """Return the user's hooks that never fired, each with the reason, where it is known."""
-    silent = (hook for hook in case.hooks if hook.id not in case.firings)
-    found = ((hook.id, why_never(case, hook)) for hook in silent)
-    return {hook: reason for hook, reason in found if reason is not None}
+    if case not in _FOUND:
+        silent = (hook for hook in case.hooks if hook.id not in case.firings)
+        found = ((hook.id, why_never(case, hook)) for hook in silent)
+        _FOUND[case] = {hook: reason for hook, reason in found if reason is not None}
+    return _FOUND[case]
+
+
+_FOUND: WeakKeyDictionary[Case, dict[HookId, Reason]] = WeakKeyDictionary()  # two rules ask

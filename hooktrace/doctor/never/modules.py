@@ -73,7 +73,7 @@ def fast_path(unfired: Unfired) -> Reason | None:
 def parts_called(unfired: Unfired) -> Reason | None:
     """What is in its module was called, from outside of it."""
     row = unfired.module
-    if row is None or unfired.calls or not row.name:
+    if row is None or unfired.calls:
         return None
     inside = next(_inside(unfired, row.name), None)
     if inside is None:
@@ -81,7 +81,7 @@ def parts_called(unfired: Unfired) -> Reason | None:
     by = f"by {inside.parent} directly" if inside.parent else "directly"
     return Reason(
         "bypassed",
-        f"{row.name} itself was not called: its forward() was called, or its parts one by one, "
+        f"{row.label} itself was not called: its forward() was called, or its parts one by one, "
         f"and neither runs its hooks",
         f"call the module, as in {_call_of(row.name)}, not .forward() and not its parts",
         events=(inside.called.seq,),
@@ -92,27 +92,29 @@ def parts_called(unfired: Unfired) -> Reason | None:
 def _inside(unfired: Unfired, name: str) -> Iterator[Call]:
     """Yield calls of modules inside the one of this name."""
     for row, calls in unfired.case.calls_of.items():
-        if unfired.case.log.modules[row].name.startswith(f"{name}."):
+        if unfired.case.log.modules[row].name.startswith(f"{name}." if name else ""):
             yield calls[0]
 
 
 def weights_used(unfired: Unfired) -> Reason | None:
-    """The weights of its module were used by a module that contains it."""
+    """The weights of its module were used by a module that contains it, or outside of all."""
     row = unfired.module
-    if row is None or unfired.calls or not row.name:
+    if row is None or unfired.calls:
         return None
     nodes = unfired.case.log.nodes
     for weight, user in _uses(unfired, row.name):
         around = nodes[user].call
         call = None if around is None else unfired.case.calls.calls.get(around)
-        if call is not None and call.called.module in unfired.ancestors():
+        within = call is not None and call.called.module in unfired.ancestors()
+        if within or (around is None and not row.name):
+            place = f"in {call}" if call is not None else "outside of every call"
             return Reason(
                 "bypassed",
-                f"{row.name} itself was not called: its forward() was called, or its weights "
+                f"{row.label} itself was not called: its forward() was called, or its weights "
                 f"were used by a function, and neither runs its hooks",
                 f"call the module, as in {_call_of(row.name)}",
-                events=(call.called.seq,),
-                evidence=(f"{weight} was used by {nodes[user].name} in {call}",),
+                events=() if call is None else (call.called.seq,),
+                evidence=(f"{weight} was used by {nodes[user].name} {place}",),
             )
     return None
 
@@ -121,12 +123,14 @@ def _uses(unfired: Unfired, name: str) -> Iterator[tuple[str, NodeId]]:
     """Yield the parameters of a module by name, each with a node that uses it."""
     tensors = unfired.case.log.tensors
     for leaf, user in unfired.case.users.items():
-        weight = tensors[TensorId(leaf)].name
-        if weight.rpartition(".")[0] == name:
-            yield weight, user
+        weight = tensors[TensorId(leaf)]
+        if weight.parameter and weight.name.rpartition(".")[0] == name:
+            yield weight.name, user
 
 
 def _call_of(name: str) -> str:
+    if not name:
+        return "model(x)"
     last = name.rpartition(".")[2]
     return f"self.{last}(x)" if last.isidentifier() else "module(x)"
 
