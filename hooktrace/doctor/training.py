@@ -238,8 +238,8 @@ def floats(seen: Iterable[Observation]) -> list[Observation]:
 
 def same_data(one: Observation, other: Observation) -> bool | None:
     """Whether two sightings show the same numbers; None if they cannot; False if they may."""
-    if one.numbers is not None and other.numbers is not None:
-        return True if one.numbers == other.numbers else None
+    if one.numbers is not None and one.numbers == other.numbers:
+        return True
     sizes = [each.summary for each in (one, other) if isinstance(each.summary, TensorSummary)]
     return False if len(sizes) == 2 and sizes[0].size_bytes == sizes[1].size_bytes else None
 

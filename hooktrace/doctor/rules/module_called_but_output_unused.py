@@ -70,7 +70,7 @@ class ModuleCalledButOutputUnused(Rule):
         training = case.training
         if not training.complete:
             return
-        broken = {one.last.id for one in training.breaks if one.following is not None}
+        broken = {around.id for one in training.breaks for around in _upwards(one.last)}
         taken = _taken(case)
         found: dict[str, list[Call]] = {}
         for call in case.calls:
@@ -119,12 +119,14 @@ def _goes_on(call: Call, taken: dict[TensorId, list[Call]]) -> bool:
 
 
 def _lies_in(call: Call, other: Call) -> bool:
-    around = call.parent
-    while around is not None:
-        if around is other:
-            return True
-        around = around.parent
-    return False
+    return any(around is other for around in _upwards(call))
+
+
+def _upwards(call: Call | None) -> Iterator[Call]:
+    """Yield a call and those around it, from the inside."""
+    while call is not None:
+        yield call
+        call = call.parent
 
 
 def _could_be_reached(call: Call) -> bool:

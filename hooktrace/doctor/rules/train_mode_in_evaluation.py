@@ -32,9 +32,9 @@ class TrainModeInEvaluation(Rule):
     Why it matters: the result is random, or depends on what else is in the batch, and evaluation
         changes the model: the running statistics take in the data of the test.
     Instead: call ``model.eval()`` before, and ``model.train()`` after.
-    Limits: it may be meant: batch statistics are recomputed this way (``update_bn``). A model in
-        eval mode, of which only the dropout was put into train mode, is taken for Monte Carlo
-        dropout, of which nothing is said. Functional dropout is not seen.
+    Limits: batch statistics are recomputed this way: nothing is said where ``momentum=None``, as in
+        ``update_bn``. Nor is anything said of a model in eval mode of which only the dropout was
+        put into train mode: that is Monte Carlo dropout. Functional dropout is not seen.
     Source: https://docs.pytorch.org/docs/stable/notes/autograd.html, on evaluation mode.
     Fires:
         net = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
@@ -63,7 +63,8 @@ class TrainModeInEvaluation(Rule):
                 members += inside[root.id]
         trains = bool(case.runs or case.log.of(StepStarted))
         for roots, members in found.values():
-            yield self._finding(roots, members, trains)
+            if not any(_recalibrates(one) for one in members):
+                yield self._finding(roots, members, trains)
 
     def _finding(self, roots: list[Call], members: list[Call], trains: bool) -> Finding:
         root = roots[0]
@@ -112,6 +113,11 @@ def _is_random(call: Call) -> bool:
 
 def _updates(call: Call) -> bool:
     return call.module.base in _NORMS and "track_running_stats=False" not in call.module.config
+
+
+def _recalibrates(call: Call) -> bool:
+    """Whether batch normalization averages over all batches, as it does within update_bn."""
+    return _updates(call) and "momentum=None" in call.module.config
 
 
 def _listed(names: dict[str, None]) -> str:
