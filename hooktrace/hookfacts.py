@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import weakref
-from types import CodeType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import msgspec
@@ -46,6 +46,10 @@ class HookFacts:
     def registered(self, row: HookId, handle: Any, hooks: Any) -> None:
         """Note the handle that a registration inside the block returns."""
         self._handles[row] = weakref.ref(handle), weakref.ref(hooks), handle.id
+
+    def placed(self, row: HookId) -> None:
+        """Note that the module of a hook has become known only after its registration."""
+        self._update(row, early=True)
 
     def on_tensor(self, row: HookId, node: NodeId, seen: Seen, version: int | None) -> None:
         """Note which node had made a tensor when a hook was registered on it.
@@ -112,10 +116,15 @@ def _same(thing: Any) -> Any:
 
 
 def code_of(function: Any) -> CodeType | None:
-    """Return the code that runs when `function` is called, if it is Python's."""
+    """Return the code that runs when `function` is called, if it is Python's.
+
+    Of a decorated function, such as by ``torch.no_grad()``, it is that of the function inside.
+    """
     while isinstance(function, functools.partial):
         function = function.func
     function = getattr(function, "__func__", function)
+    while isinstance(function, FunctionType) and "__wrapped__" in vars(function):
+        function = vars(function)["__wrapped__"]
     code = getattr(function, "__code__", None)
     if code is None:
         code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004

@@ -83,9 +83,17 @@ class HookTable:
         if row is None or not isinstance(owner, nn.Module):
             return row
         module = self.log.hooks[row].module
+        if module is None:
+            self._place(row, owner)
         if module is None or module == self.scope.known(owner):
             return row
         return self._copies.get((row, self.scope.known(owner)))
+
+    def _place(self, row: HookId, module: nn.Module) -> None:
+        """Note the module of a hook that was registered before the trace knew it."""
+        if self.log.hooks[row].owner != "every module" and self.scope.known(module) is not None:
+            self._replace(row, module=self.scope.known(module), owner=self.scope.name_of(module))
+            self.facts.placed(row)
 
     def add(
         self,
@@ -223,7 +231,14 @@ class HookTable:
 
     def forget(self) -> None:
         """Drop what refers to the traced program."""
-        for held in (self._rows, self._copies, self._dicts, self._groups, self._members, self._alike):
+        for held in (
+            self._rows,
+            self._copies,
+            self._dicts,
+            self._groups,
+            self._members,
+            self._alike,
+        ):
             held.clear()
         self.optimizers.forget()
         self.facts.forget()

@@ -81,6 +81,8 @@ class Registration(Record, frozen=True, gc=False):
         node: For a hook on a tensor, the node that had made the tensor when it was registered.
         stale: Whether it is on a view that was written to later, itself or through its base:
             the view then has another node, and the hook is called no more.
+        early: Whether the trace came to know its module only after it was registered; it may have
+            been registered while the module was made.
         graphs: How many graphs ``torch.compile`` had compiled in the process by then.
     """
 
@@ -92,6 +94,7 @@ class Registration(Record, frozen=True, gc=False):
     dropped: bool = False
     node: NodeId | None = None
     stale: bool = False
+    early: bool = False
     graphs: int = 0
 
 

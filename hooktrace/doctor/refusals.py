@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hooktrace.doctor.case import Case
@@ -56,7 +56,11 @@ def refusals(case: Case) -> Iterator[Refusal]:
 def _hooks(case: Case) -> dict[ModuleId | None, TracedHook]:
     """Return a full backward (pre) hook of the user's for each module, None being all."""
     kinds = ("full_backward", "full_backward_pre")
-    return {hook.module: hook for hook in reversed(case.hooks) if hook.kind in kinds}
+    return {
+        hook.module: hook
+        for hook in reversed(case.hooks)
+        if hook.kind in kinds and (hook.module is not None or hook.owner == "every module")
+    }
 
 
 def _surely(error: str) -> bool:
@@ -66,7 +70,7 @@ def _surely(error: str) -> bool:
 def _culprit(case: Case, error: str) -> Call | None:
     """Return the innermost call that the exception left."""
     raised = [call for call in case.calls if call.exited and call.exited.exception == error]
-    return max(raised, key=lambda call: call.depth, default=None)
+    return max(raised, key=lambda call: (call.root.id, call.depth), default=None)
 
 
 def _accused(
@@ -89,9 +93,10 @@ def _accused(
             yield culprit, f"PyTorch cannot make views of the {what} that it returned"
 
 
-def _written(case: Case, culprit: Call | None, has_hook: object) -> Iterator[tuple[Call, str]]:
+def _written(
+    case: Case, culprit: Call | None, has_hook: Callable[[Call], bool]
+) -> Iterator[tuple[Call, str]]:
     """Yield the calls whose inputs or outputs the culprit may have written to."""
-    assert callable(has_hook)
     by = "code outside of every call" if culprit is None else _title(culprit)
     if culprit is not None and has_hook(culprit) and not culprit.children:
         yield culprit, "it overwrites its input in place"
@@ -102,10 +107,11 @@ def _written(case: Case, culprit: Call | None, has_hook: object) -> Iterator[tup
         if has_hook(around):
             yield around, f"its input is overwritten in place by {by}"
         around = around.parent
-    for call in case.calls:
+    last = {call.called.module: call for call in case.calls if has_hook(call)}
+    for call in last.values():
         returned = {one.value.tensor for one in call.seen_outputs if one.value}
         beside = call.parent is culprit and (culprit is None or bool(culprit.children))
-        if has_hook(call) and returned and (beside or returned & given):
+        if returned and (beside or returned & given):
             yield call, f"its output is overwritten in place by {by}"
 
 

@@ -111,21 +111,25 @@ def _everywhere(hook: TracedHook) -> bool:
 
 
 def _at_a_time(case: Case, hooks: list[TracedHook]) -> list[TracedHook]:
-    """Return the hooks that are registered when the last one of them is."""
+    """Return the most of the hooks that are registered at any one time."""
     if len(hooks) < 2:
         return hooks
-    starts = [_seq(case.registered.get(one.id, ()), -1) for one in hooks]
-    ends = [case.removed[one.id].seq if one.id in case.removed else math.inf for one in hooks]
-    best: list[TracedHook] = []
-    for moment in starts:
-        there = [
-            hook
-            for hook, start, end in zip(hooks, starts, ends, strict=True)
-            if start <= moment < end
-        ]
-        best = max(best, there, key=len)
-    return best
+    spans = [(_start(case, one), _end(case, one), one) for one in hooks]
+    there = most = 0
+    moment: float = -1
+    for start, _, change in sorted(
+        [(start, 1, 1) for start, _, _ in spans] + [(end, 0, -1) for _, end, _ in spans]
+    ):
+        there += change
+        if there > most:
+            most, moment = there, start
+    return [one for start, end, one in spans if start <= moment < end]
 
 
-def _seq(events: Any, otherwise: int) -> int:
-    return events[0].seq if events else otherwise
+def _start(case: Case, hook: TracedHook) -> float:
+    events = case.registered.get(hook.id)
+    return events[0].seq if events else -1
+
+
+def _end(case: Case, hook: TracedHook) -> float:
+    return case.removed[hook.id].seq if hook.id in case.removed else math.inf

@@ -69,7 +69,7 @@ class LeakedHook(Rule):
             per_owner[hook.module, hook.owner].append(case.registered[hook.id][0].seq)
         moments = max(len({bisect(began, seq) for seq in seqs}) for seqs in per_owner.values())
         dropped = [one for one in hooks if case.log.registrations[one.id].dropped]
-        lost = [one for one in dropped if one.module is not None or one.tensor is not None]
+        lost = [one for one in dropped if not _young(case, one)]
         on = last.owner if len(per_owner) == 1 else f"{len(per_owner)} modules"
         named = f"The {last.kind.replace('_', ' ')} hook {last.name} on {on}"
         if moments > 1:
@@ -87,6 +87,12 @@ class LeakedHook(Rule):
             events=tuple(case.registered[one.id][0].seq for one in hooks),
             evidence=(evidence,) if dropped else (),
         )
+
+
+def _young(case: Case, hook: TracedHook) -> bool:
+    """Whether a hook may have been registered by its module as that was made."""
+    unknown = hook.module is None and hook.tensor is None
+    return unknown or case.log.registrations[hook.id].early
 
 
 def _stays(case: Case, hook: TracedHook) -> bool:

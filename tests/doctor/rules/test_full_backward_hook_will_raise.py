@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import copy
 import random
 import warnings
@@ -595,6 +596,33 @@ def test_a_global_hook_is_told_by_the_module_that_raised() -> None:
     with torch_module.register_module_full_backward_hook(save):
         found = raised(net, torch.ones(1, 2))
     assert only(found).where == "full_backward hook save on 1"
+
+
+def test_in_a_loop_it_is_the_last_step_that_is_told() -> None:
+    net = nn.Linear(2, 2)
+    net.register_full_backward_hook(save)
+    x = torch.ones(1, 2, requires_grad=True)
+
+    def steps() -> None:
+        for step in range(3):
+            y = net(x)
+            y.sum().backward(retain_graph=True)
+            if step == 2:
+                y += 1
+
+    with pytest.raises(RuntimeError, match="BackwardHookFunction"), ht.trace() as t:
+        steps()
+    finding = only(t.findings(select=[RULE]))
+    assert finding.message.endswith("is overwritten in place by code outside of every call.")
+    assert finding.possible == ""
+
+
+def test_a_hook_that_is_registered_in_a_trace_of_everything_is_told() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(True))
+    with contextlib.suppress(RuntimeError), ht.trace() as t:
+        net[0].register_full_backward_hook(save)
+        net(torch.ones(1, 2))
+    assert only(t.findings(select=[RULE])).where == "full_backward hook save on Sequential.0"
 
 
 def test_other_exceptions_are_not_put_down_to_a_hook() -> None:
