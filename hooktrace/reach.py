@@ -10,7 +10,13 @@ import functools
 import sys
 from collections import deque
 from collections.abc import Iterator
-from types import CodeType, FunctionType, GetSetDescriptorType, MethodType
+from types import (
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+)
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +26,7 @@ from hooktrace.spies import user_hook
 
 __all__ = ["Place", "Reach"]
 
-_DEEPEST = 4  # containers and objects inside one another
+_DEEPEST = 5  # containers and objects inside one another
 _OWN = frozenset(vars(nn.Module()))  # what every module has
 _FOREIGN = frozenset({"torch", "hooktrace"}) | sys.stdlib_module_names - {"types", "argparse"}
 
@@ -247,7 +253,7 @@ def _dictionary(thing: Any) -> dict[str, Any]:
     for one in type(thing).__mro__:
         getter = vars(one).get("__dict__")
         if getter is not None:
-            if type(getter) is GetSetDescriptorType:
+            if type(getter) in (GetSetDescriptorType, MemberDescriptorType):
                 found = getter.__get__(thing)
                 return found if type(found) is dict else {}
             return {}

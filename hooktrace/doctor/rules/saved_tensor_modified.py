@@ -57,7 +57,9 @@ class SavedTensorModified(Rule):
         saved, node = modified.saved, case.log.nodes[modified.node]
         tensors = () if saved is None else (saved.tensor,)
         writes = writes_since(case, tensors, modified.expected)
-        by = overwriter(writes[0]) if writes else _by_node(case, modified)
+        unknown = not writes and modified.writer is None
+        deduced = _deduced(case, modified) if unknown else None
+        by = overwriter(writes[0]) if writes else _by_node(case, modified, deduced)
         run = next((one for one in case.runs if one.number == modified.backward), None)
         raised = () if run is None or run.finished is None else (run.finished.seq,)
         saver = f"{operation(node.name)}{_inside(case, node.call)}"
@@ -70,6 +72,7 @@ class SavedTensorModified(Rule):
             events=(*(one.seq for one in writes), *raised),
             evidence=tuple(_evidence(modified, node.name, writes)),
             instead=remedy(writes[0]) if writes else "",
+            possible=_DEDUCED if deduced is not None else "",
         )
 
 
@@ -105,14 +108,37 @@ def _role(case: Case, modified: ModifiedSave) -> str:
     return f"the argument {modified.attribute!r} of {of}"
 
 
-def _by_node(case: Case, modified: ModifiedSave) -> str:
+def _by_node(case: Case, modified: ModifiedSave, deduced: NodeId | None) -> str:
     """Say who wrote where no write was seen, but autograd knows the operation."""
-    writer: NodeId | None = modified.writer
+    writer = modified.writer if deduced is None else deduced
     if writer is None:
         return "code that was not seen"
-    name = case.log.nodes[writer].name
+    node = case.log.nodes[writer]
+    call = modified.call if deduced is None else node.call
     at = f" at {modified.lines[1]}" if modified.lines[1] else ""
-    return f"the operation {operation(name)}{_inside(case, modified.call)}{at}"
+    return f"the operation {operation(node.name)}{_inside(case, call)}{at}"
+
+
+def _deduced(case: Case, modified: ModifiedSave) -> NodeId | None:
+    """Return the operation that wrote to a result that is gone, told by what it left.
+
+    What an operation writes in place is its first operand, and comes out one version higher; what
+    it makes anew comes out at version 0.
+    """
+    if not modified.attribute.startswith(("result", "out")):
+        return None
+    if modified.found != modified.expected + 1:
+        return None
+    parts = case.log.nodes.parts
+    found = {
+        node
+        for value, (node, _) in case.log.producers.items()
+        if value.version == modified.found and [*parts[node][2]][:1] == [(modified.node, 0)]
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+_DEDUCED = "the write itself was not seen: it is told by the version that the operation left"
 
 
 def _evidence(modified: ModifiedSave, node: str, writes: list[WriteView]) -> Iterator[str]:

@@ -28,7 +28,7 @@ class StaleActivation(Rule):
     Instead: store a copy: ``output.detach().clone()``. Or let hooktrace keep it:
         ``ht.trace(model, keep=["features.0"])``.
     Limits: what hooks do with a tensor other than to store it where their function reaches is not
-        seen, nor what is in slots, or deeper than four containers. Of tensors of more than 1 MiB
+        seen, nor what is in slots, or deeper than five containers. Of tensors of more than 1 MiB
         only the version counter is compared.
     Source: https://github.com/pytorch/pytorch/issues/95617
     Fires:
@@ -70,9 +70,9 @@ class StaleActivation(Rule):
         writes = writes_since(case, {before.tensor, row.id}, before.version, held.firing)
         by = overwriter(writes[0]) if writes else "code that was not seen"
         more = f", and {len(writes) - 1} more" if len(writes) > 1 else ""
-        stored = (
-            held.role if before.tensor == row.id else f"what shares memory with its {held.role}"
-        )
+        stored = "the output" if held.role == "output" else held.role
+        if before.tensor != row.id:
+            stored = f"what shares memory with {stored}"
         yield self.finding(
             f"The {hook.kind} hook {hook.name} on {hook.owner} stored {stored} in {held.path}, "
             f"which was overwritten later: by {by}{more}.",
