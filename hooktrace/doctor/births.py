@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ from hooktrace.events import (
 )
 from hooktrace.findings import Finding
 from hooktrace.kinds import KINDS
-from hooktrace.tensorstats import ParameterSighting, TensorStats
+from hooktrace.tensorstats import ParameterSighting
 from hooktrace.views.call import Call
 
 __all__ = ["Births"]
@@ -43,14 +44,15 @@ class Births:
     @property
     def any(self) -> bool:
         """Whether there is any at all."""
-        return any(_odd(stats) for stats in self.log.stats)
+        return not all(stats.finite for stats in self.log.stats)
 
-    def odd(self, seen: Iterable[Observation | None]) -> Observation | None:
-        """Return the first of these that holds NaN or infinity."""
+    def odd(self, seen: Iterable[Observation | None], masks: bool = False) -> Observation | None:
+        """Return the first that holds NaN or infinity; of masks minus infinity does not count."""
         for one in seen:
             stats = self.log.stats.of(one)
-            if stats is not None and _odd(stats):
-                return one
+            if stats is not None and not stats.finite:
+                if stats.nan or stats.max == math.inf or not masks:
+                    return one
         return None
 
     def evidence(self, seen: Observation) -> tuple[str, ...]:
@@ -77,7 +79,7 @@ class Births:
 
     def _parameter(self, held: ParameterSighting, event: ModuleCalled) -> Iterator[Finding]:
         stats = self.log.stats[held.number]
-        if not _odd(stats):
+        if stats.finite or (not stats.nan and stats.max < math.inf):  # a mask
             return
         name, call = self.case.name(held.tensor), self.case.calls.calls[held.call]
         steps = [one for one in self.log.of(StepFinished) if one.seq < event.seq]
@@ -91,7 +93,7 @@ class Births:
         )
 
     def _given(self, event: ModuleCalled) -> Iterator[Finding]:
-        seen = self.odd(event.inputs)
+        seen = self.odd(event.inputs, masks=True)
         if seen is None:
             return
         call = self.case.calls.calls[event.call]
@@ -106,7 +108,7 @@ class Births:
         yield self.rule.finding(text, call=call, events=(event.seq,), evidence=self.evidence(seen))
 
     def _returned(self, event: ModuleExited) -> Iterator[Finding]:
-        seen = self.odd(event.outputs)
+        seen = self.odd(event.outputs, masks=True)
         if seen is None:
             return
         call = self.case.calls.calls[event.call]
@@ -155,8 +157,9 @@ class Births:
 
     def _hook(self, event: HookFired, what: str) -> Iterator[Finding]:
         hook = self.log.hooks[event.hook]
-        edit = next((one for one in event.edits if self.odd([one.after])), None)
-        given = self.odd(event.inputs)
+        value = what == "value"
+        edit = next((one for one in event.edits if self.odd([one.after], masks=value)), None)
+        given = self.odd(event.inputs, masks=value)
         if given is None and edit is not None:
             before = self.log.stats.of(edit.before)
             yield self.rule.finding(
@@ -166,7 +169,7 @@ class Births:
                 events=(event.seq,),
                 evidence=(f"before: {before}", *self.evidence(edit.after)) if before else (),
             )
-        elif given is not None and what == "value" and given.role.startswith("output"):
+        elif given is not None and value and given.role.startswith("output"):
             if event.call is not None:
                 yield self.made(self.case.calls.calls[event.call], given, event)
 
@@ -290,8 +293,3 @@ class Births:
         return (
             "a gradient" if event.tensor is None else f"gradient of {self.case.name(event.tensor)}"
         )
-
-
-def _odd(stats: TensorStats) -> bool:
-    """Whether there is a NaN or an infinity, other than the minus infinity of masks."""
-    return stats.nan > 0 or (stats.inf > 0 and stats.max == float("inf"))
