@@ -9,12 +9,14 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import msgspec
+from torch import nn
 
 from hooktrace import _torch, _torch_hooks
 from hooktrace._torch_dynamo import graphs_compiled
 from hooktrace.events import HookId, NodeId, Registration
 from hooktrace.identity import Seen
 from hooktrace.log import EventLog
+from hooktrace.scope import Scope
 
 __all__ = ["HookFacts", "code_of"]
 
@@ -32,6 +34,7 @@ class HookFacts:
         self._count = itertools.count()
         self._handles: dict[HookId, tuple[weakref.ref[Any], weakref.ref[Any], int]] = {}
         self._views: dict[HookId, tuple[Seen, int | None]] = {}
+        self._homeless: dict[HookId, weakref.ref[nn.Module]] = {}
 
     def add(self, row: HookId, number: int, function: Any) -> None:
         """Note a hook that has got a row, with its number in PyTorch's dictionary, or -1."""
@@ -64,6 +67,20 @@ class HookFacts:
         if seen.is_view:
             self._views[row] = seen, version
 
+    def on_stranger(self, row: HookId, module: nn.Module) -> None:
+        """Note a hook on a module that is no part of a model yet, but may turn out to be one."""
+        self._homeless[row] = weakref.ref(module)
+
+    def settle_modules(self, scope: Scope) -> None:
+        """Give the hooks on such modules the rows that their modules have got since."""
+        for row, ref in self._homeless.items():
+            module = ref()
+            known = None if module is None else scope.known(module)
+            if module is not None and known is not None:
+                owner = scope.name_of(module)
+                hook = self.log.hooks[row]
+                self.log.hooks[row] = msgspec.structs.replace(hook, module=known, owner=owner)
+
     def check_views(self) -> None:
         """Find out which views with hooks were written to since."""
         for row, (seen, version) in tuple(self._views.items()):
@@ -89,6 +106,7 @@ class HookFacts:
         self._functions.clear()
         self._handles.clear()
         self._views.clear()
+        self._homeless.clear()
 
     def _update(self, row: HookId, **facts: Any) -> None:
         rows = self.log.registrations

@@ -224,8 +224,9 @@ class Recorder:
         for ref in tuple(self.log.accumulated.values()):
             gradient = ref()
             seen = None if gradient is None else self.identities.known(gradient)
-            if seen is not None:
+            if seen is not None and version_of(gradient) != seen.value.version:
                 self.check(state, gradient, seen)
+                self.log.contents[seen.value] = self.describe(gradient, seen, ".grad")
 
     def check_parameters(self, parameters: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Note writes to those parameters that have been seen."""

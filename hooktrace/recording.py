@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hooktrace.doctor import Findings, diagnose
+from hooktrace.doctor.blame import Blame, blame
 from hooktrace.doctor.why import Stories, why
 from hooktrace.errors import UnknownNameError
 from hooktrace.events import Event
@@ -139,6 +140,19 @@ class Recording:
         """
         self._settle()
         return why(self.log, self._calls.refresh(), hook)
+
+    def blame(self, tensor: Any) -> Blame:
+        """Return where a tensor's gradient came from, and who changed it on the way; print it.
+
+        Args:
+            tensor: The name of a parameter, another leaf or a tensor in between, or its number.
+
+        Raises:
+            UnknownNameError: No tensor has this name; the message names the nearest.
+            NoGradientError: No backward run gave it a gradient.
+        """
+        self._settle()
+        return blame(self.log, self._calls.refresh(), tensor)
 
     def feature_maps(self, name: str | None = None, **options: Any) -> Any:
         """Draw kept outputs of convolutions as grids, one tile for each channel.
