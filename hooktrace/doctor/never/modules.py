@@ -138,10 +138,10 @@ def _call_of(name: str) -> str:
 def not_called(unfired: Unfired) -> Reason | None:
     """Its module was not called, though what contains it was; or neither was."""
     row = unfired.module
-    if row is None or unfired.calls:
+    if unfired.calls:
         return None
     calls = unfired.around()
-    if calls:
+    if row is not None and calls:
         return Reason(
             "not-called",
             f"{row.name} was not called in this run, though {calls[0].name}, which holds it, was",
@@ -150,11 +150,12 @@ def not_called(unfired: Unfired) -> Reason | None:
             events=tuple(call.called.seq for call in calls[:4]),
             evidence=(f"{calls[0].name} was called {times(len(calls))}, {row.name} never",),
         )
+    label = unfired.hook.owner if row is None else row.label
     return Reason(
         "idle",
-        f"neither {row.label} nor a module that contains it was called in the block",
+        f"neither {label} nor a module that contains it was called in the block",
         "call the model inside the block",
-        evidence=(f"{row.label} was called 0 times",),
+        evidence=(f"{label} was called 0 times",),
         severity="note",
     )
 

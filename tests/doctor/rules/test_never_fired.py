@@ -151,6 +151,33 @@ def test_a_module_whose_weights_were_used_without_it_is_told_with_the_operation(
     assert finding.evidence[0].endswith("in Net@0")
 
 
+@pytest.mark.filterwarnings("ignore:No module of Linear ran")
+@pytest.mark.parametrize("net", [nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 2)])
+def test_a_model_whose_forward_was_called_instead_of_itself_is_told(net: nn.Module) -> None:
+    net.register_full_backward_hook(save)
+    with ht.trace(net) as t:
+        net.forward(X).sum().backward()
+    finding = only(t)
+    assert f"{type(net).__name__} itself was not called: its forward()" in finding.message
+    assert finding.severity == "warning"
+    assert "model(x)" in finding.instead
+    assert finding.evidence in (
+        ("0, which is in it, was called directly",),
+        ("weight was used by TBackward0 outside of every call",),
+        ("bias was used by AddmmBackward0 outside of every call",),
+    )
+
+
+@pytest.mark.filterwarnings("ignore:No module of Linear ran")
+def test_a_model_that_does_nothing_in_the_block_is_not_said_to_be_bypassed() -> None:
+    net = nn.Linear(2, 2)
+    net.register_forward_hook(save)
+    w = torch.ones(1, requires_grad=True)
+    with ht.trace(net) as t:
+        (w * 3).backward()
+    assert "nor a module that contains it was called" in only(t).message
+
+
 def test_a_tied_module_that_is_not_called_is_not_said_to_be_bypassed() -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:
@@ -237,6 +264,47 @@ def test_where_one_line_hooks_all_modules_those_that_nothing_calls_make_a_note()
     finding = only(t)
     assert finding.severity == "note"
     assert "out_proj" in finding.message
+
+
+@pytest.mark.parametrize("where", ["before the block", "in the block"])
+def test_a_trace_of_everything_knows_the_hooks_of_models_that_it_meets(where: str) -> None:
+    net = Net("forward of head")
+    if where == "before the block":
+        net.head.register_forward_hook(save)
+    with ht.trace() as t:
+        if where == "in the block":
+            net.head.register_forward_hook(save)
+        net(X)
+    finding = only(t)
+    assert finding.where.endswith("on Net.head")
+    assert "Net.head was not called in this run, though Net" in finding.message
+
+
+def test_a_hook_on_a_model_that_never_runs_is_no_hook_on_all_modules() -> None:
+    with ht.trace() as t:
+        other = nn.Linear(2, 1)
+        other.register_forward_hook(save)
+        Net()(X)
+    finding = only(t)
+    assert finding.severity == "note"
+    assert "neither Linear nor a module that contains it was called" in finding.message
+
+
+def test_a_hook_on_all_modules_fires_where_any_is_called() -> None:
+    with ht.trace() as t:
+        handle = nn.modules.module.register_module_forward_hook(save)
+        Net()(X)
+        handle.remove()
+    assert found(t) == []
+
+
+def test_a_hook_on_all_modules_that_comes_too_late_is_told() -> None:
+    with ht.trace() as t:
+        Net()(X)
+        handle = nn.modules.module.register_module_forward_hook(save)
+        handle.remove()
+    finding = only(t)
+    assert "on every module never fired: it was registered after the forward" in finding.message
 
 
 # ------------------------------------------------------------------ no gradient comes back
