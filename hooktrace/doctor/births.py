@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -64,11 +65,11 @@ class Births:
 
     def forward(self) -> Iterator[Finding]:
         """Yield where values that are not finite appear, in order."""
-        parameters = list(self.log.stats.parameters)
+        parameters = deque(self.log.stats.parameters)
         for event in self.log.of(ModuleCalled, ModuleExited, HookFired, BackwardStarted):
             if isinstance(event, ModuleCalled):
                 while parameters and parameters[0].call <= event.call:
-                    yield from self._parameter(parameters.pop(0), event)
+                    yield from self._parameter(parameters.popleft(), event)
                 yield from self._given(event)
             elif isinstance(event, ModuleExited):
                 yield from self._returned(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Iterator
@@ -126,6 +127,11 @@ class _Weights:
         self.case = case
         self.of: dict[str, set[TensorId]] = {}
         self.norms: dict[TensorId, list[tuple[CallId, float]]] = {}
+        self.filled = {
+            (event.tensor, event.backward): event.arrived or event.after
+            for events in case.accumulated.values()
+            for event in events
+        }
         table = case.log.stats
         for held in table.parameters:
             row = case.log.tensors[held.tensor]
@@ -137,9 +143,9 @@ class _Weights:
         """Return the largest quotient of gradient and weight among a layer's parameters."""
         found = []
         for tensor in self.of.get(call.module.name, ()):
-            norms = [norm for since, norm in self.norms[tensor] if since <= call.root.id]
-            for event in self.case.accumulated.get(tensor, ()):
-                stats = self.case.log.stats.of(event.arrived or event.after)
-                if event.backward == backward and stats is not None and norms and norms[-1]:
-                    found.append(stats.norm / norms[-1])
+            norms = self.norms[tensor]
+            place = bisect.bisect_right(norms, call.root.id, key=lambda pair: pair[0]) - 1
+            stats = self.case.log.stats.of(self.filled.get((tensor, backward)))
+            if place >= 0 and norms[place][1] and stats is not None:
+                found.append(stats.norm / norms[place][1])
         return max(found, default=None)
