@@ -56,7 +56,8 @@ class History:
         for place, (run, steps) in enumerate(reached):
             following = reached[place + 1][1] if place + 1 < len(reached) else []
             steps += self._afterwards(run, steps, following)
-            passages.append(Passage(run.number, tuple(steps), tuple(self._gaps(steps))))
+            gaps = tuple(self._gaps(steps, following))
+            passages.append(Passage(run.number, tuple(steps), gaps))
         return passages
 
     def _told(self, run: Run) -> list[Step]:
@@ -178,7 +179,7 @@ class History:
 
     # -------------------------------------------------------------- what is missing
 
-    def _gaps(self, steps: list[Step]) -> Iterator[str]:
+    def _gaps(self, steps: list[Step], following: list[Step]) -> Iterator[str]:
         """Yield what is known to be missing."""
         log = self.case.log
         if not log.copies:
@@ -197,6 +198,9 @@ class History:
             one.kind == "written" and one.after is None and one.seq is not None for one in steps
         ):
             yield "what .grad held after it was written to was not looked at"
+        then = next((one.before for one in following if one.kind == "accumulated"), None)
+        if state is not None and then is not None and _differ(state, then) and steps[-1].after:
+            yield f"until the next run .grad was changed from {state} to {then}, unseen by whom"
         older = log.unseen.get("graph-from-before")
         if older and not any(one.kind == "hook" for one in steps):
             yield "parts of the graph are from before the block, and hooks on them may be unknown"

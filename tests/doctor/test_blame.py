@@ -212,7 +212,9 @@ def test_a_change_that_nobody_was_seen_to_make_is_told() -> None:
     assert numbers(found.steps[-1]) == (13, 15)
     assert found.steps[-1].before is not None
     assert found.steps[-1].before.numbers == (9, 9)
-    assert not found[0].gaps or "9" in found[0].gaps[0]
+    assert found[0].gaps == (
+        "until the next run .grad was changed from [4, 6] to [9, 9], unseen by whom",
+    )
 
 
 def test_asking_for_what_is_not_there_raises() -> None:
