@@ -18,7 +18,7 @@ from hooktrace.identity import Seen
 from hooktrace.log import EventLog
 from hooktrace.scope import Scope
 
-__all__ = ["HookFacts", "code_of"]
+__all__ = ["HookFacts", "code_of", "defined_at", "function_name"]
 
 
 class HookFacts:
@@ -131,6 +131,20 @@ class HookFacts:
 
 def _same(thing: Any) -> Any:
     return thing
+
+
+def function_name(function: Any) -> str:
+    """Return the name of a hook's function as its author would say it."""
+    if isinstance(function, functools.partial):
+        return f"partial({function_name(function.func)})"
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    return str(name).rpartition("<locals>.")[2]
+
+
+def defined_at(function: Any) -> str:
+    """Return ``file:line`` of a hook's function; empty for builtins."""
+    code = code_of(function)
+    return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def code_of(function: Any) -> CodeType | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import weakref
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from torch import nn
 from hooktrace import _torch_hooks
 from hooktrace.events import HookId, ModuleId, NodeId, TensorId, TracedHook
 from hooktrace.features import feature_of
-from hooktrace.hookfacts import HookFacts, code_of
+from hooktrace.hookfacts import HookFacts, defined_at, function_name
 from hooktrace.identity import Identities
 from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
@@ -24,13 +23,7 @@ from hooktrace.optimizers import Optimizers
 from hooktrace.scope import Scope
 from hooktrace.spies import user_hook
 
-__all__ = [
-    "HookTable",
-    "caller_frame",
-    "calling_line",
-    "defined_at",
-    "function_name",
-]
+__all__ = ["HookTable", "caller_frame", "calling_line"]
 
 _HERE = __file__.rpartition("/")[0] + "/"
 _WRAPPERS = ("/typing_extensions.py", "/warnings.py", "/contextlib.py", "/functools.py")
@@ -266,20 +259,6 @@ class HookTable:
             return self.optimizers.name(owner)
         seen = self.identities.seen(owner)
         return self.log.tensors[seen.id].name or f"tensor t{seen.id}"
-
-
-def function_name(function: Any) -> str:
-    """Return the name of a hook's function as its author would say it."""
-    if isinstance(function, functools.partial):
-        return f"partial({function_name(function.func)})"
-    name = getattr(function, "__qualname__", None) or type(function).__qualname__
-    return str(name).rpartition("<locals>.")[2]
-
-
-def defined_at(function: Any) -> str:
-    """Return ``file:line`` of a hook's function; empty for builtins."""
-    code = code_of(function)
-    return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def calling_line(frame: FrameType | None) -> str | None:

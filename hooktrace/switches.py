@@ -15,7 +15,8 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from hooktrace import _torch, _torch_hooks, _torch_state
-from hooktrace.hooktable import calling_line, defined_at, function_name
+from hooktrace.hookfacts import defined_at, function_name
+from hooktrace.hooktable import calling_line
 from hooktrace.patches import Patch
 from hooktrace.recorder import Recorder
 from hooktrace.spiedhooks import stored

@@ -28,6 +28,9 @@ ALSO: dict[str, type[BaseException]] = {
     "MismatchError": ValueError,
     "MapShapeError": ValueError,
     "MissingExtraError": ImportError,
+    "ConfigurationError": ValueError,
+    "LeakedHookError": AssertionError,
+    "CopyError": TypeError,
 }
 WARNINGS = {"NothingTracedWarning", "ProbeFailedWarning"}
 
