@@ -71,17 +71,20 @@ class ModuleCalledButOutputUnused(Rule):
         if not training.complete:
             return
         broken = {around.id for one in training.breaks for around in _upwards(one.last)}
-        taken = _taken(case)
-        found: dict[str, list[Call]] = {}
+        idle: list[Call] = []
         for call in case.calls:
             around = call.parent
             if around is None or call.recomputed or call.recomputations or call.exception:
                 continue
             if training.is_reached(call) or not training.is_reached(around):
                 continue
-            if not _could_be_reached(call) or call.id in broken or _goes_on(call, taken):
-                continue
-            found.setdefault(call.name, []).append(call)
+            if _could_be_reached(call) and call.id not in broken:
+                idle.append(call)
+        taken = _taken(case, idle)
+        found: dict[str, list[Call]] = {}
+        for call in idle:
+            if not _goes_on(call, taken):
+                found.setdefault(call.name, []).append(call)
         for name, calls in found.items():
             times = "" if len(calls) == 1 else f" ({len(calls)} times)"
             ends = [one.exited.seq for one in calls if one.exited is not None]
@@ -99,13 +102,15 @@ class ModuleCalledButOutputUnused(Rule):
             )
 
 
-def _taken(case: Case) -> dict[TensorId, list[Call]]:
-    """Return the calls that were given a tensor, or that returned it, by tensor."""
-    found: dict[TensorId, list[Call]] = {}
-    for call in case.calls:
+def _taken(case: Case, idle: list[Call]) -> dict[TensorId, list[Call]]:
+    """Return who was given, or returned, what some calls returned; by tensor."""
+    found: dict[TensorId, list[Call]] = {
+        one.value.tensor: [] for call in idle for one in call.seen_outputs if one.value is not None
+    }
+    for call in case.calls if found else ():
         for one in (*call.seen_inputs, *call.seen_outputs):
-            if one.value is not None:
-                found.setdefault(one.value.tensor, []).append(call)
+            if one.value is not None and one.value.tensor in found:
+                found[one.value.tensor].append(call)
     return found
 
 

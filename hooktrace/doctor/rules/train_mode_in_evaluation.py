@@ -52,8 +52,8 @@ class TrainModeInEvaluation(Rule):
     def find(self, case: Case) -> Iterator[Finding]:
         """Look at what runs inside of outermost calls without autograd."""
         inside: dict[int, list[Call]] = {}
-        for call in case.calls:
-            if call.mode.training and not call.recomputed and (_is_random(call) or _updates(call)):
+        for call in _suspects(case):
+            if call.mode.training and not call.recomputed:
                 inside.setdefault(_outermost(call).id, []).append(call)
         found: dict[str, tuple[list[Call], list[Call]]] = {}
         for root in case.calls.roots():
@@ -86,6 +86,13 @@ class TrainModeInEvaluation(Rule):
             severity="note" if trains else None,
             possible=possible,
         )
+
+
+def _suspects(case: Case) -> Iterator[Call]:
+    """Yield the calls of modules that do something else in train mode."""
+    for calls in case.calls_of.values():
+        if _is_random(calls[0]) or _updates(calls[0]):
+            yield from calls
 
 
 def _evaluates(root: Call) -> bool:

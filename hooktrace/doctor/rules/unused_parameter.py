@@ -87,10 +87,17 @@ class UnusedParameter(Rule):
                 f"{module or 'A module'} {was}, and nothing that led to the loss used its "
                 f"{_count(names)}: {by_module(names)}",
                 "",
+                _choice(training, module),
             )
 
     def _finding(
-        self, case: Case, module: str, names: list[str], message: str, reason: str
+        self,
+        case: Case,
+        module: str,
+        names: list[str],
+        message: str,
+        reason: str,
+        possible: str = "",
     ) -> Finding:
         training = case.training
         runs = len(case.runs)
@@ -105,12 +112,25 @@ class UnusedParameter(Rule):
             events=tuple(run.started.seq for run in case.runs[:4]),
             evidence=(*evidence, *([reason] if reason else [])),
             severity="note" if training.doubt else None,
-            possible=training.doubt,
+            possible=training.doubt or possible,
         )
 
 
 def _count(names: list[str]) -> str:
     return f"{len(names)} parameter{'s' * (len(names) != 1)}"
+
+
+def _choice(training: Training, module: str) -> str:
+    """Say that others of a list ran, if they did: then forward() may choose among them."""
+    around, _, own = module.rpartition(".")
+    others = [
+        row.name
+        for row in training.log.modules
+        if row.name.rpartition(".")[0] == around and row.name.rpartition(".")[2].isdigit()
+    ]
+    if not own.isdigit() or not others or training.calls_of(around):
+        return ""
+    return f"{others[0]} of the same list ran: forward() may choose among them in each step"
 
 
 def _topmost(training: Training, module: str) -> str:

@@ -70,6 +70,22 @@ def test_a_parameter_that_its_own_module_does_not_use() -> None:
     )
 
 
+def test_one_of_several_experts_may_have_been_chosen() -> None:
+    class Experts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.experts = nn.ModuleList([nn.Linear(2, 2) for _ in range(3)])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.experts[1](x)  # type: ignore[no-any-return]
+
+    made = found(step(Experts()))
+    assert [one.where for one in made] == ["module experts.0", "module experts.2"]
+    assert {one.possible for one in made} == {
+        "experts.1 of the same list ran: forward() may choose among them in each step"
+    }
+
+
 def test_what_a_parent_uses_without_a_call_is_used() -> None:
     """As the output projection of attention, whose weights alone are read."""
     net = nn.MultiheadAttention(2, 1, batch_first=True)
