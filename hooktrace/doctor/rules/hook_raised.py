@@ -21,7 +21,7 @@ class HookRaised(Rule):
     What it finds: the hook in which the exception arose that left the block; and forward hooks
         with ``always_call=True`` that failed while another exception was on its way.
     Why it matters: a backward run that is cut short leaves some ``.grad`` filled and others not,
-        and its graph can not be run again; of a hook that PyTorch silences nothing was done.
+        and its graph cannot be run again; of a hook that PyTorch silences nothing was done.
     Instead: mend the hook; to leave a run early on purpose, catch the exception around the call.
     Limits: an exception that the program caught inside the block is taken for meant.
     Source: PyTorch's source, torch/nn/modules/module.py (``_call_impl``).
@@ -64,15 +64,31 @@ class HookRaised(Rule):
 
     def _told(self, case: Case, firing: HookFired, what: str) -> Finding:
         hook = case.log.hooks[firing.hook]
-        call = "" if firing.call is None else f"in the call {case.calls.calls[firing.call]}"
-        evidence = (firing.exception or "", *((call,) if call else ()))
+        error = firing.exception or ""
+        evidence = (error, *_place(case, firing))
         return self.finding(
             f"The hook {hook.name} on {hook.owner} {what}.",
             hook=hook,
             source=hook.defined_at or hook.registered_at or "",
             events=(firing.seq,),
             evidence=evidence,
+            instead=_NO_GRAPH if "hook on a tensor that doesn't require grad" in error else "",
         )
+
+
+_NO_GRAPH = (
+    "leave tensors without a graph out: `if output.requires_grad:`; or run without "
+    "torch.no_grad(), with an input or a parameter that requires a gradient."
+)
+
+
+def _place(case: Case, firing: HookFired) -> list[str]:
+    """Say in which call a hook raised, and whether autograd was off there."""
+    if firing.call is None:
+        return []
+    call = case.calls.calls[firing.call]
+    off = "torch.inference_mode()" if call.mode.inference else "torch.no_grad()"
+    return [f"in the call {call}" + ("" if call.mode.grad else f", under {off}")]
 
 
 def _that_ended(case: Case, raised: list[HookFired]) -> HookFired | None:

@@ -62,14 +62,19 @@ class WrongReturn(Rule):
 
     def _refused(self, case: Case, refusal: _Refusal, error: str, firing: HookFired) -> Finding:
         hook = case.log.hooks[firing.hook]
+        bare = [one for one in firing.edits if hook.kind in _FULL and "[" not in one.role]
         gave = [f"{one.role}: {one.before} became {one.after}" for one in firing.edits]
+        returned = refusal.returned
+        if bare:
+            gave = [f"returned the tensor {bare[0].after}"]
+            returned = "a tensor, not a tuple: each of its rows was taken for a gradient"
         return self.finding(
-            f"The hook {hook.name} on {hook.owner} returned {refusal.returned}, so PyTorch "
+            f"The hook {hook.name} on {hook.owner} returned {returned}, so PyTorch "
             f"raised an error.",
             hook=hook,
             events=(firing.seq,),
             evidence=(error, *gave[:3]),
-            instead=refusal.instead,
+            instead=f"{_TUPLE}: `return (grad,)`" if bare else refusal.instead,
         )
 
     def _no_tensors(self, case: Case) -> Iterator[Finding]:

@@ -100,3 +100,17 @@ def test_an_exception_of_the_program_is_no_hooks() -> None:
         (w * 2).sum().backward()
         divide()
     assert not t.findings([RULE])
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_a_tensor_hook_on_an_output_without_a_graph_is_told_with_the_mode(off: Any) -> None:
+    def hang(module: nn.Module, args: Any, output: torch.Tensor) -> None:
+        output.register_hook(divide)
+
+    model = nn.Linear(2, 2)
+    model.register_forward_hook(hang)
+    with contextlib.suppress(RuntimeError), ht.trace(model) as t, off():
+        model(torch.ones(1, 2))
+    (one,) = t.findings([RULE])
+    assert one.evidence[1] == f"in the call Linear@0, under torch.{off.__name__}()"
+    assert "if output.requires_grad" in one.instead

@@ -213,3 +213,17 @@ def test_an_error_of_the_programs_own_is_no_hooks() -> None:
     found, raised = traced(step)
     assert isinstance(raised, TypeError)
     assert not found.of(RULE)
+
+
+@pytest.mark.parametrize("kind", ["hook", "pre_hook"])
+def test_a_gradient_that_is_returned_without_its_tuple_is_told_as_that(kind: str) -> None:
+    def pass_on(module: nn.Module, *gradients: Any) -> Any:
+        return gradients[0][0]
+
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    getattr(net[1], f"register_full_backward_{kind}")(pass_on)
+    with contextlib.suppress(RuntimeError), ht.trace(net) as t:
+        net(torch.ones(1, 3)).sum().backward()
+    (one,) = t.findings(["wrong-return"])
+    assert "pass_on on 1 returned a tensor, not a tuple" in one.message
+    assert "`return (grad,)`" in one.instead
