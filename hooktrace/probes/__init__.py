@@ -90,6 +90,8 @@ class Probes:
             self.recorder.check_gradients()
             self.recorder.check_parameters(self.recorder.scope.parameters())
             self.recorder.hooks.facts.settle()
+            if self.recorder.scope.everything:
+                self._look_again()
             self.recorder.holdings.finish()
             parameters.note_replaced(self.recorder)
             self.plain.close()
@@ -104,6 +106,13 @@ class Probes:
                     family.finish(self.recorder)
             self.recorder.holdings.forget()
             self.recorder.close()
+
+    def _look_again(self) -> None:
+        """Look at the hooks of models that were met in the block."""
+        recorder = self.recorder
+        recorder.hooks.facts.settle_modules(recorder.scope)
+        module_hooks.begin(recorder)
+        parameters.watch(recorder)
 
     def _note_unseen(self) -> None:
         """Note which modules ran without being recorded, or in compiled code."""

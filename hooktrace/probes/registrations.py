@@ -72,6 +72,8 @@ def _registered(handle: Any, hooks: Any, frame: FrameType) -> None:
                 kind, handle.id, function, owner, registered_at=line, options=options
             )
             recorder.hooks.facts.registered(row, handle, hooks)
+            if isinstance(owner, torch.nn.Module) and recorder.log.hooks[row].module is None:
+                recorder.hooks.facts.on_stranger(row, owner)
             if kind == "tensor" and recorder.log.hooks[row].kind == kind:
                 _note_node(recorder, row, owner, hooks)
             if kind == "node" or isinstance(owner, torch.Tensor):

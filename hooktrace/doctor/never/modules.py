@@ -151,11 +151,14 @@ def not_called(unfired: Unfired) -> Reason | None:
             evidence=(f"{calls[0].name} was called {times(len(calls))}, {row.name} never",),
         )
     label = unfired.hook.owner if row is None else row.label
+    on_all = label == "every module"
     return Reason(
         "idle",
-        f"neither {label} nor a module that contains it was called in the block",
+        "no module was called in the block"
+        if on_all
+        else f"neither {label} nor a module that contains it was called in the block",
         "call the model inside the block",
-        evidence=(f"{label} was called 0 times",),
+        evidence=("the block has no module calls" if on_all else f"{label} was called 0 times",),
         severity="note",
     )
 

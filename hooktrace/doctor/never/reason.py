@@ -72,7 +72,7 @@ class Unfired:
     def calls(self) -> list[Call]:
         """All calls of its module; of a hook for every module, all that there are."""
         if self.hook.module is None:
-            return list(self.case.calls)
+            return list(self.case.calls) if self.hook.owner == "every module" else []
         return self.case.calls_of.get(self.hook.module, [])
 
     @cached_property

@@ -168,6 +168,7 @@ def group_not_complete(unfired: Unfired) -> Reason | None:
         events=tuple(run.started.seq for run in unfired.runs[:4]),
         evidence=(f"it waits for {unfired.hook.owner}",),
         possible="which of the tensors a backward run reached is not recorded for such hooks",
+        severity="note",
     )
 
 

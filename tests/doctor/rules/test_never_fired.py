@@ -290,6 +290,34 @@ def test_a_hook_on_a_model_that_never_runs_is_no_hook_on_all_modules() -> None:
     assert "neither Linear nor a module that contains it was called" in finding.message
 
 
+def test_a_hook_on_all_modules_in_a_block_without_calls_is_a_note() -> None:
+    with ht.trace() as t:
+        nn.modules.module.register_module_forward_hook(save).remove()
+    finding = only(t)
+    assert finding.severity == "note"
+    assert "no module was called in the block" in finding.message
+
+
+def test_a_hook_on_several_tensors_none_of_which_is_needed_is_only_possible() -> None:
+    a, b = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    with ht.trace() as t:
+        torch.autograd.graph.register_multi_grad_hook([a, b], save)
+        (torch.ones(2, requires_grad=True) * 2).sum().backward()
+    (finding,) = found(t)
+    assert finding.severity == "note"
+    assert "needed the gradients of a, b" in finding.message
+    assert finding.possible
+
+
+def test_a_hook_on_a_node_that_the_backward_does_not_reach_is_told() -> None:
+    w = torch.ones(2, requires_grad=True)
+    with ht.trace() as t:
+        used, unused = w * 2, w * 3
+        unused.grad_fn.register_hook(save)
+        used.sum().backward()
+    assert "the node that it hangs on is no part of the graph" in only(t).message
+
+
 def test_a_hook_on_all_modules_fires_where_any_is_called() -> None:
     with ht.trace() as t:
         handle = nn.modules.module.register_module_forward_hook(save)
@@ -548,6 +576,14 @@ def test_a_forward_hook_after_an_exception_is_told_of_always_call() -> None:
     finding = only(t)
     assert "raised ValueError in its forward" in finding.message
     assert "always_call=True" in finding.instead
+
+
+def test_a_backward_hook_on_a_module_that_raised_is_told() -> None:
+    net = Raising(ValueError("no"))
+    net.register_full_backward_hook(save)
+    with pytest.raises(ValueError, match="no"), ht.trace(net) as t:
+        net(X)
+    assert "raised ValueError, so there was nothing to differentiate" in only(t).message
 
 
 def test_always_call_is_told_not_to_include_base_exceptions() -> None:
