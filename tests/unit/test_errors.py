@@ -28,6 +28,8 @@ ALSO: dict[str, type[BaseException]] = {
     "MismatchError": ValueError,
     "MapShapeError": ValueError,
     "MissingExtraError": ImportError,
+    "UnsupportedHookError": TypeError,
+    "NoStatisticsError": LookupError,
     "ConfigurationError": ValueError,
     "LeakedHookError": AssertionError,
     "CopyError": TypeError,
