@@ -43,6 +43,7 @@ SECTIONS = {
         "shared_activation",
         "profiled_twice",
         "extractor_left_behind",
+        "removed_too_late",
         "copied_model",
         "kept_graph",
     ),

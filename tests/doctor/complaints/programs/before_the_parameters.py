@@ -25,4 +25,4 @@ with ht.trace(model) as t:
 # The page ends here.
 SYMPTOM = found_gradients == [None] and model.weight.grad is not None
 EXPECTED = "hook-order-surprise"
-SAYS = ("look", "input", "requires_grad")
+SAYS = ("look", "before bias.grad was filled", "no input of Linear requires grad")

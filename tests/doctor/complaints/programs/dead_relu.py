@@ -18,4 +18,4 @@ with ht.trace(model, stats=True) as t:
 # The page ends here.
 SYMPTOM = not model[0].weight.grad.any()
 EXPECTED = "dead-activation"
-SAYS = ("1", "ReLU")
+SAYS = ("1@0 (ReLU)", "zeros")

@@ -32,4 +32,4 @@ with ht.trace(head) as t:
 # The page ends here.
 SYMPTOM = seen == []
 EXPECTED = "never-fired"
-SAYS = ("watch", "dict")
+SAYS = ("watch", "returned a dict", "tuple")

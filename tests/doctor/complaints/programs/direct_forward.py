@@ -25,4 +25,4 @@ with ht.trace(model) as t:
 # The page ends here.
 SYMPTOM = seen == [] and model[0].weight.grad is not None
 EXPECTED = "never-fired"
-SAYS = ("watch", "forward()")
+SAYS = ("watch", "its forward() was called", "model(x)")

@@ -17,4 +17,4 @@ with ht.trace(model) as t, torch.inference_mode():
 # The page ends here.
 SYMPTOM = bool((prediction == 0).any())
 EXPECTED = "train-mode-in-evaluation"
-SAYS = ("1", "Dropout", "eval()")
+SAYS = ("inference_mode", "Dropout(p=0.5", "eval()")

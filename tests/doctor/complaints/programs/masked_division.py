@@ -25,4 +25,4 @@ with ht.trace(model, stats=True) as t:
 # The page ends here.
 SYMPTOM = bool(x.grad.isnan()[0]) and bool(model(x, n).isfinite().all())
 EXPECTED = "nan-born-here"
-SAYS = ("Div", "x")
+SAYS = ("Ratio@0", "finite", "grad_input[0]: 1 of 2 NaN")

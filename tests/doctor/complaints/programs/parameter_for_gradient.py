@@ -1,6 +1,6 @@
-"""A hook collects the gradients of a large model step by step, and training gets nowhere.
+"""Averaging gradients over the processes: is what the hook divides the gradient at all?
 
-https://github.com/pytorch/pytorch/issues/187268
+https://github.com/huggingface/picotron/issues/39
 
 ``register_post_accumulate_grad_hook`` passes the parameter; its gradient is in ``.grad``.
 """
@@ -9,19 +9,19 @@ import torch
 
 import hooktrace as ht
 
-w = torch.full((2,), 7.0, requires_grad=True)
-total = torch.zeros(2)
+processes = 2
+w = torch.full((2,), 8.0, requires_grad=True)
 
 
-def accumulate(grad):
-    total.add_(grad)
+def average(grad):
+    grad /= processes
 
 
-w.register_post_accumulate_grad_hook(accumulate)
+w.register_post_accumulate_grad_hook(average)
 with ht.trace() as t:
     (w * 3).sum().backward()
 
 # The page ends here.
-SYMPTOM = total.tolist() == [7.0, 7.0]
+SYMPTOM = w.tolist() == [4.0, 4.0] and w.grad.tolist() == [3.0, 3.0]
 EXPECTED = "post-accumulate-hook-got-parameter"
-SAYS = ("accumulate", "w", ".grad")
+SAYS = ("average", "into the parameter w itself", "param.grad")

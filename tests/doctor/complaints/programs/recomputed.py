@@ -28,4 +28,4 @@ with ht.trace(block) as t:
 # The page ends here.
 SYMPTOM = order == ["forward pre-hook", "backward", "forward pre-hook"]
 EXPECTED = "fires-more-than-once"
-SAYS = ("announce", "checkpoint")
+SAYS = ("announce", "checkpointing runs forward again")

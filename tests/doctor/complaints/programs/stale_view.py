@@ -27,4 +27,4 @@ with ht.trace() as t:
 # The page ends here.
 SYMPTOM = seen == []
 EXPECTED = "never-fired"
-SAYS = ("watch", "tail", "base")
+SAYS = ("watch", "is a view", "its base was written to in place", "stale_view.py:16")
