@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -103,9 +104,9 @@ class History:
         """Return the changes by hooks on other things, such as modules, of this very gradient."""
         own = {one.seq for one in self.firings}
         makers: dict[Value, tuple[HookFired, Edit]] = {}
-        for firing in self.case.all_firings:
+        for firing in self._firings_in(run):
             kind = self.case.log.hooks[firing.hook].kind
-            if firing in run and KINDS[kind].gradient and firing.seq not in own:
+            if firing.edits and KINDS[kind].gradient and firing.seq not in own:
                 pairs = ((one.after.value, one) for one in firing.edits)
                 makers.update((value, (firing, one)) for value, one in pairs if value is not None)
         found: list[Step] = []
@@ -115,6 +116,14 @@ class History:
             found.insert(0, _change(self.case, firing, edit))
             value = edit.before.value
         return found
+
+    def _firings_in(self, run: Run) -> list[HookFired]:
+        """Return the firings of all hooks while a run lasted."""
+        firings = self.case.all_firings
+        begin = bisect_left(firings, run.started.seq, key=lambda one: one.seq)
+        if run.finished is None:
+            return firings[begin:]
+        return firings[begin : bisect_left(firings, run.finished.seq, key=lambda one: one.seq)]
 
     def _of_hook(self, firing: HookFired) -> list[Step]:
         """Return what a firing did: a step for each change, or one that says that it looked."""
@@ -144,8 +153,8 @@ class History:
         first = min((one.seq for one in steps if one.seq is not None), default=0)
         return [
             _change(self.case, firing, edit)
-            for firing in self.case.all_firings
-            if firing.edits and firing in run and firing.seq > first and firing.seq not in own
+            for firing in self._firings_in(run)
+            if firing.edits and firing.seq > first and firing.seq not in own
             for edit in firing.edits
             if edit.how == "in_place" and edit.before.value is not None
             if edit.before.value.tensor in tensors
@@ -247,5 +256,8 @@ def _node(case: Case, node: NodeId) -> str:
 
 
 def _differ(one: Observation, other: Observation) -> bool:
-    """Whether two sightings are of other numbers, as far as these were recorded."""
-    return one.numbers is not None and other.numbers is not None and one.numbers != other.numbers
+    """Whether two sightings are of other numbers, as far as these were recorded; NaN is NaN."""
+    if one.numbers is None or other.numbers is None:
+        return False
+    pairs = zip(one.numbers, other.numbers, strict=False)
+    return any(a != b and not (a != a and b != b) for a, b in pairs)

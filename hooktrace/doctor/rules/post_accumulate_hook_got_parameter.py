@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import islice, takewhile
 
 from hooktrace.doctor.case import Case
 from hooktrace.doctor.rule import Rule, rule
@@ -48,16 +50,17 @@ class PostAccumulateHookGotParameter(Rule):
 
     def find(self, case: Case) -> Iterator[Finding]:
         """Look at what post-accumulate hooks wrote, and at the names in their code."""
+        steps = sorted(case.log.of(StepStarted), key=lambda one: one.time_ns)
         for hook in case.hooks:
             firings = case.firings.get(hook.id, ())
             if hook.kind != "post_accumulate_grad" or not firings or _knows(case, hook):
                 continue
-            wrote = [one for one in firings if _wrote(one) and not _stepped(case, one)]
+            wrote = [one for one in firings if _wrote(one) and not _stepped(steps, one)]
             names = case.log.registrations[hook.id].names
             measures = [one for one in names if one in _MEASURES]
             if wrote:
                 yield self._wrote(case, hook, wrote)
-            elif measures and not any(_stepped(case, one) for one in firings):
+            elif measures and not any(_stepped(steps, one) for one in firings):
                 yield self.finding(
                     f"The hook {hook.name} on {hook.owner} measures its argument, which is the "
                     f"parameter and not its gradient.",
@@ -79,8 +82,28 @@ class PostAccumulateHookGotParameter(Rule):
 
 
 _MEASURES = frozenset(
-    "norm abs mean sum std var max min amax amin isnan isinf isfinite histc clamp clip sign "
-    "mul div nan_to_num".split()
+    {
+        "norm",
+        "abs",
+        "mean",
+        "sum",
+        "std",
+        "var",
+        "max",
+        "min",
+        "amax",
+        "amin",
+        "isnan",
+        "isinf",
+        "isfinite",
+        "histc",
+        "clamp",
+        "clip",
+        "sign",
+        "mul",
+        "div",
+        "nan_to_num",
+    }
 )
 
 
@@ -93,10 +116,9 @@ def _wrote(firing: HookFired) -> bool:
     return any(one.role == "param" and one.how == "in_place" for one in firing.edits)
 
 
-def _stepped(case: Case, firing: HookFired) -> bool:
+def _stepped(steps: list[StepStarted], firing: HookFired) -> bool:
     """Whether an optimizer stepped in a firing."""
     end = firing.time_ns + firing.duration_ns
-    return any(
-        firing.time_ns <= one.time_ns <= end and one.thread == firing.thread
-        for one in case.log.of(StepStarted)
-    )
+    first = bisect_left(steps, firing.time_ns, key=lambda one: one.time_ns)
+    during = takewhile(lambda one: one.time_ns <= end, islice(steps, first, None))
+    return any(one.thread == firing.thread for one in during)
