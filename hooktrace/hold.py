@@ -94,17 +94,25 @@ class Hold:
             value = value if now == version else Value(value.tensor, now)
         return value, change
 
-    def is_there(self, tensor: torch.Tensor, reach: Reach) -> bool | None:
+    def is_there(self, tensor: torch.Tensor, reach: Reach, *, last: bool = False) -> bool | None:
         """Whether the hook still holds a tensor; None if the hook is gone.
 
         What is not the very tensor that the hook was given, the hook made; if it lives, then
         where it was stored.
+
+        Args:
+            tensor: The tensor.
+            reach: What looks for it.
+            last: Whether nothing changes any more, so that one look will do for all tensors.
         """
         function = self.function()
         if function is None:
             return True if self.entry is not self.source[0] else None
-        places = reach.places(function, self.owner())
-        paths = [one.path for one in places if one.tensor is tensor]
+        if last:
+            paths = reach.paths(function, self.owner()).get(id(tensor), [])
+        else:
+            places = reach.places(function, self.owner())
+            paths = [one.path for one in places if one.tensor is tensor]
         if paths and self.path not in paths:
             self.path = paths[0]
         return bool(paths)

@@ -199,7 +199,7 @@ class Holdings:
         budget: list[int],
     ) -> Held | None:
         tensor = hold.entry.ref()
-        still = False if tensor is None else hold.is_there(tensor, reach)
+        still = False if tensor is None else hold.is_there(tensor, reach, last=True)
         if still is False and hold.told is None:
             return None
         seq = seqs.get((hold.hook, hold.started))

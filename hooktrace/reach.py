@@ -78,6 +78,7 @@ class Reach:
         self.most = most
         self._kinds: dict[type, str] = {}
         self._names: dict[CodeType, tuple[str, ...]] = {}
+        self._paths: dict[tuple[int, ...], dict[int, list[str]]] = {}
 
     def places(self, function: Any, owner: Any = None) -> list[Place]:
         """Return where tensors are that `function` can reach, and those on its module `owner`."""
@@ -99,8 +100,25 @@ class Reach:
                     inside: Any = () if _is_foreign(thing) else self._roots(thing)
                 else:
                     inside = _READERS[kind](thing, link, self.last)
-                queue.extend((*one, depth + 1) for one in inside)
+                below = depth + 1
+                for inner, name, value, way in inside:
+                    queue.append((inner, name, value, way, below))
         return found
+
+    def paths(self, function: Any, owner: Any = None) -> dict[int, list[str]]:
+        """Return where each tensor is, by its ``id()``: the same as at the first time it is asked.
+
+        For looking up many tensors while nothing changes.
+        """
+        bound = type(function) is MethodType  # which is made anew each time
+        parts = (function.__self__, function.__func__) if bound else (function, None)
+        key = (id(parts[0]), id(parts[1]), id(owner))
+        known = self._paths.get(key)
+        if known is None:
+            known = self._paths[key] = {}
+            for one in self.places(function, owner):
+                known.setdefault(id(one.tensor), []).append(one.path)
+        return known
 
     def forget(self) -> None:
         """Drop what refers to the user's classes and functions."""
