@@ -242,3 +242,17 @@ def test_handles_go_on_working_afterwards() -> None:
     counterfactual(lambda: net(torch.ones(1, 1)), off="listen", state=net)
     handle.remove()
     assert len(net._forward_hooks) == 0
+
+
+def test_the_generators_of_cuda_devices_are_put_back_where_cuda_is_in_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    device = {"state": [torch.tensor([1])]}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: list(device["state"]))
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda s: device.update(state=s))
+    snapshot = Snapshot([])
+    device["state"] = [torch.tensor([2])]
+    snapshot.restore()
+    assert device["state"][0].tolist() == [1]
