@@ -69,6 +69,8 @@ class Plain:
             with _torch.hidden():
                 seen_before = recorder.identities.known(tensor)
                 if _is_stale(tensor, seen_before):
+                    if seen_before is not None:
+                        recorder.identities.name(tensor, name)
                     continue
                 known = seen_before is not None
                 node = tensor.grad_fn
