@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,14 @@ def test_an_unknown_name_in_the_file_is_told_with_the_file(folder: Path, key: st
     file = project(folder, f'[tool.hooktrace]\n{key} = ["{EDIT}s"]')
     with pytest.raises(UnknownNameError, match=f"{file}: .*{EDIT}"):
         chosen()
+
+
+def test_the_example_in_the_documentation_chooses_what_there_is(folder: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    project(folder, example)
+    found = chosen()
+    assert "never-fired" in found
+    assert len(found) > 1
+    assert not any(name.startswith("hook-order") for name in found)
+    assert any(name.startswith("hook-order") for name in RULES)

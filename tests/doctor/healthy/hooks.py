@@ -105,6 +105,29 @@ def gradients_clamped_by_hooks(trace: Tracing) -> ht.Trace:
 
 
 @healthy()
+def hooks_registered_inside_whose_handles_are_kept(trace: Tracing) -> ht.Trace:
+    """They stay for the steps after the block, and can be removed then."""
+    net = small()
+    with trace(net) as t:
+        handles = [one.register_hook(lambda grad: grad.clamp(-1, 1)) for one in net.parameters()]
+        total(net(torch.randn(3, 4))).backward()
+    for handle in handles:
+        handle.remove()
+    return t
+
+
+@healthy(leaked_hook="The hooks stay for good, and nobody can remove them: they are told once.")
+def hooks_registered_inside_for_good(trace: Tracing) -> ht.Trace:
+    """Clamped from here on; the handles are dropped."""
+    net = small()
+    with trace(net) as t:
+        for parameter in net.parameters():
+            parameter.register_hook(lambda grad: grad.clamp(-1, 1))
+        total(net(torch.randn(3, 4))).backward()
+    return t
+
+
+@healthy()
 def gradients_of_rows_masked(trace: Tracing) -> ht.Trace:
     """Some rows of an embedding stay as they are."""
     net = nn.Sequential(nn.Embedding(6, 4), nn.Linear(4, 1))
