@@ -27,4 +27,4 @@ with ht.trace() as t:
 # The page ends here.
 SYMPTOM = seen == []
 EXPECTED = "never-fired"
-SAYS = ("watch", "is a view", "its base was written to in place", "stale_view.py:16")
+SAYS = ("watch on tail", "is a view", "its base was written to in place", "stale_view.py:16")
