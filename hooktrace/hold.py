@@ -92,6 +92,8 @@ class Hold:
             given = source.ref()
             now = version if given is None else _torch.version_of(given)
             value = value if now == version else Value(value.tensor, now)
+        elif self.entry is not source and source.value.version == value.version:
+            self.entry.value = value  # the write was noted, of the tensor that the hook was given
         return value, change
 
     def is_there(self, tensor: torch.Tensor, reach: Reach, *, last: bool = False) -> bool | None:

@@ -6,8 +6,10 @@ is looked at before and after each firing; what is new and shares memory with wh
 given was stored.  It is looked at again when the outermost module call, the backward run and the
 block end.  Only weak references are held meanwhile, and copies of small tensors.
 
-One look costs some microseconds: at most 200 things, of a container the latest 64.  The look at
-the end of the block goes over at most 20,000 for each hook that stored something.
+One look goes over at most 200 things, of a container the latest 64, and costs some tens of
+microseconds.  So it is spared for functions that cannot store anything, and after the first 1,024
+firings it is taken at every 32nd.  The look at the end of the block goes over at most 20,000 things
+for each hook that stored something.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ import torch
 
 from hooktrace import _torch
 from hooktrace._torch_saved import graph_bytes, storage_of
-from hooktrace.events import HookFired, TensorId, Value
+from hooktrace.events import HookFired, HookId, TensorId, Value
 from hooktrace.held import Held
 from hooktrace.hold import Hold, code_of
 from hooktrace.identity import Identities
 from hooktrace.log import EventLog
-from hooktrace.reach import Place, Reach
+from hooktrace.reach import Place, Reach, may_store
 
 __all__ = ["Holdings"]
 
@@ -33,6 +35,8 @@ _MANY = 1000  # entries, before those of dead tensors are looked for
 _COPIES_BYTES = 64 << 20  # in all
 _COPY_BYTES = 1 << 20  # of one tensor
 _NODES = 20_000  # of the autograd graphs that what is held keeps alive
+_ALWAYS = 1024  # firings that are looked at, and after them
+_THEN = 32  # every so many
 KINDS = frozenset(
     {
         "forward",
@@ -67,13 +71,22 @@ class Holdings:
         self._recent: deque[Hold] = deque(maxlen=_RECENT)
         self._many = _MANY
         self._copied = 0
+        self._looks: dict[HookId, bool] = {}  # which hooks are looked at
+        self._fired = 0  # how often those have fired
 
     # -------------------------------------------------------------- around a firing
 
     def before(self, firing: Any) -> dict[tuple[int, Any], int] | None:
         """Return which tensors a hook can reach that is about to be called; None to ignore it."""
-        row = self.log.hooks[firing.hook]
-        if row.feature or row.kind not in KINDS:
+        looks = self._looks.get(firing.hook)
+        if looks is None:
+            row = self.log.hooks[firing.hook]
+            looks = not row.feature and row.kind in KINDS and may_store(firing.function)
+            self._looks[firing.hook] = looks
+        if not looks:
+            return None
+        self._fired += 1
+        if self._fired > _ALWAYS and self._fired % _THEN:
             return None
         places = self._reach.places(firing.function, firing.owner)
         return {(one.container, one.key): id(one.tensor) for one in places}
@@ -237,6 +250,7 @@ class Holdings:
         self._gone.clear()
         self._recent.clear()
         self._reach.forget()
+        self._looks.clear()
 
 
 def _sharing(tensor: torch.Tensor, given: dict[int, Any], storages: dict[int, Any]) -> Any:

@@ -39,7 +39,7 @@ class HookFacts:
     def add(self, row: HookId, number: int, function: Any) -> None:
         """Note a hook that has got a row, with its number in PyTorch's dictionary, or -1."""
         self.log.registrations[row] = Registration(
-            number,
+            number if isinstance(number, int) else -1,
             self._number(function),
             _names(code_of(function)),
             isinstance(number, int) and number >= _torch_hooks.HANDLE.next_id,

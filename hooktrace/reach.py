@@ -6,6 +6,7 @@ by their ``__dict__``; no attribute is asked for that a class could compute.
 
 from __future__ import annotations
 
+import dis
 import functools
 import sys
 from collections import deque
@@ -24,7 +25,7 @@ from torch import nn
 
 from hooktrace.spies import user_hook
 
-__all__ = ["Place", "Reach"]
+__all__ = ["Place", "Reach", "may_store"]
 
 _DEEPEST = 5  # containers and objects inside one another
 _OWN = frozenset(vars(nn.Module()))  # what every module has
@@ -178,6 +179,25 @@ class Reach:
                 names.update(dict.fromkeys(self._names_in(one)))
         found = self._names[code] = tuple(names)
         return found
+
+
+_STORING = ("CALL", "PRECALL", "STORE_ATTR", "STORE_SUBSCR", "STORE_GLOBAL", "STORE_DEREF", "YIELD")
+
+
+def may_store(function: Any) -> bool:
+    """Whether a function may store what it is given: it calls something, or assigns to a place.
+
+    Operators, but for those like ``+=``, are taken not to store their operands.
+    """
+    function = user_hook(function)
+    return type(function) is not FunctionType or _storing(function.__code__)
+
+
+def _storing(code: CodeType) -> bool:
+    return any(
+        one.opname.startswith(_STORING) or (one.opname == "BINARY_OP" and one.argrepr.endswith("="))
+        for one in dis.get_instructions(code)
+    )
 
 
 def _has_call(one: type) -> bool:

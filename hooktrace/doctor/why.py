@@ -1,4 +1,4 @@
-"""The story of one hook: where from, when it fired, what it saw and changed; or why it never did."""
+"""The story of one hook: where from, when it fired, what it saw and changed; or why it did not."""
 
 from __future__ import annotations
 

@@ -66,9 +66,8 @@ class Probes:
         self.recomputations = recomputation.Recomputations(recorder)
         self.nodes = nodes.Nodes(recorder)
         self.plain = plain.Plain(recorder, self.gradients, frame)
-        self.shared = shared_gradients.SharedGradients(
-            recorder, lambda: self.gradients.leaves.values()
-        )
+        known = self.gradients
+        self.shared = shared_gradients.SharedGradients(recorder, lambda: known.leaves.values())
 
     @_torch.unseen
     def begin(self) -> None:

@@ -29,7 +29,7 @@ SURVIVORS = (
 
 WHERE: dict[str, tuple[type, str]] = {
     "seeing a tensor": (Recorder, "observe"),
-    "describing a tensor": (Identities, "describe"),
+    "describing a tensor": (Recorder, "describe"),
     "naming a tensor": (Identities, "name"),
     "keeping a value": (Recorder, "keep"),
     "checking for writes": (Recorder, "check"),

@@ -162,3 +162,20 @@ def test_where_there_is_no_container_the_path_stands_for_it() -> None:
         net(X)
     (held,) = t.log.holdings
     assert (held.path, held.container) == ("self.last", "self.last")
+
+
+def test_after_many_firings_what_is_stored_is_looked_for_now_and_then() -> None:
+    stored: dict[int, torch.Tensor] = {}
+    x = torch.ones(1, requires_grad=True)
+    with ht.trace() as t:
+        for number in range(1100):
+            y = x * 1
+
+            def keep(grad: torch.Tensor, number: int = number) -> None:
+                stored[number] = grad
+
+            y.register_hook(keep)
+            y.backward()
+    found = {one.path for one in t.log.holdings}
+    assert {f"stored[{number}]" for number in range(1024)} <= found
+    assert 1026 <= len(found) < 1100

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from hooktrace.reach import Reach
+from hooktrace.reach import Reach, may_store
 
 T = torch.ones(2)
 SHARED = {"here": T}
@@ -132,3 +132,42 @@ def test_none_of_the_users_code_runs() -> None:
     found = Reach(64, 200).places(holding(state))
     expected = ["thing[5]", "thing[0]['a']", "thing[1][0]", "thing[2].kept"]
     assert [one.path for one in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "may"),
+    [
+        ("lambda g: None", False),
+        ("lambda g: g * 2 + 1", False),
+        ("lambda g: -g if g is not None else g", False),
+        ("lambda g: keep.append(g)", True),
+        ("lambda g: keep.__setitem__(0, g)", True),
+        ("lambda g: print(g)", True),
+        ("lambda g: (yield g)", True),
+        ("print", True),
+        ("functools.partial(lambda g: None)", True),
+    ],
+)
+def test_only_functions_that_call_or_assign_may_store(source: str, may: bool) -> None:
+    assert may_store(eval(source, {"functools": functools, "keep": []})) is may
+
+
+def test_a_function_that_assigns_to_a_place_may_store() -> None:
+    place: list[Any] = [0]
+    held = None
+
+    def by_item(g: Any) -> None:
+        place[0] = g
+
+    def by_attribute(g: Any) -> None:
+        by_attribute.last = g  # type: ignore[attr-defined]
+
+    def by_closure(g: Any) -> None:
+        nonlocal held
+        held = g
+
+    def by_growing(g: Any) -> None:
+        local = place
+        local += [g]
+
+    assert all(map(may_store, (by_item, by_attribute, by_closure, by_growing)))
