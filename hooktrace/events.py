@@ -171,6 +171,7 @@ class BackwardStarted(Event, frozen=True, gc=False, tag=True):
         accumulates: Whether it fills ``.grad`` (``autograd.grad`` does not).
         options: Those of ``retain_graph``, ``create_graph`` and ``inputs`` that it was given, and
             ``transform`` inside of a function transform such as ``torch.func.grad``.
+        line: ``file:line`` of the statement that called it.
     """
 
     label: ClassVar[str] = "backward"
@@ -179,6 +180,7 @@ class BackwardStarted(Event, frozen=True, gc=False, tag=True):
     roots: tuple[Observation, ...]
     accumulates: bool
     options: tuple[str, ...] = ()
+    line: str | None = None
 
 
 class BackwardFinished(Event, frozen=True, gc=False, tag=True):

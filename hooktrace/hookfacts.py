@@ -42,6 +42,7 @@ class HookFacts:
             number if isinstance(number, int) else -1,
             self._number(function),
             _names(code_of(function)),
+            _argument(function),
             isinstance(number, int) and number >= _torch_hooks.HANDLE.next_id,
             graphs=graphs_compiled(),
         )
@@ -169,3 +170,14 @@ def _names(code: CodeType | None) -> tuple[str, ...]:
         return ()
     inner = [_names(one) for one in code.co_consts if isinstance(one, CodeType)]
     return tuple(dict.fromkeys([*code.co_names, *(name for names in inner for name in names)]))
+
+
+def _argument(function: Any) -> str:
+    """Return what a function of Python calls the first argument that it is given."""
+    code, bound = code_of(function), 0
+    while isinstance(function, functools.partial):
+        function, bound = function.func, bound + len(function.args)
+    if not isinstance(function, FunctionType):  # a method, or an object with __call__
+        bound += 1
+    arguments = () if code is None else code.co_varnames[: code.co_argcount]
+    return arguments[bound] if len(arguments) > bound else ""

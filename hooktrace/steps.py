@@ -15,12 +15,14 @@ class StepStarted(Event, frozen=True, gc=False, tag=True):
     Attributes:
         step: Its number within the trace.
         optimizer: Its name: the class, and a number if there are several.
+        line: ``file:line`` of the statement that called it.
     """
 
     label: ClassVar[str] = "step"
 
     step: int
     optimizer: str
+    line: str | None = None
 
 
 class StepFinished(Event, frozen=True, gc=False, tag=True):

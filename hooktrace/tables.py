@@ -35,6 +35,15 @@ class TracedModule(Record, frozen=True, gc=False):
         """The name, or the class for a root, which has no name."""
         return self.name or self.type
 
+    @property
+    def title(self) -> str:
+        """The label, for a sentence: a name that is a number, as in `Sequential`, with its class.
+
+        >>> TracedModule(ModuleId(0), "1", "Dropout").title
+        '1 (Dropout)'
+        """
+        return f"{self.name} ({self.type})" if self.name.isdigit() else self.label
+
 
 class TracedHook(Record, frozen=True, gc=False):
     """A hook that was registered.
@@ -74,6 +83,7 @@ class Registration(Record, frozen=True, gc=False):
         number: Its key in the dictionary that PyTorch stores it in; -1 if it has none.
         function: Equal for hooks that are one function object.
         names: Names of globals and attributes that the code of the function uses.
+        argument: Name of the function's first argument, ``self`` of a method left out.
         beyond: Whether PyTorch has yet to give out its number: it came by unpickling, and the
             hook that gets the number next replaces it.
         left: Whether it was registered inside the block and still was when that ended.
@@ -89,6 +99,7 @@ class Registration(Record, frozen=True, gc=False):
     number: int
     function: int
     names: tuple[str, ...] = ()
+    argument: str = ""
     beyond: bool = False
     left: bool = False
     dropped: bool = False

@@ -41,7 +41,7 @@ def overwriter(write: WriteView) -> str:
         at = f", defined at {hook.defined_at}" if hook.defined_at else ""
         return f"the {hook.kind} hook {hook.name} on {hook.owner}{at}"
     if write.optimizer:
-        return f"a step of {write.optimizer}"
+        return f"a step of {write.optimizer}" + (f" at {write.line}" if write.line else "")
     if call is not None and not call.children:
         config = f"({call.module.config})" if "inplace" in call.module.config else ""
         at = f", in the statement at {write.line}" if write.line else ""
@@ -71,9 +71,9 @@ def remedy(write: WriteView) -> str:
     """Say how not to write there."""
     hook, call = write.hook, write.call
     if hook is not None:
-        return f"let {hook.name} return a new tensor instead of writing into the one it is given"
+        return f"let {hook.name} return a new tensor instead of writing into the one it is given."
     if write.optimizer:
-        return f"run every backward() of this graph before the step of {write.optimizer}"
+        return f"run every backward() of this graph before the step of {write.optimizer}."
     if call is not None and "inplace=True" in call.module.config:
-        return f"make {call.name} a {call.module.type}(inplace=False)"
-    return "write into a copy, such as y = y + 1 instead of y += 1"
+        return f"make {call.name} a {call.module.type}(inplace=False)."
+    return "write into a copy, such as y = y + 1 instead of y += 1."

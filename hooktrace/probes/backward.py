@@ -18,6 +18,7 @@ from hooktrace import _torch, _torch_graph, _torch_sites
 from hooktrace.callspies import StandIn
 from hooktrace.events import BackwardFinished, BackwardStarted
 from hooktrace.firing import describe_error
+from hooktrace.hooktable import calling_line
 from hooktrace.modified import note_modified
 from hooktrace.patches import Patch, active
 from hooktrace.placement import Placement
@@ -130,7 +131,8 @@ def _start(recorder: Recorder, given: dict[str, Any]) -> tuple[int, list[torch.T
         options = tuple(one for one, name in _OPTIONS.items() if given.get(name))
         if any(_torch_graph.in_transform(root) for root in tensors):
             options = (*options, "transform")
-        recorder.emit(BackwardStarted, number, roots, accumulates, options)
+        line = calling_line(sys._getframe(1))
+        recorder.emit(BackwardStarted, number, roots, accumulates, options, line)
         for listener in recorder.on_backward_start:
             leaves += listener(number, tensors, accumulates)
     except Exception:

@@ -24,6 +24,7 @@ from hooktrace import _torch, _torch_sites, _torch_stores
 from hooktrace.callspies import CallSpy, spied
 from hooktrace.events import SchedulerStepped, StepFinished, StepStarted, TensorId
 from hooktrace.firing import describe_error
+from hooktrace.hooktable import calling_line
 from hooktrace.patches import Patch, active
 from hooktrace.recorder import Recorder
 
@@ -135,7 +136,7 @@ def _begin(recorder: Recorder, optimizer: Optimizer, frame: FrameType) -> None:
             if len(recorder.log.optimized.get(name, ())) != len(versions):
                 own = tuple(recorder.leaf(one) for one in _parameters(optimizer))
                 recorder.log.optimized[name] = own
-            recorder.emit(StepStarted, step.number, name)
+            recorder.emit(StepStarted, step.number, name, calling_line(frame))
     except Exception:
         recorder.failed("the beginning of an optimizer's step")
 

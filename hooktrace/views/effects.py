@@ -144,7 +144,7 @@ class WriteView:
         optimizer: The optimizer in whose step it was, where neither a call nor a hook wrote.
         certain: False where the write may have gone to a sibling view instead.
         line: ``file:line`` of the statement that wrote, or of a later one: that was running when
-            the write was noticed.  Empty for hooks and optimizers.
+            the write was noticed.  For optimizers that of the step; empty for hooks.
         seq: The event.
     """
 
@@ -154,16 +154,17 @@ class WriteView:
         event: TensorWritten,
         what: str,
         call: Call | None,
-        optimizer: str = "",
+        step: StepStarted | None = None,
     ) -> None:
         self.before: Value = event.before
         self.after: Value = event.after
         self.what = what
         self.call = call
         self.hook: TracedHook | None = None if event.hook is None else log.hooks[event.hook]
-        self.optimizer = optimizer if event.call is None and event.hook is None else ""
+        stepped = step if event.call is None and event.hook is None else None
+        self.optimizer = "" if stepped is None else stepped.optimizer
         self.certain = event.certain
-        self.line = event.line or ""
+        self.line = (event.line if stepped is None else stepped.line) or ""
         self.seq = event.seq
 
     @property
@@ -210,26 +211,27 @@ def writes(log: EventLog, calls: CallIndex) -> list[WriteView]:
             event,
             origins.get(event.before) or describe_tensor(log, event.before),
             calls.calls.get(event.call) if event.call is not None else None,
-            steps.get(event.seq, ""),
+            steps.get(event.seq),
         )
         for event in log.of(TensorWritten)
     ]
 
 
-def _steps_around(log: EventLog) -> dict[int, str]:
-    """Say for each write in a step of an optimizer whose step it was."""
-    found: dict[int, str] = {}
-    running: dict[int, list[str]] = {}
+def _steps_around(log: EventLog) -> dict[int, StepStarted]:
+    """Return for each write in a step of an optimizer which step it was."""
+    found: dict[int, StepStarted] = {}
+    running: dict[int, list[StepStarted]] = {}
     events: list[StepStarted | StepFinished | TensorWritten]
     events = [*log.of(StepStarted), *log.of(StepFinished), *log.of(TensorWritten)]
     for event in sorted(events, key=lambda one: one.seq):
         steps = running.setdefault(event.thread, [])
         if isinstance(event, StepStarted):
-            steps.append(event.optimizer)
+            steps.append(event)
         elif isinstance(event, TensorWritten):
-            found[event.seq] = steps[-1] if steps else ""
-        elif event.optimizer in steps:
-            steps.remove(event.optimizer)
+            if steps:
+                found[event.seq] = steps[-1]
+        else:
+            running[event.thread] = [one for one in steps if one.step != event.step]
     return found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from torch import nn
 
 import hooktrace as ht
+from hooktrace.events import BackwardStarted, StepStarted
 from hooktrace.modes import Mode
 
 
@@ -208,3 +211,51 @@ def test_a_result_that_pytorch_ignores_is_recorded() -> None:
     (firing,) = t.of(ht.events.HookFired)
     assert firing.edits == ()
     assert [one.numbers for one in firing.returned] == [(2.0, 2.0)]
+
+
+def test_backward_runs_and_steps_know_the_statement_that_called_them() -> None:
+    w = torch.ones(2, requires_grad=True)
+    optimizer = torch.optim.SGD([w], 0.1)
+    first = sys._getframe().f_lineno
+    with ht.trace() as t:
+        (w * 2).sum().backward()
+        torch.autograd.grad((w * 2).sum(), w)
+        optimizer.step()
+    runs = [event.line for event in t.events if isinstance(event, BackwardStarted)]
+    assert runs == [f"{__file__}:{first + 2}", f"{__file__}:{first + 3}"]
+    steps = [event.line for event in t.events if isinstance(event, StepStarted)]
+    assert steps == [f"{__file__}:{first + 4}"]
+
+
+class Keeper:
+    """Has hooks of all shapes that a callable can have."""
+
+    def method(self, gradient: torch.Tensor) -> None: ...
+
+    def __call__(self, called: torch.Tensor) -> None: ...
+
+
+def two(given: int, last: torch.Tensor) -> None: ...
+
+
+def anything(*arguments: torch.Tensor) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (lambda grad: None, "grad"),
+        (Keeper().method, "gradient"),
+        (Keeper(), "called"),
+        (functools.partial(two, 1), "last"),
+        (torch.no_grad()(lambda grad: None), "grad"),
+        (anything, ""),
+        (print, ""),
+    ],
+)
+def test_a_hook_knows_what_its_first_argument_is_called(function: Any, name: str) -> None:
+    w = torch.ones(2, requires_grad=True)
+    with ht.trace() as t:
+        w.register_hook(function)
+        (w * 2).sum()
+    assert [one.argument for one in t.log.registrations.values()] == [name]

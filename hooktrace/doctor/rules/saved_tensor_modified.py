@@ -63,26 +63,50 @@ class SavedTensorModified(Rule):
         run = next((one for one in case.runs if one.number == modified.backward), None)
         raised = () if run is None or run.finished is None else (run.finished.seq,)
         saver = f"{operation(node.name)}{_inside(case, node.call)}"
+        line = None if run is None else run.started.line
         what = _what(case, modified)
         return self.finding(
             f"Backward failed because {what} was overwritten in place by {by}, after {saver} had "
             f"saved it for its gradient.",
             where=f"{node.name}{_inside(case, node.call)}",
-            source=modified.lines[1] or (source_of(writes[0]) if writes else ""),
+            source=modified.lines[1] or (source_of(writes[0]) if writes else "") or line or "",
             events=(*(one.seq for one in writes), *raised),
-            evidence=tuple(_evidence(modified, node.name, writes)),
-            instead=remedy(writes[0]) if writes else "",
+            evidence=tuple(_evidence(modified, node.name, writes, line)),
+            instead=remedy(writes[0]) if writes else _out_of_place(case, modified),
             possible=_DEDUCED if deduced is not None else "",
         )
 
 
 def operation(node: str) -> str:
-    """Return what the operation behind a node is called: ``sigmoid``.
+    """Say which operation is behind a node.
 
-    >>> operation("SigmoidBackward0"), operation("CopySlices"), operation("FBackward")
-    ('Sigmoid', 'CopySlices', 'F')
+    >>> operation("MulBackward0"), operation("SigmoidBackward0")
+    ('the multiplication (MulBackward0)', 'the operation Sigmoid (SigmoidBackward0)')
+    >>> operation("CopySlices")
+    'an assignment into a part of it (CopySlices), such as x[0] = ...'
     """
-    return node.partition("Backward")[0] or node
+    if node == "CopySlices":
+        return "an assignment into a part of it (CopySlices), such as x[0] = ..."
+    plain = node.partition("Backward")[0]
+    if plain in _SPOKEN:
+        return f"the {_SPOKEN[plain]} ({node})"
+    return f"the operation {plain} ({node})" if plain not in ("", node) else f"the operation {node}"
+
+
+_SPOKEN = {
+    "Add": "addition",
+    "Sub": "subtraction",
+    "Mul": "multiplication",
+    "Div": "division",
+    "Pow": "power",
+    "Exp": "exponential",
+    "Log": "logarithm",
+    "Sqrt": "square root",
+    "Mm": "matrix product",
+    "Bmm": "batched matrix product",
+    "Addmm": "linear map",
+    "Convolution": "convolution",
+}
 
 
 def _inside(case: Case, call: CallId | None) -> str:
@@ -116,7 +140,17 @@ def _by_node(case: Case, modified: ModifiedSave, deduced: NodeId | None) -> str:
     node = case.log.nodes[writer]
     call = modified.call if deduced is None else node.call
     at = f" at {modified.lines[1]}" if modified.lines[1] else ""
-    return f"the operation {operation(node.name)}{_inside(case, call)}{at}"
+    return f"{operation(node.name)}{_inside(case, call)}{at}"
+
+
+def _out_of_place(case: Case, modified: ModifiedSave) -> str:
+    """Say what to do about an assignment into a part; empty for what the docstring says."""
+    if modified.writer is None or case.log.nodes[modified.writer].name != "CopySlices":
+        return ""
+    return (
+        "let the operation that needs it work on a copy, such as x[0] = x[0].clone() * v instead "
+        "of x[0] = x[0] * v, or put the parts together anew, as by torch.stack or torch.where."
+    )
 
 
 def _deduced(case: Case, modified: ModifiedSave) -> NodeId | None:
@@ -141,8 +175,12 @@ def _deduced(case: Case, modified: ModifiedSave) -> NodeId | None:
 _DEDUCED = "the write itself was not seen: it is told by the version that the operation left"
 
 
-def _evidence(modified: ModifiedSave, node: str, writes: list[WriteView]) -> Iterator[str]:
+def _evidence(
+    modified: ModifiedSave, node: str, writes: list[WriteView], line: str | None
+) -> Iterator[str]:
     at = f" at {modified.lines[0]}" if modified.lines[0] else ""
     yield f"{node} saved {modified.attribute!r} at version {modified.expected}{at}"
     yield f"it is at version {modified.found} now"
     yield from (f"then overwritten by {overwriter(one)}" for one in writes[1:4])
+    if line:
+        yield f"backward was called at {line}"

@@ -37,7 +37,7 @@ def program(*expected: str) -> Callable[[Program], Program]:
 
 @program(
     "the output of 1@0 was overwritten in place by 2@0 (ReLU(inplace=True)), in the statement at",
-    "after Sigmoid in 1@0 (Sigmoid) had saved it",
+    "after the operation Sigmoid (SigmoidBackward0) in 1@0 (Sigmoid) had saved it",
 )
 def a_module_in_place() -> Any:
     net = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.ReLU(inplace=True))
@@ -46,7 +46,7 @@ def a_module_in_place() -> Any:
 
 @program(
     "the output of 1@0 was overwritten in place by the forward_pre hook scale on 2, defined at",
-    "after Sigmoid in 1@0 (Sigmoid) had saved it",
+    "after the operation Sigmoid (SigmoidBackward0) in 1@0 (Sigmoid) had saved it",
 )
 def a_hook_in_place() -> Any:
     net = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.Linear(2, 2))
@@ -71,7 +71,10 @@ def code_after_the_model() -> Any:
     return net, step
 
 
-@program("1.weight was overwritten in place by a step of SGD", "after Addmm in 1@0 (Linear)")
+@program(
+    f"1.weight was overwritten in place by a step of SGD at {__file__}:",
+    "after the linear map (AddmmBackward0) in 1@0 (Linear)",
+)
 def a_step_before_the_second_backward() -> Any:
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
@@ -99,8 +102,8 @@ class Adds(nn.Module):
 
 
 @program(
-    "was overwritten in place by the operation Add in Adds@0 (Adds)",
-    "after Sigmoid in Adds@0 (Adds) had saved it",
+    "was overwritten in place by the addition (AddBackward0) in Adds@0 (Adds)",
+    "after the operation Sigmoid (SigmoidBackward0) in Adds@0 (Adds) had saved it",
 )
 def functional_code() -> Any:
     net = Adds()
@@ -152,7 +155,7 @@ def test_versions_and_remedy_are_told() -> None:
         "it is at version 1 now",
     )
     assert found.where == "SigmoidBackward0 in 1@0 (Sigmoid)"
-    assert found.instead == "make 2 a ReLU(inplace=False)"
+    assert found.instead == "make 2 a ReLU(inplace=False)."
     text = Path(__file__).read_text().splitlines()[int(found.source.rpartition(":")[2]) - 1]
     assert "net(X).sum().backward()" in text
 
@@ -163,7 +166,7 @@ def test_what_pytorch_runs_first_is_what_it_is_about() -> None:
     x = torch.ones(1, 2, requires_grad=True)
     t, _ = traced(net, lambda: net(x).sum().backward())
     (found,) = found_in(t)
-    assert "after Sigmoid in 2@0" in found.message
+    assert "after the operation Sigmoid (SigmoidBackward0) in 2@0" in found.message
 
 
 @NEEDS_CONTENT
@@ -234,8 +237,9 @@ def test_who_wrote_is_not_guessed() -> None:
     t, _ = traced(net, lambda: net(x).sum().backward())
     (found,) = found_in(t)
     assert found.message == (
-        "Backward failed because the result of Sigmoid was overwritten in place by code that was "
-        "not seen, after Sigmoid in Adds@0 (Adds) had saved it for its gradient."
+        "Backward failed because the result of the operation Sigmoid (SigmoidBackward0) was "
+        "overwritten in place by code that was not seen, after the operation Sigmoid "
+        "(SigmoidBackward0) in Adds@0 (Adds) had saved it for its gradient."
     )
 
 
@@ -260,3 +264,37 @@ def test_writes_that_backward_does_not_mind_are_not_found() -> None:
         y += 1
         y.sum().backward()
     assert found_in(t) == []
+
+
+def test_the_lines_of_the_step_and_of_the_failing_backward_are_told() -> None:
+    w = torch.ones(2, requires_grad=True)
+    optimizer = torch.optim.SGD([w], 0.1)
+    first = sys._getframe().f_lineno
+    with contextlib.suppress(RuntimeError), ht.trace() as t:
+        loss = (w * w).sum()
+        loss.backward(retain_graph=True)
+        optimizer.step()
+        loss.backward()
+    (found,) = found_in(t)
+    assert f"by a step of SGD at {__file__}:{first + 4}, after the multiplication" in found.message
+    assert found.source == f"{__file__}:{first + 4}"
+    assert found.evidence[-1] == f"backward was called at {__file__}:{first + 5}"
+
+
+@NEEDS_CONTENT
+def test_an_assignment_into_a_part_is_called_so() -> None:
+    w = torch.ones(2, 3, requires_grad=True)
+    v = torch.ones(3, requires_grad=True)
+    first = sys._getframe().f_lineno
+    with contextlib.suppress(RuntimeError), ht.trace() as t:
+        x = w * 2
+        x[0] = x[0] * v
+        x.sum().backward()
+    (found,) = found_in(t)
+    assert found.message == (
+        "Backward failed because x was overwritten in place by an assignment into a part of it "
+        "(CopySlices), such as x[0] = ..., after the multiplication (MulBackward0) had saved it "
+        "for its gradient."
+    )
+    assert found.source == f"{__file__}:{first + 4}"
+    assert "x[0].clone() * v" in found.instead
