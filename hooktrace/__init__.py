@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hooktrace import errors, events
     from hooktrace.comparison import Comparison, compare
-    from hooktrace.counterfactuals import Counterfactual, counterfactual
+    from hooktrace.experiments.counterfactuals import Counterfactual, counterfactual
+    from hooktrace.experiments.preflight import check
     from hooktrace.hooklist import HookList
     from hooktrace.inventory import hooks
     from hooktrace.leaks import no_leaked_hooks
-    from hooktrace.preflight import check
     from hooktrace.session import Trace, trace
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "Comparison": "hooktrace.comparison",
-    "Counterfactual": "hooktrace.counterfactuals",
+    "Counterfactual": "hooktrace.experiments.counterfactuals",
     "HookList": "hooktrace.hooklist",
     "Trace": "hooktrace.session",
-    "check": "hooktrace.preflight",
+    "check": "hooktrace.experiments.preflight",
     "compare": "hooktrace.comparison",
-    "counterfactual": "hooktrace.counterfactuals",
+    "counterfactual": "hooktrace.experiments.counterfactuals",
     "hooks": "hooktrace.inventory",
     "no_leaked_hooks": "hooktrace.leaks",
     "trace": "hooktrace.session",

@@ -15,18 +15,21 @@ PACKAGE = Path(__file__).parents[2] / "hooktrace"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors records overwrites held tensorstats tables trials modes steps events kinds findings _registry",
+        "errors records overwrites held tensorstats tables trials modes steps events kinds "
+        "findings _registry",
         "log",
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
-        "_torch_checkpoint _torch_copies _torch_saved _torch_data _torch_dynamo _torch_storage _torch_state tracebacks",
-        "identity scope spans threadstate spies features statistics optimizers hookfacts hooktable recorder parameters firing "
-        "containers opencall patches callspies spiedhooks leaves nodespies backwardrun placement "
-        "nodes walk aliases measure reach hold holdings modified snapshot switches",
+        "_torch_checkpoint _torch_copies _torch_saved _torch_data _torch_dynamo _torch_storage "
+        "_torch_state tracebacks",
+        "identity scope spans threadstate spies features statistics optimizers hookfacts hooktable "
+        "recorder parameters firing containers opencall patches callspies spiedhooks leaves "
+        "nodespies backwardrun placement nodes walk aliases measure reach hold holdings modified",
         "probes",
         "views",
         "render doctor",
-        "recording session stage rehearsal preflight leaks hooklist inventory images sheets pairing agreement captures comparison "
-        "differences offhooks onerun counterfactuals",
+        "recording session leaks hooklist inventory images sheets pairing agreement captures "
+        "comparison",
+        "experiments",
         "demo",
         "cli pytest_plugin",
     )
@@ -63,8 +66,6 @@ ORDER = (
     ["spies", "identity", "recorder", "measure", "reach", "hold", "holdings"],
     ["recording", "session"],
     ["pairing", "agreement", "sheets", "captures", "comparison"],
-    ["agreement", "inventory", "differences", "offhooks", "onerun", "counterfactuals"],
-    ["hooktable", "recorder", "patches", "spiedhooks", "snapshot", "switches"],
 )
 """Within a layer: each may import those before it, and not those after it."""
 

@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 from torch.utils.hooks import RemovableHandle
 
-from hooktrace.counterfactuals import counterfactual
-from hooktrace.snapshot import Snapshot
+from hooktrace.experiments.counterfactuals import counterfactual
+from hooktrace.experiments.snapshot import Snapshot
 
 
 def listen(*_: Any) -> None:

@@ -18,8 +18,8 @@ from torch.nn.modules import module as torch_module
 
 import hooktrace as ht
 from hooktrace.errors import CopyError
+from hooktrace.experiments.rehearsal import rehearse
 from hooktrace.findings import Finding
-from hooktrace.rehearsal import rehearse
 
 RULE = "full-backward-hook-will-raise"
 Pair = collections.namedtuple("Pair", "first second")

@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from hooktrace.events import TensorId, TensorWritten, TracedHook
+from hooktrace.experiments.stage import Outcome, SpentError, Stage
 from hooktrace.log import EventLog
-from hooktrace.stage import Outcome, SpentError, Stage
 from hooktrace.trials import Trial
 from hooktrace.views.calls import Call, CallIndex
 

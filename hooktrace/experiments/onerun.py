@@ -15,18 +15,18 @@ from torch import nn
 from torch.optim import Optimizer
 
 from hooktrace import _torch
-from hooktrace.differences import Values
 from hooktrace.events import HookFired, TensorId, TracedHook
+from hooktrace.experiments.differences import Values
+from hooktrace.experiments.offhooks import Candidate, enter
+from hooktrace.experiments.switches import Registrations
 from hooktrace.firing import describe_error
 from hooktrace.hooktable import caller_frame
 from hooktrace.identity import leaves
 from hooktrace.log import EventLog
-from hooktrace.offhooks import Candidate, enter
 from hooktrace.patches import Patch
 from hooktrace.probes import Probes
 from hooktrace.recorder import Recorder
 from hooktrace.scope import Scope
-from hooktrace.switches import Registrations
 from hooktrace.views.calls import CallIndex
 
 __all__ = ["Outcome", "run_once"]

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from hooktrace.differences import Difference, compare_values, contrast, table
 from hooktrace.errors import TraceStateError
 from hooktrace.events import TracedHook
-from hooktrace.offhooks import choose, find_candidates
-from hooktrace.onerun import Outcome, run_once
+from hooktrace.experiments.differences import Difference, compare_values, contrast, table
+from hooktrace.experiments.offhooks import choose, find_candidates
+from hooktrace.experiments.onerun import Outcome, run_once
+from hooktrace.experiments.snapshot import Snapshot
+from hooktrace.experiments.switches import Registrations
 from hooktrace.patches import active
-from hooktrace.snapshot import Snapshot
-from hooktrace.switches import Registrations
 
 __all__ = ["Counterfactual", "counterfactual"]
 

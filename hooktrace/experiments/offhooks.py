@@ -14,12 +14,12 @@ from torch.optim import Optimizer
 from hooktrace import _torch_hooks
 from hooktrace.errors import UnknownNameError, UnsupportedHookError, nearest
 from hooktrace.events import HookId, TracedHook
+from hooktrace.experiments.switches import Registrations, Signature, Sites
 from hooktrace.inventory import Inventory
 from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
 from hooktrace.recorder import Recorder
 from hooktrace.spies import user_hook
-from hooktrace.switches import Registrations, Signature, Sites
 
 __all__ = ["Candidate", "Chosen", "choose", "enter", "find_candidates"]
 

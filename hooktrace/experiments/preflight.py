@@ -10,8 +10,8 @@ from torch import nn
 
 from hooktrace.doctor import Findings, diagnose
 from hooktrace.events import TracedHook
+from hooktrace.experiments.rehearsal import rehearse
 from hooktrace.inventory import Inventory
-from hooktrace.rehearsal import rehearse
 from hooktrace.scope import resolve_models
 from hooktrace.views.calls import CallIndex
 
