@@ -13,7 +13,7 @@ from torch import nn
 
 from hooktrace import _torch, _torch_hooks
 from hooktrace._torch_dynamo import graphs_compiled
-from hooktrace.events import HookId, NodeId, Registration
+from hooktrace.events import HookId, NodeId, Registration, TensorId
 from hooktrace.identity import Seen
 from hooktrace.log import EventLog
 from hooktrace.scope import Scope
@@ -64,7 +64,8 @@ class HookFacts:
             seen: The tensor.
             version: Its version then.
         """
-        self._update(row, node=node)
+        base = TensorId(seen.storage) if seen.is_view and seen.storage is not None else None
+        self._update(row, node=node, base=base)
         if seen.is_view:
             self._views[row] = seen, version
 

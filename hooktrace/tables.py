@@ -89,6 +89,7 @@ class Registration(Record, frozen=True, gc=False):
         left: Whether it was registered inside the block and still was when that ended.
         dropped: Whether its handle was gone by then, so that nobody can remove it.
         node: For a hook on a tensor, the node that had made the tensor when it was registered.
+        base: For a hook on a view, the tensor whose memory it shows.
         stale: Whether it is on a view that was written to later, itself or through its base:
             the view then has another node, and the hook is called no more.
         early: Whether the trace came to know its module only after it was registered; it may have
@@ -104,6 +105,7 @@ class Registration(Record, frozen=True, gc=False):
     left: bool = False
     dropped: bool = False
     node: NodeId | None = None
+    base: TensorId | None = None
     stale: bool = False
     early: bool = False
     graphs: int = 0

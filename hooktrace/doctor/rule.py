@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hooktrace.events import TracedHook
     from hooktrace.views.calls import Call
 
-__all__ = ["HEADINGS", "RULES", "Description", "Rule", "describe", "rule"]
+__all__ = ["HEADINGS", "RULES", "Description", "Rule", "describe", "rule", "sentence"]
 
 HEADINGS = (
     "What it finds",
@@ -95,13 +95,23 @@ class Rule(ABC):
             events=events,
             evidence=evidence,
             why=said.sections["Why it matters"],
-            instead=instead or said.sections["Instead"],
+            instead=sentence(instead or said.sections["Instead"]),
             possible=possible,
         )
 
 
 RULES: Registry[type[Rule]] = Registry("rules")
 """Every rule by name."""
+
+
+def sentence(text: str) -> str:
+    """Return a text with a full stop behind it, if it has none.
+
+    >>> sentence("call the model"), sentence("return grad * 2.")
+    ('call the model.', 'return grad * 2.')
+    """
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
 
 R = TypeVar("R", bound=type[Rule])
 

@@ -8,6 +8,7 @@ from typing import Any, overload
 
 from hooktrace.doctor.case import Case
 from hooktrace.doctor.never import Reason, why_never
+from hooktrace.doctor.rule import sentence
 from hooktrace.errors import UnknownNameError, nearest
 from hooktrace.events import HookFired, HookId, TracedHook
 from hooktrace.log import EventLog
@@ -83,7 +84,7 @@ class HookStory:
         lines = [_line("never fired", self.reason.text)]
         lines += [_line("seen", text) for text in self.reason.evidence[:_SHOWN]]
         lines += [_line("possible", self.reason.possible)] if self.reason.possible else []
-        return [*lines, _line("instead", self.reason.advice)]
+        return [*lines, _line("instead", sentence(self.reason.advice))]
 
 
 def _line(label: str, text: str) -> str:

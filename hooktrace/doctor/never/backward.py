@@ -84,6 +84,16 @@ def no_backward(unfired: Unfired, call: Call) -> Reason | None:
     """No backward came after the call."""
     if _runs_after(unfired, call):
         return None
+    error = unfired.case.log.error
+    if error:
+        return Reason(
+            "exception",
+            f"the block ended with {error.partition(':')[0]} before a backward ran",
+            "see what raised",
+            events=(call.called.seq,),
+            evidence=(f"the block raised {error}",),
+            rule="",
+        )
     return Reason(
         "no-backward",
         "no backward ran in the block after its module was called",

@@ -141,6 +141,16 @@ def not_called(unfired: Unfired) -> Reason | None:
     if unfired.calls:
         return None
     calls = unfired.around()
+    if row is not None and calls and all(one.exception for one in calls):
+        kind = str(calls[-1].exception).partition(":")[0]
+        return Reason(
+            "exception",
+            f"{calls[-1]} raised {kind} before {row.name} was called",
+            "see what raised",
+            events=(calls[-1].called.seq,),
+            evidence=(f"{calls[-1]} raised {calls[-1].exception}",),
+            rule="",
+        )
     if row is not None and calls:
         return Reason(
             "not-called",

@@ -29,6 +29,15 @@ def no_backward(unfired: Unfired) -> Reason | None:
     """No backward ran in the block."""
     if unfired.case.runs:
         return None
+    error = unfired.case.log.error
+    if error:
+        return Reason(
+            "exception",
+            f"the block ended with {error.partition(':')[0]} before a backward ran",
+            "see what raised",
+            evidence=(f"the block raised {error}",),
+            rule="",
+        )
     return Reason(
         "no-backward",
         "no backward ran in the block",
@@ -140,15 +149,25 @@ def not_in_graph(unfired: Unfired) -> Reason | None:
     if _reaching(unfired) or unfired.hook.kind == "multi_grad":
         return None
     roots = sorted({_root(unfired, run) for run in unfired.runs})
-    what = "the node that it hangs on" if _on_node(unfired) else unfired.hook.owner
-    leaf = _is_leaf(unfired)
+    made, advice = _made(unfired), "look for detach(), .item() or an unused result between it and "
+    if _is_leaf(unfired):
+        advice = (
+            "see whether the model uses this very parameter: .to(), deepcopy, pickle and "
+            "fully_shard() make new ones without their hooks; else look for detach(), .data and "
+            "torch.no_grad()"
+        )
+    elif made:
+        advice = (
+            "each operation makes a new tensor, indexing too: keep the tensor in a variable, and "
+            f"compute the loss from that very one; else {advice}the loss"
+        )
+    else:
+        advice += "the loss"
+    what = "the node that it hangs on" if _on_node(unfired) else f"{unfired.hook.owner}{made}"
     return Reason(
         "not-in-graph",
         f"{what} is no part of the graph of {' or '.join(roots[:3])}",
-        "see whether the model uses this very parameter: .to(), deepcopy, pickle and fully_shard() "
-        "make new ones without their hooks; else look for detach(), .data and torch.no_grad()"
-        if leaf
-        else "look for detach(), .item() or an unused result between it and the loss",
+        advice,
         events=tuple(run.started.seq for run in unfired.runs[:4]),
         evidence=tuple(
             f"backward run {run.number} reached {len(unfired.case.reached(run))} other nodes"
@@ -220,6 +239,24 @@ def _nodes(unfired: Unfired) -> set[NodeId]:
         return {registration.node}
     tensor = unfired.hook.tensor
     return set() if tensor is None else set(unfired.case.nodes_of.get(tensor, ()))
+
+
+def _made(unfired: Unfired) -> str:
+    """Say of a tensor that no variable held what it was made by, and of what."""
+    registration, tensor = unfired.registration, unfired.hook.tensor
+    if registration is None or registration.node is None or tensor is None:
+        return ""
+    case = unfired.case
+    if case.log.tensors[tensor].name:
+        return ""
+    node = case.log.nodes[registration.node].name
+    if registration.base is None:
+        return f", made by {node},"
+    what = "a part" if node.partition("Backward")[0] in _PARTS else "a view"
+    return f", {what} of {case.name(registration.base)} ({node}),"
+
+
+_PARTS = frozenset({"Select", "Slice", "Narrow", "Split", "Unbind", "Chunk", "Diagonal"})
 
 
 def _on_node(unfired: Unfired) -> bool:

@@ -671,3 +671,73 @@ def test_one_line_that_hooks_many_tensors_makes_one_finding_for_those_that_never
     finding = only(t)
     assert finding.severity == "note"  # other hooks of that line fired
     assert "3 like it" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("take", "made"),
+    [
+        (lambda scores: scores[0], "a part of scores (SelectBackward0)"),
+        (lambda scores: scores[1:], "a part of scores (SliceBackward0)"),
+        (lambda scores: scores.view(-1), "a view of scores (ViewBackward0)"),
+        (lambda scores: scores * 1, "made by MulBackward0"),
+    ],
+)
+def test_a_tensor_that_is_made_anew_each_time_is_told_by_what_made_it(take: Any, made: str) -> None:
+    weights = torch.ones(4, requires_grad=True)
+    with ht.trace() as t:
+        scores = weights * 2
+        take(scores).register_hook(save)
+        loss = take(scores).sum()
+        loss.backward()
+    finding = only(t)
+    assert finding.message.endswith(f", {made}, is no part of the graph of loss.")
+    assert "keep the tensor in a variable" in finding.instead
+
+
+def test_a_part_in_a_variable_is_told_by_its_name_only() -> None:
+    weights = torch.ones(4, requires_grad=True)
+    with ht.trace() as t:
+        first = (weights * 2)[0]
+        first.register_hook(save)
+        loss = weights.sum()
+        loss.backward()
+    assert only(t).message.endswith("never fired: first is no part of the graph of loss.")
+
+
+class Fails(nn.Module):
+    """Raises between its two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(2, 2)
+        self.second = nn.Linear(2, 2)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        x = self.first(x)
+        raise ValueError("halfway")
+        return self.second(x)
+
+
+def test_what_an_exception_kept_from_firing_is_no_finding_and_why_names_the_exception() -> None:
+    net = Fails()
+    net.first.register_full_backward_hook(save)
+    net.first.weight.register_hook(save)
+    net.second.register_forward_hook(save)
+    with pytest.raises(ValueError, match="halfway"), ht.trace(net) as t:
+        net(X)
+    assert found(t) == []
+    told = [story.reason.text for story in t.why("save") if story.reason]
+    assert sorted(told) == [
+        "Fails@0 raised ValueError before second was called",
+        "the block ended with ValueError before a backward ran",
+        "the block ended with ValueError before a backward ran",
+    ]
+
+
+def test_advice_ends_with_a_full_stop() -> None:
+    net = Net("forward of body")
+    net.body.register_forward_hook(save)
+    with ht.trace(net) as t:
+        net(X)
+    assert only(t).instead.endswith(".")
+    assert str(t.why("save")).endswith(".")
