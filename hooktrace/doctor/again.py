@@ -80,7 +80,8 @@ def _in_calls(case: Case, firings: list[HookFired]) -> Iterator[Repeat]:
         calls[call.root.id] += 1
         if call.parent is not None and calls[call.root.id] > 1:
             number = calls[call.root.id]
-            yield Repeat(firing, "shared", f"call {number} of {call.name} in {call.root}")
+            text = f"call {number} of {call.module.title} in {call.root}"
+            yield Repeat(firing, "shared", text)
 
 
 def _recomputed(case: Case, call: Call) -> str:
@@ -107,7 +108,8 @@ def _in_backwards(case: Case, firings: list[HookFired], graphs: dict[int, Run]) 
         others = calls_in.setdefault(run.number, set())
         if others - {original}:
             text = (
-                f"{call} is another call of {call.name} in the graph of backward run {run.number}"
+                f"{call} is another call of {call.module.title} in the graph of backward run "
+                f"{run.number}"
             )
             yield Repeat(firing, "shared", text)
         others.add(original)

@@ -115,6 +115,12 @@ class Case:
         """Return what a hook of this kind hangs on: ``module``, ``tensor``, ``node`` ..."""
         return KINDS[hook.kind].family
 
+    def owner(self, hook: TracedHook) -> str:
+        """Return what a hook hangs on, for a sentence: ``1 (Dropout)`` where ``1`` is its name."""
+        if hook.module is None or not hook.owner.isdigit():
+            return hook.owner
+        return self.log.modules[hook.module].title
+
     # -------------------------------------------------------------- calls
 
     @cached_property

@@ -21,7 +21,8 @@ class DuplicateHook(Rule):
 
     What it finds: the same function object on the same module, tensor, node or optimizer, twice at
         a time. Different functions made by the same line, such as closures in a loop, are
-        possible duplicates; methods of different objects are none.
+        possible duplicates; methods of different objects are none, nor is a tensor hook that is
+        registered anew once the tensor was overwritten in place: it hangs on another node.
     Why it matters: PyTorch calls it once for each registration: what it records is there twice,
         what it changes is changed twice.
     Instead: register it once, where the model is made, or remove the older one first by its handle.
@@ -74,12 +75,11 @@ class DuplicateHook(Rule):
         kind = last.kind.replace("_", " ")
         if possible:
             message = f"{len(hooks)} functions {last.name}, made by one line, are {kind} hooks on "
-            message += f"{last.owner} at a time."
+            message += f"{case.owner(last)} at a time."
         else:
             times = "twice" if len(hooks) == 2 else f"{len(hooks)} times"
-            message = (
-                f"The function {last.name} is registered {times} as {kind} hook on {last.owner}."
-            )
+            message = f"The function {last.name} is registered {times} as {kind} hook on "
+            message += f"{case.owner(last)}."
         seqs = [event.seq for one in hooks for event in case.registered.get(one.id, ())]
         return self.finding(
             message,
@@ -100,10 +100,17 @@ def _place(case: Case, hook: TracedHook) -> Any:
         known = hook.module is not None
         return (hook.module if known else hook.owner) if known or _everywhere(hook) else None
     if family == "tensor":
-        return hook.tensor if hook.tensor is not None else hook.owner or None
+        return _value(case, hook) if hook.tensor is not None else hook.owner or None
     if family == "node":
         return hook.node
     return hook.owner if family in ("optimizer", "registration") else None
+
+
+def _value(case: Case, hook: TracedHook) -> Any:
+    """Return what a tensor hook hangs on: a leaf, or the node that had made the tensor by then."""
+    assert hook.tensor is not None
+    leaf = case.log.tensors[hook.tensor].leaf
+    return hook.tensor, None if leaf else case.log.registrations[hook.id].node
 
 
 def _everywhere(hook: TracedHook) -> bool:

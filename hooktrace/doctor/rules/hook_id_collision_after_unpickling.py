@@ -47,7 +47,8 @@ class HookIdCollisionAfterUnpickling(Rule):
             known = case.log.registrations.get(hook.id)
             if known is not None and known.beyond:
                 yield self.finding(
-                    f"The {hook.kind.replace('_', ' ')} hook {hook.name} on {hook.owner} has the "
+                    f"The {hook.kind.replace('_', ' ')} hook {hook.name} on {case.owner(hook)} "
+                    f"has the "
                     f"number {known.number}, which PyTorch will give out again: it would replace "
                     f"this hook.",
                     hook=hook,

@@ -85,7 +85,7 @@ class HookOrderSurprise(Rule):
                     if is_global
                     else "it was registered with prepend=True"
                 )
-                yield self._told(early, late, rule, first, then)
+                yield self._told(case, early, late, rule, first, then)
 
     def _retained(self, case: Case) -> Iterator[Finding]:
         for retaining, editing in _on_one_tensor(case):
@@ -106,7 +106,7 @@ class HookOrderSurprise(Rule):
             rule = "post-accumulate hooks fire before the backward hooks of their module"
             if first.seq < then.seq and early.id in case.edits:
                 if _registered_later(case, early, late):
-                    yield self._told(early, late, rule, first, then)
+                    yield self._told(case, early, late, rule, first, then)
 
     def _before_the_gradients(self, case: Case) -> Iterator[Finding]:
         for hook in case.hooks:
@@ -119,9 +119,9 @@ class HookOrderSurprise(Rule):
                 if late and not _input_gradients(firing):
                     name, seq = late
                     yield self.finding(
-                        f"The hook {hook.name} on {hook.owner} uses .grad, but fired before "
-                        f"{name}.grad was filled: no input of {hook.owner} requires grad, so the "
-                        f"hook fires as soon as the gradient of the output is known.",
+                        f"The hook {hook.name} on {case.owner(hook)} uses .grad, but fired before "
+                        f"{name}.grad was filled: no input of {case.owner(hook)} requires grad, "
+                        f"so the hook fires as soon as the gradient of the output is known.",
                         hook=hook,
                         events=(firing.seq, seq),
                         evidence=(f"fired at #{firing.seq}; {name}.grad was filled at #{seq}",),
@@ -130,11 +130,17 @@ class HookOrderSurprise(Rule):
                     )
 
     def _told(
-        self, early: TracedHook, late: TracedHook, rule: str, first: HookFired, then: HookFired
+        self,
+        case: Case,
+        early: TracedHook,
+        late: TracedHook,
+        rule: str,
+        first: HookFired,
+        then: HookFired,
     ) -> Finding:
         return self.finding(
-            f"The hook {early.name} on {early.owner} was registered after {late.name} on "
-            f"{late.owner} and fired before it: {rule}.",
+            f"The hook {early.name} on {case.owner(early)} was registered after {late.name} on "
+            f"{case.owner(late)} and fired before it: {rule}.",
             hook=early,
             events=(first.seq, then.seq),
             evidence=(

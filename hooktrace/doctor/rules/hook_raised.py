@@ -67,7 +67,7 @@ class HookRaised(Rule):
         error = firing.exception or ""
         evidence = (error, *_place(case, firing))
         return self.finding(
-            f"The hook {hook.name} on {hook.owner} {what}.",
+            f"The hook {hook.name} on {case.owner(hook)} {what}.",
             hook=hook,
             source=hook.defined_at or hook.registered_at or "",
             events=(firing.seq,),

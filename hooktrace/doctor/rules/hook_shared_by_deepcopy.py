@@ -54,7 +54,7 @@ class HookSharedByDeepcopy(Rule):
             if known is not None and known.number >= 0 and hook.module is not None:
                 groups[hook.kind, known.number, known.function].append(hook)
         for (kind, number, _), hooks in groups.items():
-            owners = list(dict.fromkeys(hook.owner for hook in hooks))
+            owners = list(dict.fromkeys(case.owner(hook) for hook in hooks))
             if len(owners) > 1:
                 first = ", ".join(owners[:4])
                 more = f" and {len(owners) - 4} more" if len(owners) > 4 else ""

@@ -55,10 +55,11 @@ class HooksIgnoredByCompile(Rule):
             if reason.rule == self.name:
                 hook = case.log.hooks[number]
                 yield self.finding(
-                    f"The {hook.kind} hook {hook.name} on {hook.owner} was ignored: {reason.text}."
+                    f"The {hook.kind} hook {hook.name} on {case.owner(hook)} was ignored: "
+                    f"{reason.text}."
                     if not reason.possible
-                    else f"The {hook.kind} hook {hook.name} on {hook.owner} may have been ignored: "
-                    f"{reason.text}.",
+                    else f"The {hook.kind} hook {hook.name} on {case.owner(hook)} may have been "
+                    f"ignored: {reason.text}.",
                     hook=hook,
                     severity=reason.severity,
                     events=reason.events,

@@ -66,11 +66,12 @@ class LeakedHook(Rule):
         last = hooks[-1]
         per_owner: defaultdict[Any, list[int]] = defaultdict(list)
         for hook in hooks:
-            per_owner[hook.module, hook.owner].append(case.registered[hook.id][0].seq)
+            per_owner[hook.module, hook.tensor, hook.owner].append(case.registered[hook.id][0].seq)
         moments = max(len({bisect(began, seq) for seq in seqs}) for seqs in per_owner.values())
         dropped = [one for one in hooks if case.log.registrations[one.id].dropped]
         lost = [one for one in dropped if not _young(case, one)]
-        on = last.owner if len(per_owner) == 1 else f"{len(per_owner)} modules"
+        several = f"{len(per_owner)} {_what(case, last)}s"
+        on = case.owner(last) if len(per_owner) == 1 else several
         named = f"The {last.kind.replace('_', ' ')} hook {last.name} on {on}"
         if moments > 1:
             message = f"{named} was registered {len(hooks)} times, with calls in between, and "
@@ -87,6 +88,13 @@ class LeakedHook(Rule):
             events=tuple(case.registered[one.id][0].seq for one in hooks),
             evidence=(evidence,) if dropped else (),
         )
+
+
+def _what(case: Case, hook: TracedHook) -> str:
+    """Return what a hook hangs on that is left: a parameter, an optimizer or a module."""
+    if hook.tensor is not None:
+        return "parameter"
+    return "optimizer" if case.family(hook) == "optimizer" else "module"
 
 
 def _young(case: Case, hook: TracedHook) -> bool:

@@ -85,12 +85,12 @@ class ModuleCalledButOutputUnused(Rule):
         for call in idle:
             if not _goes_on(call, taken):
                 found.setdefault(call.name, []).append(call)
-        for name, calls in found.items():
+        for calls in found.values():
             times = "" if len(calls) == 1 else f" ({len(calls)} times)"
             ends = [one.exited.seq for one in calls if one.exited is not None]
             yield self.finding(
-                f"{name} was called{times}, and nothing that led to the loss used what it "
-                f"returned.",
+                f"{calls[0].module.title} was called{times}, and nothing that led to the loss "
+                f"used what it returned.",
                 call=calls[0],
                 events=tuple(ends[:8]),
                 evidence=(

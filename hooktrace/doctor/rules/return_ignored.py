@@ -58,13 +58,13 @@ class ReturnIgnored(Rule):
             else:
                 continue
             if lost:
-                yield self._of(hook, lost, what)
+                yield self._of(case, hook, lost, what)
 
-    def _of(self, hook: TracedHook, lost: list[HookFired], what: str) -> Finding:
+    def _of(self, case: Case, hook: TracedHook, lost: list[HookFired], what: str) -> Finding:
         given = [f"returned {one}" for one in lost[0].returned[:3]]
         given += [f"returned {one.after}" for one in lost[0].edits if one.role == "state_dict"]
         return self.finding(
-            f"The hook {hook.name} on {hook.owner} returned {what}.",
+            f"The hook {hook.name} on {case.owner(hook)} returned {what}.",
             hook=hook,
             severity=None if any(map(_counts, lost)) else "note",
             events=tuple(one.seq for one in lost),

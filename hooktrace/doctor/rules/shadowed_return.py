@@ -72,8 +72,9 @@ class ShadowedReturn(Rule):
     ) -> Finding:
         one, other = case.log.hooks[first[0].hook], case.log.hooks[second.hook]
         return self.finding(
-            f"What the hook {one.name} on {one.owner} returned was lost: the hook {other.name} on "
-            f"{other.owner}, which was given it, returned what had been there before.",
+            f"What the hook {one.name} on {case.owner(one)} returned was lost: the hook "
+            f"{other.name} on "
+            f"{case.owner(other)}, which was given it, returned what had been there before.",
             hook=one,
             events=(first[0].seq, second.seq),
             evidence=(

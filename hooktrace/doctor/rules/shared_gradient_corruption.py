@@ -64,8 +64,8 @@ class SharedGradientCorruption(Rule):
         names = ", ".join(titles[:4]) + (f" and {len(titles) - 4} more" if titles[4:] else "")
         firings = [_firing(case, one).seq for one in shown]
         yield self.finding(
-            f"The hook {hook.name} on {hook.owner} wrote into its gradient in place, which changed "
-            f"the gradient of {names} too: autograd had sent the same memory to both.",
+            f"The hook {hook.name} on {case.owner(hook)} wrote into its gradient in place, which "
+            f"changed the gradient of {names} too: autograd had sent the same memory to both.",
             hook=hook,
             severity=None if sure else "warning",
             events=tuple(sorted({*firings, *(one.seq for one in shown)})),

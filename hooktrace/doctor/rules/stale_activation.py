@@ -74,8 +74,8 @@ class StaleActivation(Rule):
         if before.tensor != row.id:
             stored = f"what shares memory with {stored}"
         yield self.finding(
-            f"The {hook.kind} hook {hook.name} on {hook.owner} stored {stored} in {held.path}, "
-            f"which was overwritten later: by {by}{more}.",
+            f"The {hook.kind} hook {hook.name} on {case.owner(hook)} stored {stored} in "
+            f"{held.path}, which was overwritten later: by {by}{more}.",
             hook=hook,
             source=hook.defined_at,
             events=(held.firing, *(one.seq for one in writes)),

@@ -68,8 +68,8 @@ class TrainModeInEvaluation(Rule):
 
     def _finding(self, roots: list[Call], members: list[Call], trains: bool) -> Finding:
         root = roots[0]
-        drops = dict.fromkeys(one.name for one in members if _is_random(one))
-        norms = dict.fromkeys(one.name for one in members if _updates(one))
+        drops = dict.fromkeys(one.module.title for one in members if _is_random(one))
+        norms = dict.fromkeys(one.module.title for one in members if _updates(one))
         parts = [f"{_listed(drops)} dropped values"] if drops else []
         parts += [f"{_listed(norms)} updated the running statistics"] if norms else []
         mode = "torch.inference_mode()" if root.mode.inference else "torch.no_grad()"

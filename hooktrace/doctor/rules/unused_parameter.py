@@ -74,7 +74,7 @@ class UnusedParameter(Rule):
                     case,
                     module,
                     names,
-                    f"{module or calls[0].name} was called, but did not use {_count(names)} of its "
+                    f"{calls[0].module.title} was called, but did not use {_count(names)} of its "
                     f"own for what it returned: {by_module(names)}",
                     "forward() does not use it, or by way of .data or .detach()",
                 )
@@ -84,7 +84,7 @@ class UnusedParameter(Rule):
                 case,
                 module,
                 names,
-                f"{module or 'A module'} {was}, and nothing that led to the loss used its "
+                f"{_title(case, module)} {was}, and nothing that led to the loss used its "
                 f"{_count(names)}: {by_module(names)}",
                 "",
                 _choice(training, module),
@@ -118,6 +118,13 @@ class UnusedParameter(Rule):
 
 def _count(names: list[str]) -> str:
     return f"{len(names)} parameter{'s' * (len(names) != 1)}"
+
+
+def _title(case: Case, module: str) -> str:
+    number = case.module_named.get(module)
+    if number is None or not module.isdigit():
+        return module or "A module"
+    return case.log.modules[number].title
 
 
 def _choice(training: Training, module: str) -> str:

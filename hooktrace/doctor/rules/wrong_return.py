@@ -69,7 +69,7 @@ class WrongReturn(Rule):
             gave = [f"returned the tensor {bare[0].after}"]
             returned = "a tensor, not a tuple: each of its rows was taken for a gradient"
         return self.finding(
-            f"The hook {hook.name} on {hook.owner} returned {returned}, so PyTorch "
+            f"The hook {hook.name} on {case.owner(hook)} returned {returned}, so PyTorch "
             f"raised an error.",
             hook=hook,
             events=(firing.seq,),
@@ -90,8 +90,8 @@ class WrongReturn(Rule):
             raised = case.raised_after(firing)
             listed = ": a pre-hook's result that is no tuple counts as one argument"
             yield self.finding(
-                f"After the hook {hook.name} on {hook.owner}, the {role} is no tensor any more"
-                f"{listed if role == 'args[0]' else ''}.",
+                f"After the hook {hook.name} on {case.owner(hook)}, the {role} is no tensor any "
+                f"more{listed if role == 'args[0]' else ''}.",
                 hook=hook,
                 severity=None if raised else "warning",
                 events=(firing.seq,),

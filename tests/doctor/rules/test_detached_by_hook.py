@@ -49,8 +49,8 @@ def test_a_forward_hook_that_returns_a_tensor_without_a_graph(name: str) -> None
     assert one.severity == "warning"
     assert one.where == f"forward hook {t.hooks[0].name} on 1"
     assert one.message.endswith(
-        "cut on 1 put a tensor without a graph in the place of the output: no gradient gets past "
-        "it."
+        "cut on 1 (Linear) put a tensor without a graph in the place of the output: no gradient "
+        "gets past it."
     )
     assert one.evidence == (
         "output of 1@0: 3x2 float32 that requires grad",

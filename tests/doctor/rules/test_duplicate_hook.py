@@ -39,7 +39,9 @@ def test_a_function_that_is_registered_three_times_is_one_finding() -> None:
         net[0].register_forward_hook(save)
     (finding,) = checked(net)
     assert finding.severity == "warning"
-    assert finding.message == "The function save is registered 3 times as forward hook on 0."
+    assert (
+        finding.message == "The function save is registered 3 times as forward hook on 0 (Linear)."
+    )
     assert finding.source.endswith(f":{save.__code__.co_firstlineno}")
 
 
@@ -72,6 +74,35 @@ def test_parameters_and_optimizers_have_duplicates_too() -> None:
         "The function save is registered twice as tensor hook on weight.",
         "The function save is registered twice as optimizer step post hook on SGD.",
     ]
+
+
+def test_a_tensor_that_was_overwritten_between_has_no_duplicates() -> None:
+    grads: list[torch.Tensor] = []
+
+    def keep(grad: torch.Tensor) -> None:
+        grads.append(grad)
+
+    x = torch.tensor([-1.0, 2.0], requires_grad=True)
+    with ht.trace() as t:
+        y = x * 3
+        y.register_hook(keep)
+        y.relu_()
+        y.register_hook(keep)
+        y.sum().backward()
+    assert [one.tolist() for one in grads] == [[1.0, 1.0], [0.0, 1.0]]
+    assert len({one.tensor for one in t.hooks}) == 1
+    assert list(t.findings(select=[RULE])) == []
+
+
+def test_a_tensor_that_was_not_overwritten_has_duplicates() -> None:
+    x = torch.ones(2, requires_grad=True)
+    with ht.trace() as t:
+        y = x * 3
+        y.register_hook(save)
+        y.register_hook(save)
+        y.sum().backward()
+    (finding,) = t.findings(select=[RULE])
+    assert finding.message == "The function save is registered twice as tensor hook on y."
 
 
 def test_closures_made_by_one_line_on_one_module_are_possible_duplicates() -> None:

@@ -51,7 +51,7 @@ def printed(tmp_path: Path) -> list[str]:
 
 
 def test_a_loaded_hook_is_replaced_by_the_one_that_gets_its_number(printed: list[str]) -> None:
-    assert printed[0].startswith("warning The forward hook print on 0 has the number ")
+    assert printed[0].startswith("warning The forward hook print on 0 (Linear) has the number ")
     assert printed[0].endswith(", which PyTorch will give out again: it would replace this hook.")
     assert printed[1:] == ["1", "['print']", "['str']", "0"]
 

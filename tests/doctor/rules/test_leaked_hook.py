@@ -30,7 +30,9 @@ def test_a_hook_whose_handle_is_kept_is_a_note() -> None:
         net(torch.ones(1, 2))
     (finding,) = found(t)
     assert finding.severity == "note"
-    assert finding.message == "The forward hook save on 0 is still registered when the block ends."
+    assert finding.message == (
+        "The forward hook save on 0 (Linear) is still registered when the block ends."
+    )
     assert finding.where == "forward hook save on 0"
     assert finding.source.startswith(f"{__file__}:")
     assert finding.evidence == ()
@@ -91,6 +93,23 @@ def test_one_hook_on_many_modules_is_one_finding_and_does_not_grow() -> None:
     assert finding.severity == "note"
     assert "on 3 modules is still registered" in finding.message
     assert len(handles) == 3
+
+
+def test_what_the_hooks_are_on_is_counted_as_what_it_is() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizers = [torch.optim.SGD(net.parameters(), 0.1) for _ in range(2)]
+    with ht.trace(net) as t:
+        handles = [one.register_hook(save) for one in net.parameters()]
+        handles += [one.register_step_post_hook(save) for one in optimizers]
+        net(torch.ones(1, 2)).sum().backward()
+        for one in optimizers:
+            one.step()
+    assert [one.message for one in found(t)] == [
+        "The tensor hook save on 4 parameters is still registered when the block ends.",
+        "The optimizer step post hook save on 2 optimizers is still registered when the block "
+        "ends.",
+    ]
+    assert len(handles) == 6
 
 
 @pytest.mark.parametrize("kind", ["register_hook", "register_post_accumulate_grad_hook"])

@@ -215,8 +215,8 @@ def test_the_finding_names_hook_place_culprit_and_lines() -> None:
     assert found.where == "forward hook save on 0"
     assert found.source == f"{__file__}:{line}"
     assert found.message.startswith(
-        "The forward hook save on 0 stored the output in acts['conv'], which was overwritten "
-        "later: by 1@0 (ReLU(inplace=True)), in the statement at "
+        "The forward hook save on 0 (Conv2d) stored the output in acts['conv'], which was "
+        "overwritten later: by 1@0 (ReLU(inplace=True)), in the statement at "
     )
     called = next(one for one in found.evidence if one.startswith("written at "))
     text = Path(__file__).read_text().splitlines()[int(called.rpartition(":")[2]) - 1]

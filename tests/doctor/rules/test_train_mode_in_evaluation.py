@@ -33,8 +33,8 @@ def test_dropout_and_batch_norm_are_told_in_one_finding(mode: Any) -> None:
     (one,) = found(evaluate(net(nn.Dropout(0.3), nn.BatchNorm1d(2)), mode, times=2))
     assert (one.severity, one.possible) == ("warning", "")
     assert one.message == (
-        f"Sequential ran 2 times in train mode under torch.{mode.__name__}(): 1 dropped values and "
-        "2 updated the running statistics."
+        f"Sequential ran 2 times in train mode under torch.{mode.__name__}(): 1 (Dropout) dropped "
+        "values and 2 (BatchNorm1d) updated the running statistics."
     )
     assert one.evidence[0] == "1@0: Dropout(p=0.3, inplace=False) with training=True"
 

@@ -65,7 +65,7 @@ def test_a_parameter_that_its_own_module_does_not_use() -> None:
 
     (one,) = found(step(nn.Sequential(Scaled())))
     assert one.message == (
-        "0 was called, but did not use 2 parameters of its own for what it returned: "
+        "0 (Scaled) was called, but did not use 2 parameters of its own for what it returned: "
         "0 (scale, shift)."
     )
 

@@ -225,5 +225,5 @@ def test_a_gradient_that_is_returned_without_its_tuple_is_told_as_that(kind: str
     with contextlib.suppress(RuntimeError), ht.trace(net) as t:
         net(torch.ones(1, 3)).sum().backward()
     (one,) = t.findings(["wrong-return"])
-    assert "pass_on on 1 returned a tensor, not a tuple" in one.message
+    assert "pass_on on 1 (Linear) returned a tensor, not a tuple" in one.message
     assert "`return (grad,)`" in one.instead
