@@ -14,6 +14,9 @@ from hooktrace.findings import Finding
 
 __all__ = ["LeakedHook"]
 
+_LEFT = " is still registered"
+_LISTED = 8  # hooks that a note for several names
+
 
 @rule
 class LeakedHook(Rule):
@@ -59,8 +62,28 @@ class LeakedHook(Rule):
                     key = (hook.kind, hook.name, hook.defined_at, hook.registered_at, hook.options)
                     groups[key].append(hook)
         began = [event.seq for event in case.log.of(ModuleCalled)]
-        for hooks in groups.values():
-            yield self._left(case, hooks, began)
+        found = [self._left(case, hooks, began) for hooks in groups.values()]
+        notes = [one for one in found if one.severity == "note" and not one.evidence]
+        if len(notes) < 2:
+            yield from found
+            return
+        yield from (one for one in found if one not in notes)
+        yield self._together(notes)
+
+    def _together(self, notes: list[Finding]) -> Finding:
+        """Tell in one note of hooks that are left, but can be removed."""
+        count = sum(len(one.events) for one in notes)
+        lines = [f"{one.message.partition(_LEFT)[0]}, at {one.source}" for one in notes[:_LISTED]]
+        further = len(notes) - len(lines)
+        return self.finding(
+            f"{count} hooks that were registered inside the block are still registered when it "
+            f"ends.",
+            where=f"{len(notes)} hook functions, the first",
+            source=notes[0].source,
+            severity="note",
+            events=tuple(sorted(seq for one in notes for seq in one.events)),
+            evidence=(*lines, *([f"and {further} more"] if further else [])),
+        )
 
     def _left(self, case: Case, hooks: list[TracedHook], began: list[int]) -> Finding:
         last = hooks[-1]
@@ -77,7 +100,7 @@ class LeakedHook(Rule):
             message = f"{named} was registered {len(hooks)} times, with calls in between, and "
             message += "all of these are left when the block ends."
         else:
-            message = f"{named} is still registered when the block ends."
+            message = f"{named}{_LEFT} when the block ends."
         evidence = f"of {len(dropped)} the handle is gone, so that nobody can remove them"
         if len(hooks) == 1:
             evidence = "its handle is gone, so that nobody can remove it"

@@ -104,10 +104,10 @@ def test_what_the_hooks_are_on_is_counted_as_what_it_is() -> None:
         net(torch.ones(1, 2)).sum().backward()
         for one in optimizers:
             one.step()
-    assert [one.message for one in found(t)] == [
-        "The tensor hook save on 4 parameters is still registered when the block ends.",
-        "The optimizer step post hook save on 2 optimizers is still registered when the block "
-        "ends.",
+    (note,) = found(t)
+    assert [line.partition(", at ")[0] for line in note.evidence] == [
+        "The tensor hook save on 4 parameters",
+        "The optimizer step post hook save on 2 optimizers",
     ]
     assert len(handles) == 6
 
@@ -169,3 +169,21 @@ def test_hooks_of_pytorch_are_no_leak() -> None:
             prune.l1_unstructured(net, "weight", 0.5)
             net(torch.ones(1, 2))
     assert found(t) == []
+
+
+def test_several_hooks_whose_handles_are_kept_are_one_note() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    with ht.trace(net) as t:
+        handles = [
+            net[0].register_forward_hook(lambda module, args, output: None),
+            net[1].register_forward_hook(lambda module, args, output: None),
+            net.register_forward_pre_hook(lambda module, args: None),
+        ]
+        net[0].register_full_backward_hook(lambda *_: None)
+        net(torch.ones(1, 2))
+    dropped, together = t.findings(select=["leaked-hook"])
+    assert (dropped.severity, together.severity) == ("warning", "note")
+    assert together.message.startswith("3 hooks that were registered inside the block")
+    assert len(together.evidence) == len(together.events) == len(handles) == 3
+    assert "forward pre hook <lambda> on Sequential, at" in together.evidence[2]
+    assert "test_leaked_hook.py:" in together.evidence[2]
