@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -107,8 +108,15 @@ def _context(story: Story) -> dict[str, Any]:
         "tensor_code": _body(inspect.getsource(story.plain.watch)),
         "tensor_hook": inspect.getsource(story.plain.double_then_triple).rstrip(),
         "tensor_edits": [str(one) for one in story.tensors.edits],
+        "findings": _located(story.main),
+        "tensor_findings": _located(story.tensors),
         "warnings": story.warnings,
     }
+
+
+def _located(trace: ht.Trace) -> str:
+    """Return the doctor's findings, with files named as they lie beside the page."""
+    return re.sub(r"(?<=\s)/\S*/(?=\w+\.py:\d)", "", str(trace.findings()))
 
 
 def _hook(story: Story, row: TracedHook) -> dict[str, Any]:
