@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import weakref
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -12,10 +13,12 @@ import torch
 from hooktrace import _torch
 from hooktrace.events import Change, HookId, Value
 from hooktrace.identity import Identities, Seen
+from hooktrace.looks import Looks
 from hooktrace.measure import difference
 from hooktrace.reach import Place, Reach
+from hooktrace.spies import user_hook
 
-__all__ = ["Hold", "code_of"]
+__all__ = ["Hold", "code_of", "may_store"]
 
 
 class Hold:
@@ -96,7 +99,7 @@ class Hold:
             self.entry.value = value  # the write was noted, of the tensor that the hook was given
         return value, change
 
-    def is_there(self, tensor: torch.Tensor, reach: Reach, *, last: bool = False) -> bool | None:
+    def is_there(self, tensor: torch.Tensor, reach: Reach) -> bool | None:
         """Whether the hook still holds a tensor; None if the hook is gone.
 
         What is not the very tensor that the hook was given, the hook made; if it lives, then
@@ -104,17 +107,16 @@ class Hold:
 
         Args:
             tensor: The tensor.
-            reach: What looks for it.
-            last: Whether nothing changes any more, so that one look will do for all tensors.
+            reach: What looks for it: a `Reach` where nothing changes any more, so that one look
+                will do for all tensors.
         """
         function = self.function()
         if function is None:
             return True if self.entry is not self.source[0] else None
-        if last:
-            paths = reach.paths(function, self.owner()).get(id(tensor), [])
+        if isinstance(reach, Looks):
+            paths = reach.paths_of(tensor, function, self.owner())
         else:
-            places = reach.places(function, self.owner())
-            paths = [one.path for one in places if one.tensor is tensor]
+            paths = reach.paths(function, self.owner()).get(id(tensor), [])
         if paths and self.path not in paths:
             self.path = paths[0]
         return bool(paths)
@@ -138,3 +140,22 @@ def code_of(function: Any) -> Any:
         return code_of(function.func)
     function = function.__func__ if type(function) is MethodType else function
     return function.__code__ if type(function) is FunctionType else type(function)
+
+
+_STORING = ("CALL", "PRECALL", "STORE_ATTR", "STORE_SUBSCR", "STORE_GLOBAL", "STORE_DEREF", "YIELD")
+
+
+def may_store(function: Any) -> bool:
+    """Whether a function may store what it is given: it calls something, or assigns to a place.
+
+    Operators, but for those like ``+=``, are taken not to store their operands.
+    """
+    function = user_hook(function)
+    return type(function) is not FunctionType or _storing(function.__code__)
+
+
+def _storing(code: CodeType) -> bool:
+    return any(
+        one.opname.startswith(_STORING) or (one.opname == "BINARY_OP" and one.argrepr.endswith("="))
+        for one in dis.get_instructions(code)
+    )

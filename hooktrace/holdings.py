@@ -6,10 +6,11 @@ is looked at before and after each firing; what is new and shares memory with wh
 given was stored.  It is looked at again when the outermost module call, the backward run and the
 block end.  Only weak references are held meanwhile, and copies of small tensors.
 
-One look goes over at most 200 things, of a container the latest 64, and costs some tens of
-microseconds.  So it is spared for functions that cannot store anything, and after the first 1,024
-firings it is taken at every 32nd.  The look at the end of the block goes over at most 20,000 things
-for each hook that stored something.
+One look goes over at most 200 things; of a container it compares the latest 1,024 entries as a
+whole, and looks into the latest 64 that are no tensors.  It costs some tens of microseconds.  So it
+is spared for functions that cannot store anything, and after the first 1,024 firings it is taken at
+every 32nd.  The look at the end of the block goes over at most 20,000 things for each hook that
+stored something.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from hooktrace import _torch
 from hooktrace._torch_saved import graph_bytes, storage_of
 from hooktrace.events import HookFired, HookId, TensorId, Value
 from hooktrace.held import Held
-from hooktrace.hold import Hold, code_of
+from hooktrace.hold import Hold, code_of, may_store
 from hooktrace.identity import Identities
 from hooktrace.log import EventLog
-from hooktrace.reach import Place, Reach, may_store
+from hooktrace.looks import Look, Looks
+from hooktrace.reach import Place, Reach
 
 __all__ = ["Holdings"]
 
@@ -65,7 +67,7 @@ class Holdings:
     def __init__(self, log: EventLog, identities: Identities) -> None:
         self.log = log
         self.identities = identities
-        self._reach = Reach(64, 200)
+        self._reach = Looks(64, 200)
         self._holds: dict[tuple[int, Any], Hold] = {}
         self._gone: list[Hold] = []  # no longer there, but were overwritten while they were
         self._recent: deque[Hold] = deque(maxlen=_RECENT)
@@ -76,7 +78,7 @@ class Holdings:
 
     # -------------------------------------------------------------- around a firing
 
-    def before(self, firing: Any) -> dict[tuple[int, Any], int] | None:
+    def before(self, firing: Any) -> Look | None:
         """Return which tensors a hook can reach that is about to be called; None to ignore it."""
         looks = self._looks.get(firing.hook)
         if looks is None:
@@ -88,8 +90,9 @@ class Holdings:
         self._fired += 1
         if self._fired > _ALWAYS and self._fired % _THEN:
             return None
-        places = self._reach.places(firing.function, firing.owner)
-        return {(one.container, one.key): id(one.tensor) for one in places}
+        look = self._reach.look(firing.function, firing.owner)
+        look.things = [], []
+        return look
 
     def after(self, firing: Any) -> None:
         """Note what a hook stored of what it was given, in the `Firing` that ends."""
@@ -100,11 +103,8 @@ class Holdings:
         }
         if not given:
             return
-        new: list[Place] = []
-        old: list[Place] = []
-        for one in self._reach.places(firing.function, firing.owner):
-            known = firing.there.get((one.container, one.key))
-            (old if known == id(one.tensor) else new).append(one)
+        look = self._reach.look(firing.function, firing.owner, firing.there)
+        new, old = look.changes(firing.there, set(given))
         stored: set[int] = set()
         storages: dict[int, Any] = {}
         for place in new:
@@ -212,7 +212,7 @@ class Holdings:
         budget: list[int],
     ) -> Held | None:
         tensor = hold.entry.ref()
-        still = False if tensor is None else hold.is_there(tensor, reach, last=True)
+        still = False if tensor is None else hold.is_there(tensor, reach)
         if still is False and hold.told is None:
             return None
         seq = seqs.get((hold.hook, hold.started))

@@ -6,7 +6,6 @@ by their ``__dict__``; no attribute is asked for that a class could compute.
 
 from __future__ import annotations
 
-import dis
 import functools
 import sys
 from collections import deque
@@ -25,7 +24,7 @@ from torch import nn
 
 from hooktrace.spies import user_hook
 
-__all__ = ["Place", "Reach", "may_store"]
+__all__ = ["Place", "Reach", "is_tensor"]
 
 _DEEPEST = 5  # containers and objects inside one another
 _OWN = frozenset(vars(nn.Module()))  # what every module has
@@ -83,28 +82,34 @@ class Reach:
 
     def places(self, function: Any, owner: Any = None) -> list[Place]:
         """Return where tensors are that `function` can reach, and those on its module `owner`."""
-        found: list[Place] = []
+        return list(self.walk(function, owner, self.inside))
+
+    def walk(self, function: Any, owner: Any, inside: Any) -> Iterator[Place]:
+        """Yield where tensors are; `inside` returns where to go on, as the method does."""
         seen: set[int] = set()
         queue = [(*one, 0) for one in self._roots(user_hook(function))]
         if owner is not None:
             queue.append((id(owner), None, owner, (None, "{}", "module"), 0))
         kinds = self._kinds
         for container, key, thing, link, depth in queue:
-            kind = kinds.get(type(thing)) or self._kind(type(thing))
+            kind = kinds.get(type(thing)) or self.kind(type(thing))
             if kind == "nothing":
                 continue
             if kind == "tensor":
-                found.append(Place(container, key, thing, link))
+                yield Place(container, key, thing, link)
             elif depth < _DEEPEST and id(thing) not in seen and len(queue) < self.most:
                 seen.add(id(thing))
                 if kind == "function":
-                    inside: Any = () if _is_foreign(thing) else self._roots(thing)
+                    within: Any = () if _is_foreign(thing) else self._roots(thing)
                 else:
-                    inside = _READERS[kind](thing, link, self.last)
+                    within = inside(thing, kind, link)
                 below = depth + 1
-                for inner, name, value, way in inside:
+                for inner, name, value, way in within:
                     queue.append((inner, name, value, way, below))
-        return found
+
+    def inside(self, thing: Any, kind: str, link: Any) -> Iterator[tuple[int, Any, Any, Any]]:
+        """Yield what is in a container or object, with where it is and the way to it."""
+        yield from _READERS[kind](thing, link, self.last)
 
     def paths(self, function: Any, owner: Any = None) -> dict[int, list[str]]:
         """Return where each tensor is, by its ``id()``: the same as at the first time it is asked.
@@ -126,7 +131,8 @@ class Reach:
         self._kinds.clear()
         self._names.clear()
 
-    def _kind(self, one: type) -> str:
+    def kind(self, one: type) -> str:
+        """Return how objects of a class are looked at: as ``tensor``, ``mapping``, ``nothing``."""
         kind = self._kinds[one] = _kind_of(one)
         return kind
 
@@ -181,30 +187,16 @@ class Reach:
         return found
 
 
-_STORING = ("CALL", "PRECALL", "STORE_ATTR", "STORE_SUBSCR", "STORE_GLOBAL", "STORE_DEREF", "YIELD")
-
-
-def may_store(function: Any) -> bool:
-    """Whether a function may store what it is given: it calls something, or assigns to a place.
-
-    Operators, but for those like ``+=``, are taken not to store their operands.
-    """
-    function = user_hook(function)
-    return type(function) is not FunctionType or _storing(function.__code__)
-
-
-def _storing(code: CodeType) -> bool:
-    return any(
-        one.opname.startswith(_STORING) or (one.opname == "BINARY_OP" and one.argrepr.endswith("="))
-        for one in dis.get_instructions(code)
-    )
-
-
 def _has_call(one: type) -> bool:
     return "__call__" in vars(one)
 
 
 # ------------------------------------------------------------------ what is inside of what
+
+
+def is_tensor(thing: Any) -> bool:
+    """Whether something is a tensor; what it says of itself is not asked."""
+    return issubclass(type(thing), torch.Tensor)
 
 
 def _kind_of(one: type) -> str:

@@ -23,7 +23,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_torch_state tracebacks",
         "identity scope spans threadstate spies features statistics optimizers hookfacts hooktable "
         "recorder parameters firing containers opencall patches callspies spiedhooks leaves "
-        "nodespies backwardrun placement nodes walk aliases measure reach hold holdings modified",
+        "nodespies backwardrun placement nodes walk aliases measure reach looks hold holdings "
+        "modified",
         "probes",
         "views",
         "render doctor",
@@ -63,7 +64,7 @@ ORDER = (
         "aliases",
         "modified",
     ],
-    ["spies", "identity", "recorder", "measure", "reach", "hold", "holdings"],
+    ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
     ["recording", "session"],
     ["pairing", "agreement", "sheets", "captures", "comparison"],
 )

@@ -179,3 +179,18 @@ def test_after_many_firings_what_is_stored_is_looked_for_now_and_then() -> None:
     found = {one.path for one in t.log.holdings}
     assert {f"stored[{number}]" for number in range(1024)} <= found
     assert 1026 <= len(found) < 1100
+
+
+def test_a_key_of_a_large_dictionary_that_is_overwritten_anew_is_stored_anew() -> None:
+    stored: dict[int, torch.Tensor] = {number: torch.zeros(1) for number in range(200)}
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True))
+
+    def keep(module: Any, args: Any, output: torch.Tensor) -> None:
+        stored[7] = output
+
+    net[0].register_forward_hook(keep)
+    with ht.trace(net) as t:
+        net(X)
+        net(-X)
+        del stored[7]
+    assert [(one.path, one.still) for one in t.log.holdings] == [("stored[7]", False)] * 2

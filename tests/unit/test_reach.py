@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from hooktrace.reach import Reach, may_store
+from hooktrace.hold import may_store
+from hooktrace.looks import Look, Looks
+from hooktrace.reach import Reach
 
 T = torch.ones(2)
 SHARED = {"here": T}
@@ -19,6 +21,13 @@ SHARED = {"here": T}
 
 def paths(function: Any, owner: Any = None) -> list[str]:
     return [one.path for one in Reach(64, 200).places(function, owner)]
+
+
+def seen(function: Any, owner: Any = None) -> list[str]:
+    """Return the same as two looks tell it, of which the first saw nothing."""
+    new, old = Looks(64, 200).look(function, owner).changes(Look(), set())
+    assert old == []
+    return [one.path for one in new]
 
 
 def holding(thing: Any) -> Any:
@@ -49,6 +58,7 @@ WAYS: dict[str, tuple[Any, list[str]]] = {
 def test_the_way_is_written_as_one_would_write_it(name: str) -> None:
     thing, expected = WAYS[name]
     assert paths(holding(thing)) == expected
+    assert seen(holding(thing)) == expected
 
 
 def test_globals_are_reached_by_their_names_alone() -> None:
@@ -132,6 +142,7 @@ def test_none_of_the_users_code_runs() -> None:
     found = Reach(64, 200).places(holding(state))
     expected = ["thing[5]", "thing[0]['a']", "thing[1][0]", "thing[2].kept"]
     assert [one.path for one in found] == expected
+    assert sorted(seen(holding(state))) == sorted(expected)
 
 
 @pytest.mark.parametrize(
