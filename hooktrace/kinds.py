@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["KINDS", "HookKind"]
+__all__ = ["KINDS", "HookKind", "spoken"]
 
 
 @dataclass(frozen=True)
@@ -196,3 +196,22 @@ _ALL = (
 
 KINDS: dict[str, HookKind] = {kind.name: kind for kind in _ALL}
 """Every kind of hook that is seen, by name; ``backward`` is the legacy module hook."""
+
+
+def spoken(kind: str) -> str:
+    """Return what a hook of a kind is called in a sentence.
+
+    >>> spoken("full_backward"), spoken("forward_pre"), spoken("multi_grad")
+    ('full backward hook', 'forward pre-hook', 'multi-grad hook')
+    """
+    if kind in _COMPOUND:
+        return _COMPOUND[kind]
+    words, _, last = kind.replace("_", " ").rpartition(" ")
+    return f"{words} {last}-hook" if last in ("pre", "post") else f"{words} {last} hook".strip()
+
+
+_COMPOUND = {
+    "multi_grad": "multi-grad hook",
+    "post_accumulate_grad": "post-accumulate-grad hook",
+    "queue_callback": "queued callback",
+}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hooktrace.doctor.case import Case
+from hooktrace.doctor.circumstances import advice, operations, passed_over
 from hooktrace.doctor.rule import Rule
 from hooktrace.events import (
     BackwardStarted,
@@ -123,7 +124,11 @@ class Births:
             f"is not finite.",
             call=call,
             events=(call.called.seq, event.seq),
-            evidence=(*self._were(call.seen_inputs), *self.evidence(seen)),
+            evidence=(
+                *self._were(call.seen_inputs),
+                *self.evidence(seen),
+                *operations(self.case, call),
+            ),
             possible="; ".join(unsure),
         )
 
@@ -164,7 +169,7 @@ class Births:
         if given is None and edit is not None:
             before = self.log.stats.of(edit.before)
             yield self.rule.finding(
-                f"The {hook.kind} hook {hook.name} on {hook.owner} was given finite numbers and "
+                f"The {self.case.spoken(hook)} was given finite numbers and "
                 f"made the first {what} that is not finite.",
                 hook=hook,
                 events=(event.seq,),
@@ -272,23 +277,16 @@ class Births:
         stats = self.log.stats.of(found)
         half = isinstance(found.summary, TensorSummary) and found.summary.dtype == "float16"
         overflow = half and stats is not None and not stats.nan
-        skipped = self._passed_over(event.backward)
+        skipped = passed_over(self.case, event.backward)
         return self.rule.finding(
             text,
             call=call,
             where="" if call is not None else self._whose(event),
             severity="note" if overflow or skipped else None,
             events=(event.seq,),
-            evidence=(*seen, *self.evidence(found), *skipped),
+            evidence=(*seen, *self.evidence(found), *operations(self.case, call), *skipped),
+            instead=advice(self.case, call),
         )
-
-    def _passed_over(self, backward: int) -> tuple[str, ...]:
-        """Say that no step followed a run though one followed others, as a GradScaler does."""
-        after = [run.started.seq for run in self.case.runs if run.number >= backward][:2]
-        steps = [step.seq for step in self.log.of(StepFinished)]
-        if not steps or any(after[0] < step < (after[1:] or [step + 1])[0] for step in steps):
-            return ()
-        return ("no step of the optimizer followed, as if a GradScaler had passed over it",)
 
     def _whose(self, event: Any) -> str:
         return (

@@ -29,7 +29,7 @@ from hooktrace.events import (
     TracedHook,
     Value,
 )
-from hooktrace.kinds import KINDS
+from hooktrace.kinds import KINDS, spoken
 from hooktrace.log import EventLog
 from hooktrace.views import effects
 from hooktrace.views.call import Call
@@ -120,6 +120,10 @@ class Case:
         if hook.module is None or not hook.owner.isdigit():
             return hook.owner
         return self.log.modules[hook.module].title
+
+    def spoken(self, hook: TracedHook) -> str:
+        """Return what a hook is, for a sentence: ``full backward hook save on features.1``."""
+        return f"{spoken(hook.kind)} {hook.name} on {self.owner(hook)}"
 
     # -------------------------------------------------------------- calls
 

@@ -20,7 +20,7 @@ from hooktrace.events import (
     Value,
 )
 from hooktrace.kinds import KINDS
-from hooktrace.views.effects import EditView
+from hooktrace.views.effects import EditView, WriteView
 
 __all__ = ["History"]
 
@@ -182,7 +182,7 @@ class History:
             if then is not None and then.value == write.after:
                 after = then
             text = f".grad by {write.by}" + ("" if write.certain else " (possibly: a shared view)")
-            yield Step("written", text, None, after, write.seq, "", changed=True)
+            yield Step("written", text, None, after, write.seq, _statement(write), changed=True)
         if later is not None and then is None:
             yield Step("written", ".grad was cleared before the next run")
 
@@ -213,6 +213,13 @@ class History:
         older = log.unseen.get("graph-from-before")
         if older and not any(one.kind == "hook" for one in steps):
             yield "parts of the graph are from before the block, and hooks on them may be unknown"
+
+
+def _statement(write: WriteView) -> str:
+    """Return the line of a step or of a hook that wrote, or else the last that may have."""
+    if write.hook is not None:
+        return write.hook.registered_at or write.hook.defined_at
+    return write.line if write.optimizer or not write.line else f"{write.line} or before it"
 
 
 _FILLING = ("accumulated", "retained", "hook")

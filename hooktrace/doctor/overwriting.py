@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hooktrace.doctor.case import Case
 from hooktrace.events import TensorId
+from hooktrace.kinds import spoken
 from hooktrace.views.call import Call
 from hooktrace.views.effects import WriteView
 
@@ -39,7 +40,7 @@ def overwriter(write: WriteView) -> str:
     hook, call = write.hook, write.call
     if hook is not None:
         at = f", defined at {hook.defined_at}" if hook.defined_at else ""
-        return f"the {hook.kind} hook {hook.name} on {hook.owner}{at}"
+        return f"the {spoken(hook.kind)} {hook.name} on {hook.owner}{at}"
     if write.optimizer:
         return f"a step of {write.optimizer}" + (f" at {write.line}" if write.line else "")
     if call is not None and not call.children:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from hooktrace.events import Observation
+from hooktrace.findings import WIDTH
 from hooktrace.records import Record
 
 __all__ = ["Passage", "Step"]
@@ -17,7 +20,8 @@ class Step(Record, frozen=True, gc=False):
         before: The gradient as it was found; None if it was not seen.
         after: The gradient as it was left; None if it was not seen.
         seq: The event; None of what is known from the graph.
-        source: ``file:line`` of the hook; empty for what is no hook's.
+        source: ``file:line`` of the hook, or of the statement in which ``.grad`` was found to be
+            written to; empty where there is none.
         changed: Whether it changed the gradient.
         arrived: Of ``accumulated``, what came in.
     """
@@ -60,7 +64,18 @@ class Passage(Record, frozen=True, gc=False):
 
     def __str__(self) -> str:
         missing = [f"incomplete  {one}" for one in self.gaps]
-        return "\n".join([f"  {one}" for one in (*self.steps, *missing)])
+        return "\n".join(_folded(f"  {one}") for one in (*self.steps, *missing))
+
+
+def _folded(line: str) -> str:
+    """Break a line that is too long, and go on below the text."""
+    return textwrap.fill(
+        line,
+        WIDTH,
+        subsequent_indent=" " * 14,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 _BY_HOOKS = ("hook", "overwritten")

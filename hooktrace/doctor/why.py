@@ -29,7 +29,8 @@ class HookStory:
         firings: Its firings, in order.
         moments: For each firing, when it was: call, step and backward run.
         changes: What it changed, each thing once, such as ``grad x2 in place``.
-        first_edit: The first change with the values before and after; empty if it changed nothing.
+        first_edits: What the first firing that changed something did, in order, with the values
+            before and after.
         removed: When it was removed inside the block, by ``seq``; None if it was not.
         reason: Why it never fired; None if it fired, or if that is not known.
     """
@@ -38,7 +39,7 @@ class HookStory:
     firings: tuple[HookFired, ...]
     moments: tuple[str, ...]
     changes: tuple[str, ...] = ()
-    first_edit: str = ""
+    first_edits: tuple[str, ...] = ()
     removed: int | None = None
     reason: Reason | None = None
 
@@ -71,7 +72,8 @@ class HookStory:
             lines.append(_line("", f"... the last one #{self.firings[-1].seq} {self.moments[-1]}"))
         if self.changes:
             lines.append(_line("changed", "; ".join(self.changes[:_SHOWN])))
-            lines += [_line("", f"first: {self.first_edit}")] if self.first_edit else []
+            for place, text in enumerate(self.first_edits):
+                lines.append(_line("", f"{'then' if place else 'first'}: {text}"))
         else:
             lines.append(_line("changed", "nothing"))
         raised = [one for one in self.firings if one.exception]
@@ -201,14 +203,14 @@ def _of_function(log: EventLog, function: Callable[..., Any]) -> list[TracedHook
 
 def _story(case: Case, hook: TracedHook) -> HookStory:
     firings = tuple(case.firings.get(hook.id, ()))
-    edits = case.edits.get(hook.id, ())
+    edits = case.edits.get(hook.id, [])
     removed = case.removed.get(hook.id)
     return HookStory(
         hook,
         firings,
         tuple(_moment(case, one) for one in firings),
         tuple(describe_edits(case.log, list(firings))),
-        edits[0].what if edits else "",
+        tuple(one.what for one in edits if one.seq == edits[0].seq),
         None if removed is None else removed.seq,
         None if firings else why_never(case, hook),
     )

@@ -6,6 +6,7 @@ the hooks taken down by hand, gives.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -231,3 +232,18 @@ def test_asking_for_what_is_not_there_raises() -> None:
         model["used"](torch.ones(1, 2))
     with pytest.raises(NoGradientError, match="No backward ran"):
         silent.blame("used.weight")
+
+
+def test_a_write_to_grad_is_told_with_its_statement_and_no_line_is_long() -> None:
+    w = torch.ones(2, requires_grad=True)
+    w.register_hook(double)
+    with ht.trace() as t:
+        (w * K).sum().backward()
+        w.grad.mul_(2)
+        here = sys._getframe().f_lineno
+        (w * K).sum().backward()
+    found = t.blame("w")
+    (written,) = (one for one in found[0].steps if one.kind == "written")
+    assert written.source == f"{__file__}:{here + 1} or before it"
+    assert all(len(line) <= 100 or " " not in line.strip() for line in str(found).splitlines())
+    assert any(line.startswith(" " * 14) for line in str(found[0]).splitlines())

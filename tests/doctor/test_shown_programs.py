@@ -23,7 +23,6 @@ SICK = {
     "06": {"stale-activation"},  # it shows what a naive hook stores
     "07": {"full-backward-hook-will-raise"},  # it shows that such hooks raise
     "09": {  # it shows the doctor at work
-        "in-place-gradient-edit",
         "never-fired",
         "shared-gradient-corruption",
         "stale-activation",

@@ -83,7 +83,7 @@ def test_a_story_tells_when_the_hook_fired_and_what_it_saw(t: Any) -> None:
 def test_a_story_tells_what_the_hook_changed_with_the_values(t: Any) -> None:
     (story,) = t.why(double)
     assert story.changes == ("grad x2",)
-    assert story.first_edit == "grad x2 returned: [1] -> [2]"
+    assert story.first_edits == ("grad x2 returned: [1] -> [2]",)
     assert story.moments[4] == "in backward run 4"
     assert "first: grad x2 returned: [1] -> [2]" in str(story)
 
@@ -166,3 +166,21 @@ def test_where_no_hook_was_seen_that_is_said() -> None:
         nn.Linear(2, 1)(X)
     with pytest.raises(ht.errors.UnknownNameError, match="No hook was seen"):
         t.why("save")
+
+
+def test_a_story_tells_all_changes_of_the_first_firing_that_changed_something() -> None:
+    def mixed(grad: torch.Tensor) -> torch.Tensor:
+        grad.mul_(2)
+        return grad * 3
+
+    w = torch.ones(2, requires_grad=True)
+    w.register_hook(mixed)
+    with ht.trace() as t:
+        (w * 5).sum().backward()
+        (w * 7).sum().backward()
+    (story,) = t.why(mixed)
+    assert story.first_edits == (
+        "grad x2 in place: [5, 5] -> [10, 10]",
+        "grad x3 returned: [10, 10] -> [30, 30], together x6",
+    )
+    assert "then: grad x3 returned" in str(story)

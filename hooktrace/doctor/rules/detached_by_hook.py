@@ -60,7 +60,7 @@ class DetachedByHook(Rule):
             if lacking:
                 evidence.append(f"without a gradient in this block: {by_module(lacking)}")
             yield self.finding(
-                f"The {hook.kind} hook {hook.name} on {case.owner(hook)} put a tensor without a "
+                f"The {case.spoken(hook)} put a tensor without a "
                 f"graph in the place of {_what(before)}: no gradient gets past it.",
                 hook=hook,
                 events=tuple(one.firing.seq for one in cuts),

@@ -11,6 +11,7 @@ from hooktrace.doctor.case import Case
 from hooktrace.doctor.rule import Rule, rule
 from hooktrace.events import TracedHook
 from hooktrace.findings import Finding
+from hooktrace.kinds import spoken
 
 __all__ = ["DuplicateHook"]
 
@@ -72,13 +73,13 @@ class DuplicateHook(Rule):
 
     def _twice(self, case: Case, hooks: list[TracedHook], possible: str) -> Finding:
         last = hooks[-1]
-        kind = last.kind.replace("_", " ")
+        kind = spoken(last.kind)
         if possible:
-            message = f"{len(hooks)} functions {last.name}, made by one line, are {kind} hooks on "
+            message = f"{len(hooks)} functions {last.name}, made by one line, are {kind}s on "
             message += f"{case.owner(last)} at a time."
         else:
             times = "twice" if len(hooks) == 2 else f"{len(hooks)} times"
-            message = f"The function {last.name} is registered {times} as {kind} hook on "
+            message = f"The function {last.name} is registered {times} as {kind} on "
             message += f"{case.owner(last)}."
         seqs = [event.seq for one in hooks for event in case.registered.get(one.id, ())]
         return self.finding(

@@ -58,7 +58,7 @@ class FiresAfterRemoval(Rule):
             )
             changed = any(one.edits for one in late)
             yield self.finding(
-                f"The {hook.kind} hook {hook.name} on {case.owner(hook)} fired after it was removed"
+                f"The {case.spoken(hook)} fired after it was removed"
                 + (", and changed a gradient." if changed else "."),
                 hook=hook,
                 severity="warning" if changed else "note",

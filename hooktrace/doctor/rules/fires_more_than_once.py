@@ -83,13 +83,23 @@ class FiresMoreThanOnce(Rule):
         names = list(dict.fromkeys(one.name for one in found))
         count = len(case.firings[hook.id])
         others = f" (and {len(members) - 1} like it)" if len(members) > 1 else ""
-        because = "; ".join(_BECAUSE[name] for name in names)
+        because = "; ".join(_because(case, hook, name) for name in names)
         more = (f"and {len(found) - 4} more like these",) if len(found) > 4 else ()
         return self.finding(
-            f"The {hook.kind} hook {hook.name} on {hook.owner}{others} fired {count} times, of "
+            f"The {case.spoken(hook)}{others} fired {count} times, of "
             f"which {len(found)} again: {because}.",
             hook=hook,
             events=tuple(one.firing.seq for one in found),
             evidence=(*(f"#{one.firing.seq}: {one.text}" for one in found[:4]), *more),
             instead="; ".join(_INSTEAD[name] for name in names),
         )
+
+
+def _because(case: Case, hook: TracedHook, name: str) -> str:
+    """Say why it fired again; of a module under several names say so."""
+    row = None if hook.module is None else case.log.modules[hook.module]
+    if name != "shared" or row is None or not row.aliases:
+        return _BECAUSE[name]
+    places = [row.label, *row.aliases]
+    shown = ", ".join(places[:-1][:4]) + (" ..." if len(places) > 5 else "")
+    return f"{shown} and {places[-1]} are one module, which is called several times in one step"

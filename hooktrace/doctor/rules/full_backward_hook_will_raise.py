@@ -9,6 +9,7 @@ from hooktrace.doctor.case import Case
 from hooktrace.doctor.refusals import Refusal, refusals
 from hooktrace.doctor.rule import Rule, rule
 from hooktrace.findings import Finding
+from hooktrace.kinds import spoken
 from hooktrace.tables import TracedHook
 from hooktrace.trials import Trial
 
@@ -72,7 +73,7 @@ class FullBackwardHookWillRaise(Rule):
                 groups[key].append(trial)
         for key, found in groups.items():
             hook = rows[key]
-            name = f"The {hook.kind.replace('_', ' ')} hook {hook.name}"
+            name = f"The {spoken(hook.kind)} {hook.name}"
             raising = [one for one in found if one.outcome == "raises"]
             if raising:
                 yield self._raising(name, hook, raising, len(found))
@@ -152,10 +153,9 @@ class FullBackwardHookWillRaise(Rule):
 
     def _refused(self, refusal: Refusal) -> Finding:
         hook, call = refusal.hook, refusal.call
-        kind = hook.kind.replace("_", " ")
         return self.finding(
-            f"The {kind} hook {hook.name} on {call.name} ({call.module.type}) made the model "
-            f"raise: {refusal.what}.",
+            f"The {spoken(hook.kind)} {hook.name} on {call.name} ({call.module.type}) made the "
+            f"model raise: {refusal.what}.",
             hook=hook,
             where=f"{hook.kind} hook {hook.name} on {call.name}",
             events=refusal.events,

@@ -8,6 +8,7 @@ from hooktrace.doctor.case import Case
 from hooktrace.doctor.rule import Rule, rule
 from hooktrace.events import TracedHook
 from hooktrace.findings import Finding
+from hooktrace.kinds import spoken
 
 __all__ = ["GlobalHookLeftBehind"]
 
@@ -68,10 +69,9 @@ class GlobalHookLeftBehind(Rule):
 
     def _left(self, case: Case, hook: TracedHook) -> Finding:
         inside = case.registered.get(hook.id, [])
-        kind = hook.kind.replace("_", " ")
         when = "is still registered when the block ends" if inside else "is registered"
         return self.finding(
-            f"The {kind} hook {hook.name} for {hook.owner} {when}.",
+            f"The {spoken(hook.kind)} {hook.name} for {hook.owner} {when}.",
             hook=hook,
             severity="warning" if inside else "note",
             events=tuple(event.seq for event in inside),

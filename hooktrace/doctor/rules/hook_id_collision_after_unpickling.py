@@ -47,10 +47,8 @@ class HookIdCollisionAfterUnpickling(Rule):
             known = case.log.registrations.get(hook.id)
             if known is not None and known.beyond:
                 yield self.finding(
-                    f"The {hook.kind.replace('_', ' ')} hook {hook.name} on {case.owner(hook)} "
-                    f"has the "
-                    f"number {known.number}, which PyTorch will give out again: it would replace "
-                    f"this hook.",
+                    f"The {case.spoken(hook)} has the number {known.number}, which PyTorch "
+                    f"will give out again: it would replace this hook.",
                     hook=hook,
                     evidence=(f"number {known.number} was not given out in this process yet",),
                 )

@@ -70,7 +70,7 @@ class HookKeepsGraphAlive(Rule):
         kept = f", at least {_bytes(total)}" if total else ""
         grows = f", more with each of {steps} steps" if steps > 1 else ""
         return self.finding(
-            f"The {hook.kind} hook {hook.name} on {case.owner(hook)} stored {where} with "
+            f"The {case.spoken(hook)} stored {where} with "
             f"{'its' if len(group) == 1 else 'their'} autograd graph, which stays in memory"
             f"{kept}{grows}.",
             hook=hook,

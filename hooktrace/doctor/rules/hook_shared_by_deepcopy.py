@@ -9,6 +9,7 @@ from hooktrace.doctor.case import Case
 from hooktrace.doctor.rule import Rule, rule
 from hooktrace.events import TracedHook
 from hooktrace.findings import Finding
+from hooktrace.kinds import spoken
 
 __all__ = ["HookSharedByDeepcopy"]
 
@@ -60,7 +61,7 @@ class HookSharedByDeepcopy(Rule):
                 more = f" and {len(owners) - 4} more" if len(owners) > 4 else ""
                 firings = [case.firings.get(hook.id, ())[:1] for hook in hooks]
                 yield self.finding(
-                    f"The {kind.replace('_', ' ')} hook {hooks[0].name} is on {len(owners)} "
+                    f"The {spoken(kind)} {hooks[0].name} is on {len(owners)} "
                     f"modules under one number: a copy took it along.",
                     hook=hooks[0],
                     events=tuple(fired.seq for some in firings for fired in some),

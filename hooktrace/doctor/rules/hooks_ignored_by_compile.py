@@ -55,11 +55,9 @@ class HooksIgnoredByCompile(Rule):
             if reason.rule == self.name:
                 hook = case.log.hooks[number]
                 yield self.finding(
-                    f"The {hook.kind} hook {hook.name} on {case.owner(hook)} was ignored: "
-                    f"{reason.text}."
+                    f"The {case.spoken(hook)} was ignored: {reason.text}."
                     if not reason.possible
-                    else f"The {hook.kind} hook {hook.name} on {case.owner(hook)} may have been "
-                    f"ignored: {reason.text}.",
+                    else f"The {case.spoken(hook)} may have been ignored: {reason.text}.",
                     hook=hook,
                     severity=reason.severity,
                     events=reason.events,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hooktrace.doctor.case import Case
 from hooktrace.doctor.rule import Rule, rule
+from hooktrace.doctor.rules.shared_gradient_corruption import SharedGradientCorruption
 from hooktrace.findings import Finding
 from hooktrace.views.effects import EditView
 
@@ -22,7 +23,8 @@ class InPlaceGradientEdit(Rule):
         gradients change as well; whether it does depends on the operations around.
     Instead: return the changed gradient: ``return grad * 2``.
     Limits: writes through ``.data`` or numpy are seen only where hooks' arguments are copied,
-        which ``edits="versions"`` does not do.
+        which ``edits="versions"`` does not do. Hooks whose write is known to have changed
+        another tensor's gradient are left to shared-gradient-corruption.
     Source: https://docs.pytorch.org/docs/stable/generated/torch.Tensor.register_hook.html, which
         says that a hook should not modify its argument.
     Fires:
@@ -45,15 +47,23 @@ class InPlaceGradientEdit(Rule):
 
         Post-accumulate hooks may write: the ``.grad`` that they find is their parameter's own.
         """
+        harmful = {
+            seq
+            for finding in SharedGradientCorruption().find(case)
+            if not finding.possible
+            for seq in finding.events
+        }
         for hook in case.hooks:
             if hook.kind not in _KINDS:
+                continue
+            if any(firing.seq in harmful for firing in case.firings.get(hook.id, ())):
                 continue
             edits = [one for one in case.edits.get(hook.id, ()) if one.how == "in_place"]
             if edits:
                 times = f" {len(edits)} times" if len(edits) > 1 else ""
                 yield self.finding(
-                    f"The hook {hook.name} on {hook.owner} wrote into {_KINDS[hook.kind]} in place"
-                    f"{times}.",
+                    f"The hook {hook.name} on {case.owner(hook)} wrote into {_KINDS[hook.kind]} "
+                    f"in place{times}.",
                     hook=hook,
                     events=tuple(one.seq for one in edits),
                     evidence=(edits[0].what, *_doubles(case, edits[0])),

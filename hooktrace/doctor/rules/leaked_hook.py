@@ -11,6 +11,7 @@ from hooktrace.doctor.case import Case
 from hooktrace.doctor.rule import Rule, rule
 from hooktrace.events import ModuleCalled, TracedHook
 from hooktrace.findings import Finding
+from hooktrace.kinds import spoken
 
 __all__ = ["LeakedHook"]
 
@@ -95,7 +96,7 @@ class LeakedHook(Rule):
         lost = [one for one in dropped if not _young(case, one)]
         several = f"{len(per_owner)} {_what(case, last)}s"
         on = case.owner(last) if len(per_owner) == 1 else several
-        named = f"The {last.kind.replace('_', ' ')} hook {last.name} on {on}"
+        named = f"The {spoken(last.kind)} {last.name} on {on}"
         if moments > 1:
             message = f"{named} was registered {len(hooks)} times, with calls in between, and "
             message += "all of these are left when the block ends."

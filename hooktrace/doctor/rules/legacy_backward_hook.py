@@ -62,18 +62,18 @@ class LegacyBackwardHook(Rule):
     ) -> Finding:
         last = _last_node(case, call)
         name = "the last node of the call" if last is None else case.log.nodes[last].name
-        count = f"its {len(inner)} nodes" if len(inner) > 1 else "its node"
         return self.finding(
-            f"The hook {hook.name} on {hook.owner} was given the grad_input of {name}, the last of "
-            f"{count}, not that of the module."
-            if len(inner) > 1
-            else f"The hook {hook.name} on {hook.owner} was given the grad_input of {name}, which "
-            f"has other inputs than the module.",
+            f"The hook {hook.name} on {case.owner(hook)} was given the grad_input of {name}, "
+            + (
+                f"the last of its {len(inner)} nodes, not that of the module."
+                if len(inner) > 1
+                else "which has other inputs than the module."
+            ),
             hook=hook,
             events=(firing.seq,),
             evidence=(
-                f"grad_input of the hook: {_shapes(_given(firing))}",
-                f"inputs of {call}: {_shapes(call.seen_inputs)}",
+                f"grad_input of the hook: {_shapes(_given(firing), 'gradient')}",
+                f"{call} was given {_shapes(call.seen_inputs, 'input')}",
             ),
         )
 
@@ -117,9 +117,13 @@ def _fits(firing: HookFired, call: Call) -> bool:
     )
 
 
-def _shapes(seen: list[Observation] | tuple[Observation, ...]) -> str:
-    found = [
-        one.summary.dimensions if isinstance(one.summary, TensorSummary) else one.summary
-        for one in seen
-    ]
-    return ", ".join(found) or "none"
+def _shapes(seen: list[Observation] | tuple[Observation, ...], noun: str) -> str:
+    """Say how many there are and of which shapes: ``2 gradients of shape (2,)``."""
+    summaries = [one.summary for one in seen]
+    found = [str(one.shape if isinstance(one, TensorSummary) else one) for one in summaries]
+    count = f"{len(found) or 'no'} {noun}{'s' * (len(found) != 1)}"
+    if not any(isinstance(one, TensorSummary) for one in summaries):
+        return f"{count}: {', '.join(found)}" if found else count
+    if len(set(found)) == 1:
+        return f"{count} of shape {found[0]}"
+    return f"{count} of shapes {', '.join(found)}"

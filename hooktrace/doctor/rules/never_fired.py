@@ -61,11 +61,13 @@ class NeverFired(Rule):
                 groups[_alike(hook, reason)].append((hook, reason))
         fired = {_line(case.log.hooks[number]) for number in case.firings}
         for members in groups.values():
-            yield self._told(members, blanket=_line(members[0][0]) in fired)
+            yield self._told(case, members, blanket=_line(members[0][0]) in fired)
 
-    def _told(self, members: list[tuple[TracedHook, Reason]], *, blanket: bool) -> Finding:
+    def _told(
+        self, case: Case, members: list[tuple[TracedHook, Reason]], *, blanket: bool
+    ) -> Finding:
         hook, reason = members[0]
-        who = f"The {hook.kind} hook {hook.name} on {hook.owner}"
+        who = f"The {case.spoken(hook)}"
         evidence = reason.evidence
         if len(members) > 1:
             owners = ", ".join(dict.fromkeys(one.owner for one, _ in members[:4]))

@@ -19,8 +19,8 @@ class PostAccumulateHookGotParameter(Rule):
     """A post-accumulate hook used its argument, the parameter, as if it were the gradient.
 
     What it finds: hooks of ``register_post_accumulate_grad_hook`` that wrote into the parameter
-        without a look at its ``.grad``; and, as possible, those that measure their argument and
-        never name ``grad``.
+        without a look at its ``.grad``; and, as possible, those that never name ``.grad`` and
+        measure their argument, or call it ``grad`` themselves.
     Why it matters: the parameter is clipped, scaled or logged in the place of its gradient.
     Instead: use ``param.grad`` in the hook, or ``register_hook``, whose argument is the gradient.
     Limits: what functions do that the hook calls is not looked at; a hook that names ``grad``
@@ -56,11 +56,13 @@ class PostAccumulateHookGotParameter(Rule):
             if hook.kind != "post_accumulate_grad" or not firings or _knows(case, hook):
                 continue
             wrote = [one for one in firings if _wrote(one) and not _stepped(steps, one)]
-            names = case.log.registrations[hook.id].names
-            measures = [one for one in names if one in _MEASURES]
+            known = case.log.registrations[hook.id]
+            measures = [one for one in known.names if one in _MEASURES]
             if wrote:
                 yield self._wrote(case, hook, wrote)
-            elif measures and not any(_stepped(steps, one) for one in firings):
+            elif any(_stepped(steps, one) for one in firings):
+                continue
+            elif measures:
                 yield self.finding(
                     f"The hook {hook.name} on {hook.owner} measures its argument, which is the "
                     f"parameter and not its gradient.",
@@ -68,6 +70,18 @@ class PostAccumulateHookGotParameter(Rule):
                     events=(firings[0].seq,),
                     evidence=(f"its code uses {', '.join(measures)}, and never grad",),
                     possible="it may be the parameter that it is about",
+                )
+            elif known.argument in _GRADIENT:
+                yield self.finding(
+                    f"The hook {hook.name} on {hook.owner} calls its argument {known.argument}, "
+                    f"but what it is given is the parameter, not its gradient.",
+                    hook=hook,
+                    events=(firings[0].seq,),
+                    evidence=(
+                        f"its argument is called {known.argument}, and its code never asks for "
+                        f".grad",
+                    ),
+                    possible="the name of the argument tells, not what is done with it",
                 )
 
     def _wrote(self, case: Case, hook: TracedHook, wrote: list[HookFired]) -> Finding:
@@ -79,6 +93,9 @@ class PostAccumulateHookGotParameter(Rule):
             events=tuple(one.seq for one in wrote),
             evidence=tuple(one.what for one in edits[:2]),
         )
+
+
+_GRADIENT = ("grad", "g", "grads", "gradient", "gradients")
 
 
 _MEASURES = frozenset(

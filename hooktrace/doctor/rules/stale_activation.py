@@ -74,7 +74,7 @@ class StaleActivation(Rule):
         if before.tensor != row.id:
             stored = f"what shares memory with {stored}"
         yield self.finding(
-            f"The {hook.kind} hook {hook.name} on {case.owner(hook)} stored {stored} in "
+            f"The {case.spoken(hook)} stored {stored} in "
             f"{held.path}, which was overwritten later: by {by}{more}.",
             hook=hook,
             source=hook.defined_at,

@@ -72,7 +72,7 @@ class StoredGradientIsNotASnapshot(Rule):
         found = list(_events(case, held))
         by = f", by {found[0][1]}" if found else ""
         return self.finding(
-            f"The {hook.kind} hook {hook.name} on {case.owner(hook)} stored {_what(held)} in "
+            f"The {case.spoken(hook)} stored {_what(held)} in "
             f"{held.path}, which was changed later{by}.",
             hook=hook,
             source=hook.defined_at,
@@ -85,7 +85,7 @@ class StoredGradientIsNotASnapshot(Rule):
         held = group[0]
         assert held.leaf is not None
         return self.finding(
-            f"The {hook.kind} hook {hook.name} on {case.owner(hook)} stored {_what(held)} in "
+            f"The {case.spoken(hook)} stored {_what(held)} in "
             f"{held.path}, whose memory is that of {case.name(held.leaf)}.grad.",
             hook=hook,
             severity="note",

@@ -65,7 +65,7 @@ def test_a_pre_hook_that_detaches_an_argument() -> None:
     model = net()
     model[1].register_forward_pre_hook(lambda module, args: (args[0].detach(),))
     (one,) = found(run(model))
-    assert "forward_pre hook" in one.message
+    assert "forward pre-hook" in one.message
     assert "in the place of an argument" in one.message
 
 

@@ -53,7 +53,7 @@ def test_a_method_of_one_object_is_one_function() -> None:
     (finding,) = checked(net)
     assert (
         finding.message
-        == "The function Recorder.save is registered twice as forward pre hook on Linear."
+        == "The function Recorder.save is registered twice as forward pre-hook on Linear."
     )
     other = nn.Linear(2, 2)
     for one in (Recorder(), Recorder()):
@@ -72,7 +72,7 @@ def test_parameters_and_optimizers_have_duplicates_too() -> None:
         sgd.step()
     assert [one.message for one in t.findings(select=[RULE])] == [
         "The function save is registered twice as tensor hook on weight.",
-        "The function save is registered twice as optimizer step post hook on SGD.",
+        "The function save is registered twice as optimizer step post-hook on SGD.",
     ]
 
 

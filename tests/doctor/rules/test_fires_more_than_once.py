@@ -143,7 +143,7 @@ def test_a_module_that_is_called_several_times_in_a_step_is_told(kind: str, agai
     assert hook.count == 3
     finding = only(t)
     assert len(finding.events) == again
-    assert "its module is called several times in one step" in finding.message
+    assert "0, 2 and 4 are one module, which is called several times in one step" in finding.message
 
 
 def test_the_parameter_hook_of_a_shared_module_fires_once() -> None:
@@ -192,3 +192,13 @@ def test_hooks_that_one_line_registered_make_one_finding() -> None:
     with ht.trace(net) as t:
         net(x()).sum().backward()
     assert "(and 1 like it)" in only(t).message
+
+
+def test_a_module_under_several_names_is_told_to_be_one() -> None:
+    act = nn.GELU()
+    net = nn.Sequential(nn.Linear(2, 2), act, nn.Linear(2, 2), act, act)
+    act.register_forward_hook(Counter())
+    with ht.trace(net) as t:
+        net(x())
+    message = only(t).message
+    assert "1, 3 and 4 are one module, which is called several times in one step" in message

@@ -20,6 +20,7 @@ import hooktrace as ht
 from hooktrace.errors import CopyError
 from hooktrace.experiments.rehearsal import rehearse
 from hooktrace.findings import Finding
+from hooktrace.kinds import spoken
 
 RULE = "full-backward-hook-will-raise"
 Pair = collections.namedtuple("Pair", "first second")
@@ -262,7 +263,7 @@ def test_a_registered_hook_that_raises_is_an_error(kind: str) -> None:
     finding = only(found.errors)
     word = kind.removeprefix("register_").removesuffix("_hook")
     assert finding.message == (
-        f"The {word.replace('_', ' ')} hook save makes the model raise on 0 (Linear), whose output "
+        f"The {spoken(word)} save makes the model raise on 0 (Linear), whose output "
         f"is overwritten by 1 (ReLU)."
     )
     assert finding.where == f"{word} hook save on 0"
@@ -539,7 +540,7 @@ def test_a_module_that_overwrites_its_own_input_is_told() -> None:
     net[1].register_full_backward_pre_hook(save)
     finding = only(raised(net, torch.ones(1, 2)))
     assert finding.message == (
-        "The full backward pre hook save on 1 (ReLU) made the model raise: it overwrites its input "
+        "The full backward pre-hook save on 1 (ReLU) made the model raise: it overwrites its input "
         "in place."
     )
 

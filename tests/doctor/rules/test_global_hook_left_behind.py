@@ -33,11 +33,11 @@ def handles(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 @pytest.mark.parametrize(
     ("register", "kind"),
     [
-        (torch_module.register_module_forward_hook, "forward"),
-        (torch_module.register_module_forward_pre_hook, "forward pre"),
-        (torch_module.register_module_full_backward_hook, "full backward"),
-        (torch_module.register_module_full_backward_pre_hook, "full backward pre"),
-        (torch_module.register_module_parameter_registration_hook, "parameter registration"),
+        (torch_module.register_module_forward_hook, "forward hook"),
+        (torch_module.register_module_forward_pre_hook, "forward pre-hook"),
+        (torch_module.register_module_full_backward_hook, "full backward hook"),
+        (torch_module.register_module_full_backward_pre_hook, "full backward pre-hook"),
+        (torch_module.register_module_parameter_registration_hook, "parameter registration hook"),
     ],
 )
 def test_one_that_the_block_leaves_is_a_warning(
@@ -49,7 +49,7 @@ def test_one_that_the_block_leaves_is_a_warning(
     (finding,) = t.findings(select=[RULE])
     assert finding.severity == "warning"
     assert finding.message == (
-        f"The {kind} hook save for every module is still registered when the block ends."
+        f"The {kind} save for every module is still registered when the block ends."
     )
     assert len(finding.events) == 1
     assert finding.source.startswith(f"{__file__}:")

@@ -104,3 +104,17 @@ def test_arguments_that_are_one_tensor_are_told() -> None:
     assert v.grad.tolist() == [4, 6]
     (one,) = t.findings([RULE])
     assert any("grad_input[0] and grad_input[1]" in text for text in one.evidence)
+
+
+def test_a_write_that_is_known_to_do_harm_is_left_to_the_rule_that_tells_it() -> None:
+    def run(hook: Any) -> ht.Trace:
+        u = torch.ones(1, requires_grad=True)
+        v = torch.ones(1, requires_grad=True)
+        u.register_hook(hook)
+        with ht.trace() as t:
+            ((u + v) * 2).sum().backward()
+        return t
+
+    t = run(write)
+    assert [one.rule for one in t.findings()] == ["shared-gradient-corruption"]
+    assert list(t.findings([RULE])) == []

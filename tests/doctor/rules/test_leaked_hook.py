@@ -107,7 +107,7 @@ def test_what_the_hooks_are_on_is_counted_as_what_it_is() -> None:
     (note,) = found(t)
     assert [line.partition(", at ")[0] for line in note.evidence] == [
         "The tensor hook save on 4 parameters",
-        "The optimizer step post hook save on 2 optimizers",
+        "The optimizer step post-hook save on 2 optimizers",
     ]
     assert len(handles) == 6
 
@@ -132,7 +132,7 @@ def test_a_hook_on_an_optimizer_can_leak() -> None:
         net(torch.ones(1, 2)).sum().backward()
         sgd.step()
     (finding,) = found(t)
-    assert "optimizer step pre hook save on SGD" in finding.message
+    assert "optimizer step pre-hook save on SGD" in finding.message
     handle.remove()
 
 
@@ -185,5 +185,5 @@ def test_several_hooks_whose_handles_are_kept_are_one_note() -> None:
     assert (dropped.severity, together.severity) == ("warning", "note")
     assert together.message.startswith("3 hooks that were registered inside the block")
     assert len(together.evidence) == len(together.events) == len(handles) == 3
-    assert "forward pre hook <lambda> on Sequential, at" in together.evidence[2]
+    assert "forward pre-hook <lambda> on Sequential, at" in together.evidence[2]
     assert "test_leaked_hook.py:" in together.evidence[2]

@@ -30,8 +30,8 @@ def test_of_a_linear_layer_it_names_the_node_and_the_shapes() -> None:
     (one,) = findings(nn.Linear(3, 2), torch.ones(1, 3, requires_grad=True))
     assert "the grad_input of AddmmBackward0" in one.message
     assert one.evidence == (
-        "grad_input of the hook: 2, 1x3, 3x2",
-        "inputs of Linear@0: 1x3",
+        "grad_input of the hook: 3 gradients of shapes (2,), (1, 3), (3, 2)",
+        "Linear@0 was given 1 input of shape (1, 3)",
     )
 
 
@@ -39,7 +39,7 @@ def test_of_a_block_it_is_the_last_modules() -> None:
     block = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
     (one,) = findings(block, torch.ones(1, 3, requires_grad=True))
     assert "TanhBackward0, the last of its 3 nodes" in one.message
-    assert one.evidence[0] == "grad_input of the hook: 1x2"
+    assert one.evidence[0] == "grad_input of the hook: 1 gradient of shape (1, 2)"
 
 
 @pytest.mark.parametrize("model", [nn.ReLU(), nn.Sigmoid(), nn.Sequential(nn.Tanh())])
@@ -73,3 +73,20 @@ def test_one_finding_however_often_it_fires() -> None:
         for _ in range(3):
             model(torch.ones(1, 3, requires_grad=True)).sum().backward()
     assert len(t.findings([RULE])) == 1
+
+
+def test_gradients_of_one_shape_are_counted() -> None:
+    class Sum(nn.Module):
+        def forward(self, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+            return a + b + c
+
+    model = Sum()
+    model.register_backward_hook(lambda module, grad_input, grad_output: None)
+    a, b, c = (torch.ones(2, requires_grad=True) for _ in range(3))
+    with ht.trace(model) as t:
+        model(a, b, c).sum().backward()
+    (one,) = t.findings([RULE])
+    assert one.evidence == (
+        "grad_input of the hook: 2 gradients of shape (2,)",
+        "Sum@0 was given 3 inputs of shape (2,)",
+    )

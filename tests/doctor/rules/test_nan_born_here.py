@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import hooktrace as ht
 from hooktrace.findings import Finding
+from hooktrace.kinds import spoken
 
 RULE = "nan-born-here"
 
@@ -163,7 +164,7 @@ def test_a_hook_that_made_it(how: str, kind: str) -> None:
     with torch.no_grad(), ht.trace(net, stats=True) as t:
         net(torch.randn(8, 4))
     (found,) = findings(t)
-    assert found.message.startswith(f"The {kind} hook ")
+    assert found.message.startswith(f"The {spoken(kind)} spoil ")
     assert "was given finite numbers and made the first value that is not finite" in found.message
     assert found.evidence[0].startswith("before: mean")
     assert found.source
@@ -305,3 +306,19 @@ def test_a_loss_and_a_gradient_of_minus_infinity_are_no_masks(sign: int) -> None
         (sign * w.sqrt()).sum().backward()
     (found,) = findings(t)
     assert found.where == "gradient of w"
+
+
+def test_the_operations_of_a_call_are_told_and_what_to_do_about_a_mask() -> None:
+    divisor = torch.tensor([0.0, 2.0])
+    net = Apply(lambda x: torch.where(divisor == 0, 0.0, x / divisor))
+    x = torch.tensor([0.0, 1.0], requires_grad=True)
+    (found,) = traced(net, x)
+    assert "its operations: DivBackward0, WhereBackward0" in found.evidence
+    assert "0 * inf" in found.instead
+
+
+def test_where_nothing_masks_the_advice_is_the_common_one() -> None:
+    x = torch.tensor([0.0, 1.0], requires_grad=True)
+    (found,) = traced(Apply(torch.sqrt), x)
+    assert "its operations: SqrtBackward0" in found.evidence
+    assert "torch.where" not in found.instead

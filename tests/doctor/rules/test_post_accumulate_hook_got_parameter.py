@@ -75,3 +75,29 @@ def test_a_hook_that_measures_the_parameter_is_possible() -> None:
 @pytest.mark.parametrize("hook", [clip_gradient, descend, step, count])
 def test_a_hook_that_knows_what_it_is_given_is_right(hook: Any) -> None:
     assert not run(hook)
+
+
+total = torch.zeros(2)
+
+
+def accumulate(grad: torch.Tensor) -> None:
+    total.add_(grad.detach())
+
+
+def accumulate_right(g: torch.Tensor) -> None:
+    total.add_(g.grad)  # type: ignore[arg-type]
+
+
+def accumulate_parameter(param: torch.Tensor) -> None:
+    total.add_(param.detach())
+
+
+def test_an_argument_that_is_called_grad_is_told_as_possible() -> None:
+    (one,) = run(accumulate)
+    assert one.message == (
+        "The hook accumulate on w calls its argument grad, but what it is given is the parameter, "
+        "not its gradient."
+    )
+    assert one.possible
+    assert list(run(accumulate_right)) == []
+    assert list(run(accumulate_parameter)) == []

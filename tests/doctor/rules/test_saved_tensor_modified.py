@@ -45,7 +45,7 @@ def a_module_in_place() -> Any:
 
 
 @program(
-    "the output of 1@0 was overwritten in place by the forward_pre hook scale on 2, defined at",
+    "the output of 1@0 was overwritten in place by the forward pre-hook scale on 2, defined at",
     "after the operation Sigmoid (SigmoidBackward0) in 1@0 (Sigmoid) had saved it",
 )
 def a_hook_in_place() -> Any:

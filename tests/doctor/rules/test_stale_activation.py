@@ -268,7 +268,7 @@ def test_a_write_by_a_later_hook_is_found() -> None:
     with ht.trace(model) as t:
         model(torch.ones(1, 4))
     (found,) = found_in(t)
-    assert f"by the forward_pre hook scale on 1, defined at {__file__}" in found.message
+    assert f"by the forward pre-hook scale on 1, defined at {__file__}" in found.message
 
 
 def test_a_write_after_the_call_is_found() -> None:
