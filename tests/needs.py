@@ -12,6 +12,11 @@ DEBUG_MODE = pytest.mark.skipif(
     reason="needs torch.utils._debug_mode, which PyTorch 2.6 lacks and 2.10 has",
 )
 
+FSDP_ON_CPU = pytest.mark.skipif(
+    not hasattr(torch.cpu.Stream, "record_event"),
+    reason="needs torch.cpu.Stream.record_event, by which fully_shard runs without an "
+    "accelerator; PyTorch 2.6 lacks it and 2.10 has it",
+)
 NODE_CREATION_HOOK = pytest.mark.skipif(
     not hasattr(torch.autograd.graph, "node_creation_hook"),
     reason="needs torch.autograd.graph.node_creation_hook (PyTorch 2.15)",

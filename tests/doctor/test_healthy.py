@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import needs
 import pytest
 import torch
 from healthy import HEALTHY, Healthy
@@ -42,14 +43,17 @@ TRACED: dict[str, Tracing] = {
 }
 
 
+MARKS = {"sharded_data_parallel_alone": [needs.FSDP_ON_CPU]}
+
 CASES = [
-    (name, tracing)
+    pytest.param(name, tracing, marks=MARKS.get(name, []))
     for name, program in HEALTHY.items()
     for tracing in TRACED
     if tracing == "with statistics" or not program.run.__module__.endswith("vision")  # for time
 ]
 
 
+@pytest.mark.filterwarnings("ignore:The epoch parameter in .scheduler.step")  # of SequentialLR
 @pytest.mark.parametrize(("name", "tracing"), CASES)
 def test_nothing_is_found_wrong_with_a_healthy_program(name: str, tracing: str) -> None:
     found = findings(HEALTHY[name], TRACED[tracing])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -315,7 +316,8 @@ def test_without_a_full_backward_hook_there_are_no_identity_nodes_either() -> No
     x = torch.randn(3, 2)
     found = ht.counterfactual(lambda: net(x).sum().backward(), off="listen", state=net)
     assert found.raised[0] is not None
-    assert found.raised[0].startswith("RuntimeError: Output 0 of BackwardHookFunction is a view")
+    view = r"RuntimeError: Output 0 of BackwardHookFunction\w* is a view"
+    assert re.match(view, found.raised[0])
     assert found.raised[1] is None
     assert "Without listen the step runs to its end; with it it raises" in str(found)
     assert "did not fire" not in str(found)

@@ -266,6 +266,7 @@ def test_writes_that_backward_does_not_mind_are_not_found() -> None:
     assert found_in(t) == []
 
 
+@NEEDS_CONTENT
 def test_the_lines_of_the_step_and_of_the_failing_backward_are_told() -> None:
     w = torch.ones(2, requires_grad=True)
     optimizer = torch.optim.SGD([w], 0.1)
