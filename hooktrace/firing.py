@@ -229,7 +229,7 @@ class Firing(Open):
             if equal(old, thing):
                 continue
             if seen is None:
-                before = Observation(place, None, text_of(old))
+                before = Observation(place, None, self._stood(place) or text_of(old))
             else:
                 before = self.recorder.describe(old, seen, place)
                 if before.value is not None:
@@ -237,6 +237,13 @@ class Firing(Open):
             after = self._after(thing, place, gradient)
             edits.append(Edit(place, how, before, after))
         return edits
+
+    def _stood(self, place: str) -> str:
+        """Say what was there where a result is nested otherwise; empty where it is not."""
+        for role, (_, seen, before) in self.seen.items():
+            if seen is not None and place.startswith((f"{role}[", f"{role}.")):
+                return f"nothing ({role} was one tensor, {before.summary})"
+        return ", ".join(role for role in self.seen if role.startswith((f"{place}[", f"{place}.")))
 
     def _after(self, thing: Any, place: str, gradient: bool) -> Observation:
         if not isinstance(thing, torch.Tensor):

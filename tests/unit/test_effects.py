@@ -318,3 +318,30 @@ def test_writes_to_parameters_are_told_with_who_wrote() -> None:
         "tensor weight was overwritten by forward hook shift on Linear",
         f"tensor weight {outside}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("result", "role"),
+    [
+        (lambda output: (output * 2, 1), "output[0]"),
+        (lambda output: {"output": output * 2}, "output['output']"),
+    ],
+)
+def test_an_edit_that_wraps_an_output_says_that_it_was_one_tensor(result: Any, role: str) -> None:
+    model = nn.Linear(3, 2)
+    model.register_forward_hook(lambda module, args, output: result(output))
+    with ht.trace(model) as t:
+        model(torch.ones(4, 3))
+    edit = t.edits[0]
+    assert edit.role == role
+    assert str(edit.before) == "nothing (output was one tensor, 4x2 float32)"
+
+
+def test_an_edit_that_unwraps_an_output_names_what_it_was() -> None:
+    model = nn.LSTM(3, 2)
+    model.register_forward_hook(lambda module, args, output: output[0] * 2)
+    with ht.trace(model) as t:
+        model(torch.ones(4, 1, 3))
+    (edit,) = t.edits
+    assert edit.role == "output"
+    assert str(edit.before) == "output[0], output[1][0], output[1][1]"

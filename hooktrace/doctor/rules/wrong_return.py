@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hooktrace.doctor.case import Case
+from hooktrace.doctor.misfits import Misfit, misfits
 from hooktrace.doctor.rule import Rule, rule
-from hooktrace.events import Edit, HookFired, TensorSummary
+from hooktrace.events import Edit, HookFired, HookId, TensorSummary
 from hooktrace.findings import Finding
 
 __all__ = ["WrongReturn"]
@@ -58,7 +59,25 @@ class WrongReturn(Rule):
             if refusal is not None and firing is not None and firing.seq not in told:
                 told.add(firing.seq)
                 yield self._refused(case, refusal, error, firing)
-        yield from self._no_tensors(case)
+        unfit = {one.firing.hook: one for one in misfits(case)}
+        for misfit in unfit.values():
+            yield self._misfit(case, misfit)
+        yield from self._no_tensors(case, {*unfit})
+
+    def _misfit(self, case: Case, misfit: Misfit) -> Finding:
+        hook, firing = case.log.hooks[misfit.firing.hook], misfit.firing
+        kept = ""
+        if misfit.type in ("tuple", "list"):
+            kept = "; to store what it computed, append it to a list of your own"
+        return self.finding(
+            f"After the hook {hook.name} on {case.owner(hook)}, the output is a "
+            f"{misfit.type}, not a tensor; {misfit.raiser} raised because of it.",
+            hook=hook,
+            events=(firing.seq, misfit.seq) if misfit.seq < len(case.log.events) else (firing.seq,),
+            evidence=(misfit.error, *(f"{one.role} is {one.after}" for one in firing.edits[:3])),
+            instead=f"return None to change nothing, else one tensor to replace the output{kept}",
+            possible="" if misfit.sure else f"the exception may speak of another {misfit.type}",
+        )
 
     def _refused(self, case: Case, refusal: _Refusal, error: str, firing: HookFired) -> Finding:
         hook = case.log.hooks[firing.hook]
@@ -77,9 +96,8 @@ class WrongReturn(Rule):
             instead=f"{_TUPLE}: `return (grad,)`" if bare else refusal.instead,
         )
 
-    def _no_tensors(self, case: Case) -> Iterator[Finding]:
+    def _no_tensors(self, case: Case, told: set[HookId]) -> Iterator[Finding]:
         """Look at forward hooks that put other things into the place of a tensor."""
-        told = set()
         for firing in (one for firings in case.firings.values() for one in firings):
             hook = case.log.hooks[firing.hook]
             role = {"forward": "output", "forward_pre": "args[0]"}.get(hook.kind)

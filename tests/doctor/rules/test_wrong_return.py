@@ -227,3 +227,52 @@ def test_a_gradient_that_is_returned_without_its_tuple_is_told_as_that(kind: str
     (one,) = t.findings(["wrong-return"])
     assert "pass_on on 1 (Linear) returned a tensor, not a tuple" in one.message
     assert "`return (grad,)`" in one.instead
+
+
+@pytest.mark.parametrize(
+    ("result", "type_"),
+    [
+        (lambda output: (output, output.detach()), "tuple"),
+        (lambda output: [output], "list"),
+        (lambda output: {"output": output}, "dict"),
+        (lambda output: "saved", "str"),
+        (lambda output: 3, "int"),
+        (lambda output: 0.5, "float"),
+        (lambda output: output.shape, "torch.Size"),
+    ],
+)
+def test_an_output_that_is_no_tensor_is_an_error_where_the_next_module_raised(
+    result: Callable[[Any], Any], type_: str
+) -> None:
+    def grab(module: nn.Module, args: Any, output: torch.Tensor) -> Any:
+        return result(output)
+
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
+    model[0].register_forward_hook(grab)
+    with pytest.raises(TypeError) as raised, ht.trace(model) as t:
+        model(torch.ones(2, 3))
+    (one,) = t.findings([RULE])
+    message = (
+        f"After the hook grab on 0 (Linear), the output is a {type_}, not a tensor; "
+        f"1@0 raised because of it."
+    )
+    assert (one.severity, one.message, one.possible) == ("error", message, "")
+    assert message in raised.value.__notes__[0]
+
+
+def test_a_tuple_that_the_code_after_the_model_cannot_use_is_only_possibly_the_hooks() -> None:
+    model = nn.Sequential(nn.Linear(3, 3))
+    model[0].register_forward_hook(lambda module, args, output: (output,))
+    with pytest.raises(AttributeError), ht.trace(model) as t:
+        model(torch.ones(2, 3)).sum()
+    (one,) = t.findings([RULE])
+    assert "the code after it raised" in one.message
+    assert one.possible
+
+
+def test_an_exception_about_another_tuple_than_a_hooks_is_not_its() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
+    model[0].register_forward_hook(lambda module, args, output: output * 2)
+    with pytest.raises(TypeError), ht.trace(model) as t:
+        torch.relu((model(torch.ones(2, 3)),))  # type: ignore[arg-type]
+    assert not t.findings([RULE])
