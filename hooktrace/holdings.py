@@ -114,7 +114,10 @@ class Holdings:
                 stored.add(id(place.tensor))
         for place in old:
             hold = self._holds.get((place.container, place.key))
-            if hold is not None and id(place.tensor) in given and id(place.tensor) not in stored:
+            again = given.get(id(place.tensor))
+            if hold is None or again is None or id(place.tensor) in stored:
+                continue
+            if again[0] == hold.role:  # hooks of one trade take from where they took before
                 self._maybe_again(hold, place, firing)
 
     def _hold(self, firing: Any, place: Place, found: Any) -> None:

@@ -194,3 +194,36 @@ def test_a_key_of_a_large_dictionary_that_is_overwritten_anew_is_stored_anew() -
         net(-X)
         del stored[7]
     assert [(one.path, one.still) for one in t.log.holdings] == [("stored[7]", False)] * 2
+
+
+@pytest.mark.parametrize("store", ["closure", "global"])
+def test_what_a_hook_stored_stays_its_own_when_later_hooks_are_given_the_tensor(store: str) -> None:
+    acts: dict[str, torch.Tensor] = GLOBAL_STORE if store == "global" else {}
+    acts.clear()
+    net = nn.Sequential(
+        nn.Linear(2, 2),
+        nn.ReLU(inplace=True),
+        nn.Linear(2, 2),
+        nn.ReLU(inplace=True),
+        nn.Linear(2, 2),
+    )
+
+    def storing_by(name: str) -> Any:
+        def in_closure(module: nn.Module, args: Any, output: torch.Tensor) -> None:
+            acts[name] = output
+
+        def in_global(module: nn.Module, args: Any, output: torch.Tensor) -> None:
+            GLOBAL_STORE[name] = output
+
+        return in_global if store == "global" else in_closure
+
+    for name, member in net.named_children():
+        member.register_forward_hook(storing_by(name))
+    torch.manual_seed(0)
+    with ht.trace(net) as t:
+        net(torch.randn(8, 2))
+    written = {held.path.partition("[")[2]: held.written for held in t.log.holdings}
+    assert {key for key, is_so in written.items() if is_so} == {"'0']", "'2']"}
+
+
+GLOBAL_STORE: dict[str, torch.Tensor] = {}
