@@ -12,7 +12,9 @@ from rich.table import Table
 
 from hooktrace.doctor import rules as _rules  # noqa: F401  (fills RULES)
 from hooktrace.doctor.case import Case
+from hooktrace.doctor.explain import concerns
 from hooktrace.doctor.export import json_text, sarif_text
+from hooktrace.doctor.prints import texts
 from hooktrace.doctor.rule import RULES
 from hooktrace.doctor.selection import chosen
 from hooktrace.doctor.sheet import as_html, table
@@ -30,12 +32,20 @@ class Findings(Sequence[Finding]):
         found: The findings.
         log: Where they were found.
         blind: Names of the rules that had no statistics to look at.
+        unexplained: The exception that ended the block, if no rule explains it.
     """
 
-    def __init__(self, found: Iterable[Finding], log: EventLog, blind: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        found: Iterable[Finding],
+        log: EventLog,
+        blind: Iterable[str] = (),
+        unexplained: str = "",
+    ) -> None:
         self._found = tuple(sorted(found, key=lambda one: SEVERITIES.index(one.severity)))
         self._log = log
         self.blind = tuple(blind)
+        self.unexplained = unexplained
 
     def of(self, *rules: str) -> Findings:
         """Return those of some rules, such as ``t.findings().of("never-fired")``.
@@ -54,10 +64,13 @@ class Findings(Sequence[Finding]):
 
     @property
     def summary(self) -> str:
-        """One line: how many of which severity."""
+        """One line: how many of which severity, and an exception that nothing explains."""
         counts = {kind: sum(one.severity == kind for one in self) for kind in SEVERITIES}
-        texts = [f"{n} {kind}{'s' * (n != 1)}" for kind, n in counts.items() if n]
-        return ", ".join(texts) if texts else "nothing wrong was found"
+        parts = [f"{n} {kind}{'s' * (n != 1)}" for kind, n in counts.items() if n]
+        if not self.unexplained:
+            return ", ".join(parts) if parts else "nothing wrong was found"
+        end = f"the block ended with {_said(self.unexplained)}; no rule explains it"
+        return "; ".join([", ".join(parts), end]) if parts else end
 
     @property
     def line(self) -> str:
@@ -87,12 +100,10 @@ class Findings(Sequence[Finding]):
         return len(self._found)
 
     def __str__(self) -> str:
-        first = {one.rule: place for place, one in reversed([*enumerate(self)])}
-        texts = [one.text(why=first[one.rule] == place) for place, one in enumerate(self)]
         closing = f"Doctor: {self.summary}."
-        if self.blind and not texts:
+        if self.blind and not self:
             closing += f"\nNot asked, for want of trace(..., stats=True): {', '.join(self.blind)}."
-        return "\n\n".join([*texts, closing])
+        return "\n\n".join([*texts(self), closing])
 
     def __rich__(self) -> Table:
         """Return the table that ``rich.print`` shows: one row for each finding."""
@@ -103,6 +114,12 @@ class Findings(Sequence[Finding]):
 
     def __repr__(self) -> str:
         return f"<Findings: {self.summary}>"
+
+
+def _said(error: str) -> str:
+    """Shorten what an exception says to its first sentence."""
+    first = error.partition(". ")[0].rstrip(".")
+    return first if len(first) <= 100 else f"{first[:97]}..."
 
 
 def diagnose(
@@ -133,4 +150,11 @@ def diagnose(
     blind = [one for one in rules if one.statistics and not log.stats.taken]
     seeing = [one for one in rules if one not in blind]
     found = [found for one in seeing for found in one.find(case)]
-    return Findings(found, log, () if static else [one.name for one in blind])
+    asked = all(RULES[name] in wanted for name in RULES if RULES[name].explains)
+    explained = any(RULES[one.rule].explains and concerns(log, one) for one in found)
+    return Findings(
+        found,
+        log,
+        () if static else [one.name for one in blind],
+        (log.error or "") if asked and not explained else "",
+    )

@@ -8,7 +8,7 @@ from hooktrace.findings import Finding
 from hooktrace.log import EventLog
 from hooktrace.views.calls import CallIndex
 
-__all__ = ["MARK", "attach", "explain"]
+__all__ = ["MARK", "attach", "concerns", "explain"]
 
 MARK = "hooktrace: "
 """What an explanation begins with."""

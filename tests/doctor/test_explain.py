@@ -109,3 +109,41 @@ def test_only_what_points_at_the_exception_or_quotes_it_explains_it() -> None:
     other = Finding("a", "error", "About another.", events=(0,), evidence=("RuntimeError",))
     quoting = Finding("a", "error", "Quotes.", evidence=((t.log.error or "")[:60],))
     assert [explain.concerns(t.log, one) for one in (about, other, quoting)] == [True, False, True]
+
+
+def test_an_exception_that_no_rule_explains_is_told_as_that_in_the_last_line() -> None:
+    net = nn.Linear(2, 2)
+
+    def step() -> None:
+        net(X)
+        raise ValueError("mine. All mine.")
+
+    with pytest.raises(ValueError, match="mine"), ht.trace(net) as t:
+        step()
+    end = "the block ended with ValueError: mine; no rule explains it"
+    assert t.findings().summary == end
+    assert str(t.findings()).startswith(f"Doctor: {end}.")
+    assert str(t).endswith(f"Doctor: {end}.")
+    assert t.findings(["never-fired"]).summary == "nothing wrong was found"
+
+
+def test_an_unexplained_exception_stands_behind_the_count_of_other_findings() -> None:
+    net = nn.Linear(2, 2)
+
+    def step() -> None:
+        net(X)
+        net.register_forward_hook(lambda module, args, output: None)
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"), ht.trace(net) as t:
+        step()
+    end = "; the block ended with ValueError: mine; no rule explains it"
+    assert t.findings()
+    assert t.findings().summary.endswith(end)
+
+
+def test_an_exception_that_a_rule_explains_is_not_told_again() -> None:
+    net = failing()
+    with pytest.raises(RuntimeError), ht.trace(net) as t:
+        net(X).sum().backward()
+    assert t.findings().summary == "1 error"
