@@ -50,11 +50,12 @@ class Finding(Record, frozen=True, gc=False):
     def __str__(self) -> str:
         return self.text()
 
-    def text(self, *, why: bool = True) -> str:
+    def text(self, *, why: bool = True, likewise: str = "") -> str:
         """Return it as lines of text.
 
         Args:
             why: Whether to say why it matters, which all findings of a rule say alike.
+            likewise: What else the same was found of.
         """
         at = f"{self.where} at {self.source}" if self.source else self.where
         shown = ", ".join(f"#{one}" for one in self.events[:8])
@@ -63,6 +64,7 @@ class Finding(Record, frozen=True, gc=False):
             ("possible", self.possible),
             ("where", at.strip()),
             *(("seen", text) for text in self.evidence),
+            ("likewise", likewise),
             ("events", shown + more),
             ("why", self.why if why else ""),
             ("instead", self.instead),

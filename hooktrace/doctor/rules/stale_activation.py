@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hooktrace.doctor.case import Case
 from hooktrace.doctor.overwriting import overwriter, source_of, writes_since
 from hooktrace.doctor.rule import Rule, rule
-from hooktrace.events import HookFired, HookId
+from hooktrace.events import HookFired, HookId, TracedHook
 from hooktrace.findings import Finding
 from hooktrace.held import Held
 from hooktrace.kinds import KINDS
@@ -22,9 +22,9 @@ class StaleActivation(Rule):
     What it finds: forward hooks and pre-hooks that stored an output or an argument, or what
         ``detach()`` or a slice of it returns, in a container, an attribute or a closure; and whose
         content is another now.
-    Why it matters: what is in the store is not what the module returned. An in-place ReLU after a
-        convolution, as in most image models, turns every stored output of the convolution into
-        that of the ReLU. Nothing raises.
+    Why it matters: what is in the store is not what the hook was given, and nothing raises. An
+        in-place ReLU, as most image models have them, turns each stored output of the module before
+        it into its own.
     Instead: store a copy: ``output.detach().clone()``. Or let hooktrace keep it:
         ``ht.trace(model, keep=["features.0"])``.
     Limits: what hooks do with a tensor other than to store it where their function reaches is not
@@ -80,6 +80,7 @@ class StaleActivation(Rule):
             source=hook.defined_at,
             events=(held.firing, *(one.seq for one in writes)),
             evidence=tuple(_evidence(held, group, source_of(writes[0]) if writes else "")),
+            instead=_instead(case, hook, held),
             possible=held.doubt or _possible(held, any(one.certain for one in writes)),
         )
 
@@ -99,6 +100,15 @@ def _evidence(held: Held, group: list[Held], line: str) -> Iterator[str]:
         yield "it was no longer there when the block ended"
     if len(group) > 1:
         yield f"so it is with {len(group)} tensors that the hook stored in {held.container}"
+
+
+def _instead(case: Case, hook: TracedHook, held: Held) -> str:
+    advice = f"store a copy: `{held.role}.detach().clone()`."
+    if hook.module is None or held.role != "output":
+        return advice
+    name = case.log.modules[hook.module].name
+    kept = f'keep=["{name}"]' if name else "keep=[model]"
+    return f"{advice} Or let hooktrace keep what the module returned: `ht.trace(model, {kept})`."
 
 
 def _possible(held: Held, certain: bool) -> str:

@@ -466,3 +466,17 @@ def test_a_stored_parameter_is_there_to_change() -> None:
         model(torch.ones(1, 2)).sum().backward()
         optimizer.step()
     assert found_in(t) == []
+
+
+def test_the_advice_names_the_module_at_hand_and_what_was_stored() -> None:
+    net = nn.Sequential(nn.Identity(), nn.Linear(2, 2), nn.ReLU(inplace=True))
+    stored: list[torch.Tensor] = []
+    net[1].register_forward_hook(lambda module, args, output: stored.append(output))
+    net[2].register_forward_pre_hook(lambda module, args: stored.append(args[0]))
+    torch.manual_seed(0)
+    with ht.trace(net) as t:
+        net(torch.randn(8, 2))
+    after, before = t.findings(select=["stale-activation"])
+    assert after.instead.startswith("store a copy: `output.detach().clone()`. Or let hooktrace")
+    assert '`ht.trace(model, keep=["1"])`' in after.instead
+    assert before.instead == "store a copy: `args[0].detach().clone()`."
