@@ -27,8 +27,9 @@ class HookKeepsGraphAlive(Rule):
     Instead: store ``output.detach()``, or ``output.detach().clone()`` if it may be overwritten;
         clear the container after each step.
     Limits: the size is what PyTorch shows of saved tensors, which releases before 2.10 do not; it
-        does not count what hooks on saved tensors packed. What else keeps the graph alive, such
-        as a loss that is stored as well, is not known.
+        does not count what hooks on saved tensors packed. Only tensors are seen that share memory
+        with what the hook was given: not what it computed from that and stored, such as
+        ``output.mean()``, nor what else keeps the graph alive, such as a stored loss.
     Source: https://docs.pytorch.org/docs/stable/notes/faq.html, "My model reports CUDA out of
         memory".
     Fires:

@@ -28,8 +28,8 @@ class StaleActivation(Rule):
     Instead: store a copy: ``output.detach().clone()``. Or let hooktrace keep it:
         ``ht.trace(model, keep=["features.0"])``.
     Limits: what hooks do with a tensor other than to store it where their function reaches is not
-        seen, nor what is in slots, or deeper than five containers. Of tensors of more than 1 MiB
-        only the version counter is compared.
+        seen, nor what is in slots, or deeper than five containers, nor NumPy arrays that share
+        memory with a tensor. Of tensors of more than 1 MiB only the version counter is compared.
     Source: https://github.com/pytorch/pytorch/issues/95617
     Fires:
         net = nn.Sequential(nn.Conv2d(1, 8, 1), nn.ReLU(inplace=True))

@@ -91,9 +91,17 @@ class StoredGradientIsNotASnapshot(Rule):
             severity="note",
             source=hook.defined_at,
             events=(held.firing,),
-            evidence=("nothing has written to it yet: the next backward run may",),
+            evidence=(_untouched(held),),
             possible=held.doubt,
         )
+
+
+def _untouched(held: Held) -> str:
+    """Say why it still holds what it held."""
+    before, after = held.values
+    if before.version == after.version:
+        return "nothing has written to it yet: the next backward run may"
+    return "it was written to since, and happens to hold the same values again"
 
 
 def _what(held: Held) -> str:

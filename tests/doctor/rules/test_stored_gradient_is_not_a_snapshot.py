@@ -170,3 +170,17 @@ def test_gradients_of_values_that_are_gone_are_found_in_the_users_list() -> None
         del y
     changed = not torch.equal(first, grads[0])
     assert bool([one for one in found_in(t) if one.severity == "warning"]) == changed
+
+
+def test_a_gradient_that_was_written_to_with_the_same_values_is_told_as_that() -> None:
+    net = nn.Linear(2, 1)
+    stored: list[torch.Tensor | None] = []
+    net.bias.register_post_accumulate_grad_hook(lambda p: stored.append(p.grad))
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    with ht.trace(net) as t:
+        for _ in range(2):
+            optimizer.zero_grad(set_to_none=False)
+            net(torch.ones(1, 2)).sum().backward()  # of which the gradient is 1 each time
+            optimizer.step()
+    (found,) = t.findings(select=["stored-gradient"])
+    assert found.evidence == ("it was written to since, and happens to hold the same values again",)
