@@ -1,11 +1,11 @@
-"""Where forward hooks put a tensor without a graph in the place of one that had one."""
+"""Where forward hooks put a tensor without a graph, or with another, in the place of one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hooktrace.events import Edit, HookFired, HookId, Observation, TensorSummary
+from hooktrace.events import Edit, HookFired, HookId, Observation, TensorId, TensorSummary
 from hooktrace.views.call import Call
 
 if TYPE_CHECKING:
@@ -26,12 +26,14 @@ class Cut:
         call: The module call that it belongs to.
         before: What had a graph.
         after: What stands in its place.
+        grafted: Whether that has a graph of its own, which does not lead to `before`.
     """
 
     firing: HookFired
     call: Call
     before: Observation
     after: Observation
+    grafted: bool = False
 
 
 def find_cuts(case: Case) -> dict[HookId, list[Cut]]:
@@ -46,7 +48,65 @@ def find_cuts(case: Case) -> dict[HookId, list[Cut]]:
             cut = None if call is None or not call.mode.grad else _cut(firing, call)
             if cut is not None:
                 found.setdefault(hook.id, []).append(Cut(firing, call, *cut))  # type: ignore[arg-type]
+    for call in calls.values():
+        graft = _graft(case, call)
+        if graft is not None and graft.firing.hook not in found:
+            found.setdefault(graft.firing.hook, []).append(graft)
     return found
+
+
+def _graft(case: Case, call: Call) -> Cut | None:
+    """Return the replacement of an output by something that was not computed from it, if any.
+
+    Told by the leaves to which the graph of what was returned leads: if none of them is a parameter
+    or lies behind an input, then none of what the module itself computed is in that graph.
+    """
+    returned = [(fired, edit) for fired in call.hooks for edit in _outputs(case, fired)]
+    if not returned or call.recomputed or call.recomputations or not call.mode.grad:
+        return None
+    last = returned[-1][1].after.value
+    if last is None or not _uses_none_of_the_model(case, call, last.tensor):
+        return None
+    behind = _leaves_behind(case, [last.tensor])
+    fresh = [
+        one
+        for one in returned
+        if one[1].after.value is not None and one[1].after.value.tensor in behind
+    ]
+    if not fresh and len(returned) > 1:
+        return None
+    firing, edit = (fresh or returned)[0]
+    wanting = _wants(edit.before) and edit.before.value != edit.after.value
+    return Cut(firing, call, edit.before, edit.after, grafted=True) if wanting else None
+
+
+def _outputs(case: Case, firing: HookFired) -> list[Edit]:
+    """Return the outputs that a forward hook of the user's replaced."""
+    hook = case.log.hooks[firing.hook]
+    if hook.kind != "forward" or hook.feature:
+        return []
+    return [one for one in firing.edits if one.how == "returned" and one.role.startswith("output")]
+
+
+def _uses_none_of_the_model(case: Case, call: Call, output: TensorId) -> bool:
+    """Whether backward reached an output, and from there no parameter and nothing it was given."""
+    own = f"{call.name}." if call.name else ""
+    if not any(name.startswith(own) for name in case.training.lacking.values()):
+        return False
+    behind = _leaves_behind(case, [output])
+    given = [one.value.tensor for one in call.seen_inputs if one.value is not None]
+    return bool(behind) and not behind & {
+        *case.log.parameters,
+        *given,
+        *_leaves_behind(case, given),
+    }
+
+
+def _leaves_behind(case: Case, tensors: list[TensorId]) -> set[TensorId]:
+    """Return the leaves to which the graphs of some tensors lead."""
+    leaves = case.log.nodes.leaves
+    nodes = [node for one in tensors for node in case.nodes_of.get(one, ())]
+    return {leaves[node] for node in case.behind(nodes) if node in leaves}
 
 
 def _cut(firing: HookFired, call: Call) -> tuple[Observation, Observation] | None:

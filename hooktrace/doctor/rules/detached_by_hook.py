@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hooktrace.doctor.case import Case
+from hooktrace.doctor.cuts import Cut
 from hooktrace.doctor.rule import Rule, rule
 from hooktrace.doctor.training import by_module
 from hooktrace.events import Observation
@@ -15,10 +16,11 @@ __all__ = ["DetachedByHook"]
 
 @rule
 class DetachedByHook(Rule):
-    """A forward hook returned a tensor without a graph in the place of one that had one.
+    """A forward hook returned a tensor whose graph does not lead back to what it was given.
 
     What it finds: forward hooks and forward pre-hooks that were given a tensor that requires grad
-        and put one into its place that does not, such as ``output.detach() * 2``.
+        and put one into its place that does not, such as ``output.detach() * 2``; and forward
+        hooks that returned a tensor with a graph of its own, such as a new one that requires grad.
     Why it matters: no gradient gets past such a tensor: nothing before the module is trained
         through it, and no error tells.
     Instead: compute the new value with operations that autograd records, ``return output * 2``; to
@@ -56,12 +58,13 @@ class DetachedByHook(Rule):
                 for name in own.values()
             ]
             evidence = [f"{before.role} of {cut.call}: {before.summary} that requires grad"]
-            evidence += [f"after the hook: {after.summary} that does not"]
+            lost = "whose graph does not lead to it" if cut.grafted else "that does not"
+            evidence += [f"after the hook: {after.summary} {lost}"]
             if lacking:
                 evidence.append(f"without a gradient in this block: {by_module(lacking)}")
             yield self.finding(
-                f"The {case.spoken(hook)} put a tensor without a "
-                f"graph in the place of {_what(before)}: no gradient gets past it.",
+                f"The {case.spoken(hook)} put a tensor {_lacks(cut)} in the place of "
+                f"{_what(before)}: no gradient gets past it.",
                 hook=hook,
                 events=tuple(one.firing.seq for one in cuts),
                 evidence=tuple(evidence),
@@ -71,3 +74,7 @@ class DetachedByHook(Rule):
 
 def _what(before: Observation) -> str:
     return "the output" if before.role.startswith("output") else "an argument"
+
+
+def _lacks(cut: Cut) -> str:
+    return "that was not computed from it" if cut.grafted else "without a graph"

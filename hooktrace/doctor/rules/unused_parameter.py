@@ -64,12 +64,15 @@ class UnusedParameter(Rule):
         """Look at the parameters without a gradient whose modules never ran, or were reached."""
         training = case.training
         idle: dict[str, list[str]] = {}
+        cut = {one.call.id for cuts in training.cuts.values() for one in cuts}
         for module, own in training.owners.items():
             names = [one for one in own.values() if training.root_of(one) in training.trained_roots]
             calls = training.calls_of(module)
             if names and not calls:
                 idle.setdefault(_topmost(training, module), []).extend(names)
             elif names and any(training.is_reached(call) for call in calls):
+                if any(call.id in cut for call in calls):
+                    continue  # a hook is to blame, and another rule says so
                 yield self._finding(
                     case,
                     module,

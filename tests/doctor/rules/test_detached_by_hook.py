@@ -126,3 +126,51 @@ def test_indices_never_require_a_gradient() -> None:
     with ht.trace(model) as t:
         model(torch.ones(1, 2))
     assert found(t) == []
+
+
+def fresh(module: Any, args: Any, output: torch.Tensor) -> torch.Tensor:
+    return torch.randn(3, 2, requires_grad=True)
+
+
+def computed(module: Any, args: Any, output: torch.Tensor) -> torch.Tensor:
+    return torch.randn(3, 2, requires_grad=True) * 3
+
+
+@pytest.mark.parametrize("hook", [fresh, computed])
+def test_a_new_tensor_with_a_graph_of_its_own_cuts_too_and_forward_is_not_blamed(hook: Any) -> None:
+    model = net()
+    model[0].register_forward_hook(hook)
+    t = run(model)
+    (one,) = found(t)
+    assert (one.severity, one.possible) == ("warning", "")
+    assert one.message == (
+        f"The forward hook {hook.__name__} on 0 (Linear) put a tensor that was not computed from "
+        f"it in the place of the output: no gradient gets past it."
+    )
+    assert one.evidence[1:] == (
+        "after the hook: 3x2 float32 whose graph does not lead to it",
+        "without a gradient in this block: 0 (weight, bias)",
+    )
+    assert model[0].weight.grad is None
+    assert {one.rule for one in t.findings()} == {"detached-by-hook"}
+
+
+def test_of_several_hooks_the_one_that_returned_the_new_tensor_is_named() -> None:
+    model = net()
+    model[0].register_forward_hook(lambda module, args, output: output * 2)
+    model[0].register_forward_hook(fresh)
+    model[0].register_forward_hook(lambda module, args, output: output + 1)
+    (one,) = found(run(model))
+    assert "hook fresh on" in one.message
+
+
+def test_a_module_that_ignores_its_parameters_is_not_its_hooks_fault() -> None:
+    class Ignoring(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * 2
+
+    model = nn.Sequential(nn.Linear(2, 2), Ignoring(2, 2))
+    model[1].register_forward_hook(lambda module, args, output: output * 3)
+    t = run(model)
+    assert not found(t)
+    assert t.findings(["unused-parameter"])

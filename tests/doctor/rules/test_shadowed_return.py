@@ -90,3 +90,31 @@ def test_an_early_result_returned_by_the_only_hook_shadows_nothing() -> None:
         for _ in range(3):
             model(torch.ones(1))
     assert not t.findings([RULE])
+
+
+def test_a_new_tensor_with_another_graph_shadows_what_was_returned_before_it() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+
+    def replace(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+        return torch.ones(1, 2, requires_grad=True)
+
+    model[0].register_forward_hook(double)
+    model[0].register_forward_hook(replace)
+    with ht.trace(model) as t:
+        model(torch.ones(1, 2)).sum().backward()
+    (one,) = t.findings([RULE])
+    assert one.possible == ""
+    assert one.message == (
+        "What the hook double on 0 (Linear) returned was lost: the hook replace on 0 (Linear), "
+        "which was given it, returned a tensor that was not computed from it."
+    )
+
+
+def test_a_result_that_uses_the_first_and_something_new_shadows_nothing() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    bias = torch.ones(1, 2, requires_grad=True)
+    model[0].register_forward_hook(double)
+    model[0].register_forward_hook(lambda module, args, output: output + bias)
+    with ht.trace(model) as t:
+        model(torch.ones(1, 2)).sum().backward()
+    assert not t.findings([RULE])
