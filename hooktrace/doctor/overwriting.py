@@ -10,7 +10,7 @@ from hooktrace.kinds import spoken
 from hooktrace.views.call import Call
 from hooktrace.views.effects import WriteView
 
-__all__ = ["overwriter", "remedy", "source_of", "writes_since"]
+__all__ = ["overwriter", "remedy", "site", "source_of", "writes_since"]
 
 
 def writes_since(
@@ -68,13 +68,44 @@ def source_of(write: WriteView) -> str:
     return write.hook.defined_at if write.hook is not None else write.line
 
 
-def remedy(write: WriteView) -> str:
+def site(write: WriteView) -> str:
+    """Return what wrote at that line: ``forward hook save on 1``; empty where it only bounds it."""
+    hook, call = write.hook, write.call
+    if hook is not None:
+        return f"{hook.kind} hook {hook.name} on {hook.owner}"
+    if write.optimizer:
+        return f"a step of {write.optimizer}"
+    return f"{call} ({call.module.type})" if call is not None and not call.children else ""
+
+
+def remedy(case: Case, write: WriteView) -> str:
     """Say how not to write there."""
     hook, call = write.hook, write.call
     if hook is not None:
-        return f"let {hook.name} return a new tensor instead of writing into the one it is given."
+        expression = _returned(case, write)
+        such = f", such as `return {expression}`" if expression else ""
+        return f"let {hook.name} return a new tensor instead of writing into the one it got{such}."
     if write.optimizer:
         return f"run every backward() of this graph before the step of {write.optimizer}."
     if call is not None and "inplace=True" in call.module.config:
         return f"make {call.name} a {call.module.type}(inplace=False)."
+    if call is None and write.before.tensor in case.log.parameters:
+        return "write to parameters after backward(), such as behind the step of the optimizer."
     return "write into a copy, such as y = y + 1 instead of y += 1."
+
+
+def _returned(case: Case, write: WriteView) -> str:
+    """Return the expression of what a hook could return instead; empty if that is not known."""
+    assert write.hook is not None
+    sides = write.before, write.after
+    edits = [one for one in case.edits.get(write.hook.id, ()) if one.values == sides]
+    if len(edits) != 1 or edits[0].together is not None:
+        return ""
+    role, change = edits[0].role, edits[0].change
+    if change.kind == "scaled":
+        return f"{role} * {change.text.removeprefix('x')}"
+    if change.kind == "shifted":
+        return f"{role} {change.text[0]} {change.text[1:]}"
+    if change.kind == "clamped":
+        return f"{role}.clamp({change.text.partition('[')[2].rstrip(']')})"
+    return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hooktrace.doctor.case import Case
-from hooktrace.doctor.overwriting import overwriter, remedy, source_of, writes_since
+from hooktrace.doctor.overwriting import overwriter, remedy, site, source_of, writes_since
 from hooktrace.doctor.rule import Rule, rule
 from hooktrace.events import CallId, NodeId
 from hooktrace.findings import Finding
@@ -56,25 +56,43 @@ class SavedTensorModified(Rule):
     def _of(self, case: Case, modified: ModifiedSave) -> Finding:
         saved, node = modified.saved, case.log.nodes[modified.node]
         tensors = () if saved is None else (saved.tensor,)
-        writes = writes_since(case, tensors, modified.expected)
+        writes = writes_since(case, tensors, modified.expected) or _of_result(case, modified)
         unknown = not writes and modified.writer is None
         deduced = _deduced(case, modified) if unknown else None
-        by = overwriter(writes[0]) if writes else _by_node(case, modified, deduced)
         run = next((one for one in case.runs if one.number == modified.backward), None)
         raised = () if run is None or run.finished is None else (run.finished.seq,)
         saver = f"{operation(node.name)}{_inside(case, node.call)}"
         line = None if run is None else run.started.line
+        by = _by(writes[0], line) if writes else _by_node(case, modified, deduced)
         what = _what(case, modified)
+        source = modified.lines[1] or (source_of(writes[0]) if writes else "")
         return self.finding(
             f"Backward failed because {what} was overwritten in place by {by}, after {saver} had "
             f"saved it for its gradient.",
-            where=f"{node.name}{_inside(case, node.call)}",
-            source=modified.lines[1] or (source_of(writes[0]) if writes else "") or line or "",
+            where=_where(case, modified, writes, source or line),
+            source=source or line or "",
             events=(*(one.seq for one in writes), *raised),
             evidence=tuple(_evidence(modified, node.name, writes, line)),
-            instead=remedy(writes[0]) if writes else _out_of_place(case, modified),
+            instead=remedy(case, writes[0]) if writes else _out_of_place(case, modified),
             possible=_DEDUCED if deduced is not None else "",
         )
+
+
+def _where(case: Case, modified: ModifiedSave, writes: list[WriteView], line: str | None) -> str:
+    """Say what stands at the line of the finding: what wrote, or else the backward that raised."""
+    if modified.lines[1] and modified.writer is not None:
+        return f"{case.log.nodes[modified.writer].name}{_inside(case, modified.call)}"
+    if writes and site(writes[0]):
+        return site(writes[0])
+    node = case.log.nodes[modified.node]
+    return "backward()" if line else f"{node.name}{_inside(case, node.call)}"
+
+
+def _by(write: WriteView, line: str | None) -> str:
+    """Say who wrote, and of code that left no line, before which line that was."""
+    bare = write.hook is None and write.call is None and not write.optimizer
+    before = f", before backward() at {line}" if bare and line and not write.line else ""
+    return f"{overwriter(write)}{before}"
 
 
 def operation(node: str) -> str:
@@ -151,6 +169,38 @@ def _out_of_place(case: Case, modified: ModifiedSave) -> str:
         "let the operation that needs it work on a copy, such as x[0] = x[0].clone() * v instead "
         "of x[0] = x[0] * v, or put the parts together anew, as by torch.stack or torch.where."
     )
+
+
+def _of_result(case: Case, modified: ModifiedSave) -> list[WriteView]:
+    """Return the writes to a result of which autograd shows no tensor, if all of them were seen.
+
+    The tensor is known by what made it: the node that saved it, or operations after that of which
+    each has overwritten the result of the one before, as many as its version has counted at most.
+    """
+    if modified.saved is not None or not modified.attribute.startswith(("result", "out")):
+        return []
+    count = modified.found - modified.expected
+    found = {
+        value.tensor
+        for value, edge in case.log.producers.items()
+        if value.version == modified.found and _follows(case, edge, modified.node, count)
+    }
+    writes = writes_since(case, found, modified.expected) if len(found) == 1 else []
+    seen = [one.after.version for one in writes]
+    before = [one.before.version for one in writes]
+    return writes if [modified.expected, *seen] == [*before, modified.found] else []
+
+
+def _follows(case: Case, edge: tuple[NodeId, int], node: NodeId, steps: int) -> bool:
+    """Whether an output of a node came from that of another by writes in place."""
+    for _ in range(steps):
+        if edge[0] == node:
+            break
+        following = case.log.nodes.parts[edge[0]][2]
+        if not following:
+            return False
+        edge = following[0]
+    return edge == (node, 0)
 
 
 def _deduced(case: Case, modified: ModifiedSave) -> NodeId | None:

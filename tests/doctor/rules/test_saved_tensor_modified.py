@@ -154,7 +154,7 @@ def test_versions_and_remedy_are_told() -> None:
         "SigmoidBackward0 saved 'result' at version 0",
         "it is at version 1 now",
     )
-    assert found.where == "SigmoidBackward0 in 1@0 (Sigmoid)"
+    assert found.where == "2@0 (ReLU)"
     assert found.instead == "make 2 a ReLU(inplace=False)."
     text = Path(__file__).read_text().splitlines()[int(found.source.rpartition(":")[2]) - 1]
     assert "net(X).sum().backward()" in text
@@ -299,3 +299,84 @@ def test_an_assignment_into_a_part_is_called_so() -> None:
     )
     assert found.source == f"{__file__}:{first + 4}"
     assert "x[0].clone() * v" in found.instead
+
+
+def add(module: Any, args: Any, output: torch.Tensor) -> None:
+    output.add_(0.1)
+
+
+def add_unrecorded(module: Any, args: Any, output: torch.Tensor) -> None:
+    with torch.no_grad():
+        output.add_(0.1)
+
+
+def double_first(module: Any, args: Any, output: torch.Tensor) -> None:
+    output.mul_(2)
+    output.clamp_(0, 1)
+
+
+def clamp(module: Any, args: Any, output: torch.Tensor) -> None:
+    output.clamp_(0.1, 0.5)
+
+
+WRITERS = {
+    add: ", such as `return output + 0.1`.",
+    add_unrecorded: ", such as `return output + 0.1`.",
+    double_first: ".",
+    clamp: ", such as `return output.clamp(0.1, 0.5)`.",
+}
+
+
+@pytest.mark.parametrize("hook", WRITERS, ids=lambda hook: hook.__name__)
+def test_a_forward_hook_on_what_saved_it_is_named(hook: Any) -> None:
+    """The result that was saved is gone once it was overwritten; the write tells who it was."""
+    net = nn.Sequential(nn.Linear(2, 2), nn.Sigmoid(), nn.Linear(2, 1))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[1.0, 2.0], [-3.0, 0.5]]))
+    net[1].register_forward_hook(hook)
+    x = torch.tensor([[1.0, -1.0], [0.5, 0.2]])
+    t, error = traced(net, lambda: net(x).sum().backward())
+    (found,) = found_in(t)
+    line = f"{__file__}:{hook.__code__.co_firstlineno}"
+    by = f"by the forward hook {hook.__name__} on 1, defined at {line}, after the operation Sigmoid"
+    assert by in found.message
+    assert by in error.__notes__[0]
+    assert (found.where, found.source) == (f"forward hook {hook.__name__} on 1", line)
+    assert found.possible == ""
+    alone = f"let {hook.__name__} return a new tensor instead of writing into the one it got"
+    assert found.instead == alone + WRITERS[hook]
+
+
+def test_a_line_stands_beside_what_is_there() -> None:
+    """Where nothing tells the line of the write, that of backward is not given for it."""
+    net = nn.Linear(2, 2)
+
+    def step() -> None:
+        s = net(X).sigmoid()
+        with torch.no_grad():
+            s.mul_(2)
+        s.sum().backward()
+
+    t, _ = traced(net, step)
+    (found,) = found_in(t)
+    text = Path(__file__).read_text().splitlines()[int(found.source.rpartition(":")[2]) - 1]
+    assert (found.where, text.strip()) == ("backward()", "s.sum().backward()")
+
+
+@NEEDS_CONTENT
+def test_parameters_are_to_be_written_to_after_backward() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+
+    def step() -> None:
+        loss = net(X).sum()
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.clamp_(-0.01, 0.01)
+        loss.backward()
+
+    t, error = traced(net, step)
+    (found,) = found_in(t)
+    assert "code outside of every traced call, before backward() at" in found.message
+    assert found.source in error.__notes__[0]
+    assert found.where == "backward()"
+    assert found.instead.startswith("write to parameters after backward()")
