@@ -127,6 +127,7 @@ class EventLog:
             under which it now has others.
         parameters: The parameters that the models have when the block ends: their names, and
             whether they require a gradient.
+        aliases: Further names of those parameters, such as that of a tied weight.
         optimized: The parameters of each optimizer that took a step, by its name.
         entrances: Of each backward run, by its number, the nodes that it began at.
         graphs: How many graphs ``torch.compile`` had compiled in the process at the end.
@@ -174,6 +175,7 @@ class EventLog:
         self.registrations: dict[HookId, Registration] = {}
         self.replaced: dict[TensorId, str] = {}
         self.parameters: dict[TensorId, tuple[str, bool]] = {}
+        self.aliases: dict[str, TensorId] = {}
         self.optimized: dict[str, tuple[TensorId, ...]] = {}
         self.entrances: dict[int, tuple[NodeId, ...]] = {}
         self.graphs = 0

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import torch
+
+from hooktrace import _torch
 from hooktrace._torch_hooks import has_hooks
+from hooktrace.errors import UnknownNameError
+from hooktrace.events import TensorId
 from hooktrace.recorder import Recorder
 
-__all__ = ["note_replaced", "watch"]
+__all__ = ["note_replaced", "number_of", "watch"]
 
 
 def watch(recorder: Recorder) -> None:
@@ -14,6 +19,32 @@ def watch(recorder: Recorder) -> None:
         recorder.is_leaf(number)
         if has_hooks(parameter):
             recorder.watch_hooks(parameter)
+
+
+def number_of(recorder: Recorder, tensor: torch.Tensor) -> TensorId:
+    """Return the number of a tensor, which after the block only parameters can be known by.
+
+    Raises:
+        UnknownNameError: It was not seen, or is known no more.
+    """
+    seen = recorder.identities.known(tensor)
+    if seen is not None:
+        return seen.id
+    log = recorder.log
+    names = [name for name, one in recorder.scope.parameters(aliases=True) if one is tensor]
+    rows = {row.name: row.id for row in log.tensors if row.parameter and row.name in names}
+    if rows:
+        return next(iter(rows.values()))
+    if names:
+        raise UnknownNameError(f"The parameter {names[0]!r} was not seen in the block.")
+    shown = _torch.shape_of(tensor)
+    raise UnknownNameError(
+        f"Which tensor this is, of shape {tuple(shown)}, is not known once the block has ended: "
+        f"a trace holds no tensors, and it is no parameter of a traced model. Give its name, such "
+        f"as t.blame('w')."
+        if log.sealed
+        else f"This tensor, of shape {tuple(shown)}, was not seen in the block."
+    )
 
 
 def note_replaced(recorder: Recorder) -> None:

@@ -145,7 +145,8 @@ class Recording:
         """Return where a tensor's gradient came from, and who changed it on the way; print it.
 
         Args:
-            tensor: The name of a parameter, another leaf or a tensor in between, or its number.
+            tensor: The name of a parameter, another leaf or a tensor in between, or its number;
+                a parameter of a traced model itself, and inside the block any tensor.
 
         Raises:
             UnknownNameError: No tensor has this name; the message names the nearest.

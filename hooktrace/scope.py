@@ -76,14 +76,19 @@ class Scope:
         """Return the models that still live."""
         return [model for ref in self._roots if (model := ref()) is not None]
 
-    def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the parameters that the models have now, with their names."""
+    def parameters(self, *, aliases: bool = False) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the parameters that the models have now, with their names.
+
+        Args:
+            aliases: Whether to go through all names of a module that has several.
+        """
         for ref, names, _ in tuple(self._names.values()):
             module = ref()
             if module is not None and _torch_hooks.has_parameters(module):
-                start = f"{names[0]}." if names[0] else ""
-                for own, parameter in _torch_hooks.own_parameters(module):
-                    yield start + own, parameter
+                for name in names if aliases else names[:1]:
+                    start = f"{name}." if name else ""
+                    for own, parameter in _torch_hooks.own_parameters(module):
+                        yield start + own, parameter
 
     def find(self, module: nn.Module, parent: ModuleId | None) -> ModuleId | None:
         """Return the row of `module` if it belongs to the trace.

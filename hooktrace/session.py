@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import warnings
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hooktrace import measure
+import torch
+
+from hooktrace import measure, parameters
 from hooktrace.errors import NothingTracedWarning, TraceStateError, nearest
 from hooktrace.events import Event, HookFired, ModuleCalled, SchedulerStepped, StepStarted
 from hooktrace.firing import describe_error
@@ -18,6 +20,9 @@ from hooktrace.recorder import Recorder
 from hooktrace.recording import Recording
 from hooktrace.scope import Keep, Scope, resolve_models
 from hooktrace.tracebacks import raising_line, unlink_own_frames
+
+if TYPE_CHECKING:
+    from hooktrace.doctor.blame import Blame
 
 __all__ = ["Trace", "trace"]
 
@@ -112,6 +117,11 @@ class Trace(Recording):
         self.log.released = True
         for held in (self.log.snapshots, self.log.overwritten, self.log.edges):
             held.clear()
+
+    def blame(self, tensor: Any) -> Blame:  # noqa: D102 - that of what it extends
+        if isinstance(tensor, torch.Tensor):
+            tensor = parameters.number_of(self._recorder, tensor)
+        return super().blame(tensor)
 
     def _settle(self) -> None:
         measure.settle(self.log)

@@ -79,7 +79,8 @@ def blame(log: EventLog, calls: CallIndex, tensor: str | TensorId) -> Blame:
     """
     if isinstance(tensor, bool) or not isinstance(tensor, (str, int)):
         raise TypeError(
-            f"t.blame() takes the name of a tensor or its number, but got {type(tensor).__name__}."
+            f"t.blame() takes the name of a tensor, its number or a parameter, but got "
+            f"{type(tensor).__name__}."
         )
     number = _number(log, tensor) if isinstance(tensor, str) else tensor
     case = Case(log, calls)

@@ -21,5 +21,9 @@ def finish(recorder: Recorder) -> None:
         for name, parameter in recorder.scope.parameters():
             number = recorder.identities.seen(parameter).id
             recorder.log.parameters[number] = (name, bool(parameter.requires_grad))
+        for name, parameter in recorder.scope.parameters(aliases=True):
+            number = recorder.identities.seen(parameter).id
+            if recorder.log.tensors[number].name != name:
+                recorder.log.aliases[name] = number
     except Exception:
         recorder.failed("the parameters")

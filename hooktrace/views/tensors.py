@@ -108,8 +108,8 @@ class TensorView:
 
 
 def named_tensors(log: EventLog) -> dict[str, TensorId]:
-    """Return the tensors that have a name; of several with one name the latest."""
-    return {row.name: row.id for row in log.tensors if row.name}
+    """Return the tensors that have a name, by all their names; of several with one the latest."""
+    return {**log.aliases, **{row.name: row.id for row in log.tensors if row.name}}
 
 
 def tensor_view(log: EventLog, name: str) -> TensorView:

@@ -247,3 +247,44 @@ def test_a_write_to_grad_is_told_with_its_statement_and_no_line_is_long() -> Non
     assert written.source == f"{__file__}:{here + 1} or before it"
     assert all(len(line) <= 100 or " " not in line.strip() for line in str(found).splitlines())
     assert any(line.startswith(" " * 14) for line in str(found[0]).splitlines())
+
+
+def test_a_parameter_itself_names_its_gradient() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    with ht.trace(net) as t:
+        net(torch.ones(1, 2)).sum().backward()
+        inside = t.blame(net[1].weight).name
+    assert inside == "1.weight"
+    found = t.blame(net[1].weight)
+    assert found.name == "1.weight"
+    assert str(found) == str(t.blame("1.weight"))
+
+
+def test_both_names_of_a_tied_weight_do() -> None:
+    model = nn.ModuleDict({"embed": nn.Linear(2, 2, bias=False), "head": nn.Linear(2, 2)})
+    model["head"].weight = model["embed"].weight
+    with ht.trace(model) as t:
+        model["head"](model["embed"](torch.ones(1, 2))).sum().backward()
+    assert str(t.blame("head.weight")) == str(t.blame("embed.weight"))
+    assert t.blame(model["head"].weight).name == "embed.weight"
+    assert t.tensor("head.weight").row == t.tensor("embed.weight").row
+
+
+def test_both_names_of_a_shared_module_do() -> None:
+    shared = nn.Linear(2, 2)
+    net = nn.Sequential(shared, nn.ReLU(), shared)
+    with ht.trace(net) as t:
+        net(torch.ones(1, 2)).sum().backward()
+    assert t.blame("2.bias").tensor == t.blame("0.bias").tensor
+
+
+def test_any_tensor_does_inside_of_the_block_and_afterwards_its_name() -> None:
+    w = torch.ones(2, requires_grad=True)
+    with ht.trace() as t:
+        (w * K).sum().backward()
+        assert t.blame(w).name == "w"
+        with pytest.raises(UnknownNameError, match="was not seen in the block"):
+            t.blame(torch.ones(3))
+    with pytest.raises(UnknownNameError, match=r"Give its name, such as t\.blame\('w'\)"):
+        t.blame(w)
+    assert t.blame("w").name == "w"
