@@ -26,7 +26,7 @@ class ModuleCalledButOutputUnused(Rule):
     What it finds: calls of which no output was given to another module, or returned by a module
         around, or lies in the graph of a loss, though the call around it took part in the loss.
     Why it matters: often the result was forgotten, or another variable used in its place; the time
-        and the memory are wasted, and the module is not trained.
+        and the memory are wasted, and a module of which no other call is used is not trained.
     Instead: use the result, or leave the call away.
     Limits: only calls that could get a gradient are looked at, in a block with a backward run: for
         others it is not known what code between the modules does. A use without autograd is not
@@ -86,12 +86,13 @@ class ModuleCalledButOutputUnused(Rule):
             if not _goes_on(call, taken):
                 found.setdefault(call.name, []).append(call)
         for calls in found.values():
-            times = "" if len(calls) == 1 else f" ({len(calls)} times)"
             ends = [one.exited.seq for one in calls if one.exited is not None]
+            all_calls = [one for one in case.calls_of[calls[0].called.module] if not one.recomputed]
+            trained = any(map(training.is_reached, all_calls))
             yield self.finding(
-                f"{calls[0].module.title} was called{times}, and nothing that led to the loss "
-                f"used what it returned.",
+                _told(calls, len(all_calls) if trained else 0),
                 call=calls[0],
+                severity="note" if trained else None,
                 events=tuple(ends[:8]),
                 evidence=(
                     f"{calls[0]} returned {_shown(calls[0])}: no other call was given it, and no "
@@ -100,6 +101,19 @@ class ModuleCalledButOutputUnused(Rule):
                 ),
                 possible=_MAYBE,
             )
+
+
+def _told(calls: list[Call], number: int) -> str:
+    """Say which calls these are; of a module that other calls train, how many of how many."""
+    title = calls[0].module.title
+    if number:
+        names = ", ".join(map(str, calls[:4])) + (" and more" if len(calls) > 4 else "")
+        return (
+            f"Nothing that led to the loss used what {len(calls)} of {number} calls of {title} "
+            f"returned: {names}."
+        )
+    times = "" if len(calls) == 1 else f" ({len(calls)} times)"
+    return f"{title} was called{times}, and nothing that led to the loss used what it returned."
 
 
 def _taken(case: Case, idle: list[Call]) -> dict[TensorId, list[Call]]:

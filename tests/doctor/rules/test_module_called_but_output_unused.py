@@ -105,3 +105,25 @@ def test_a_break_of_the_graph_is_told_as_such() -> None:
     t = run(broken)
     assert found(t) == []
     assert len(t.findings(select=["graph-broken"])) == 1
+
+
+def test_of_a_module_that_another_call_trains_the_unused_calls_are_counted() -> None:
+    def forward(net: Any, x: torch.Tensor) -> torch.Tensor:
+        return net.a(x).detach() * 1 + net.a(x)
+
+    (one,) = found(run(forward))
+    assert one.severity == "note"
+    assert one.message == (
+        "Nothing that led to the loss used what 1 of 2 calls of a returned: a@0."
+    )
+    assert ".detach()" in one.possible
+
+
+def test_several_unused_calls_of_a_module_that_is_trained_are_one_note() -> None:
+    def forward(net: Any, x: torch.Tensor) -> torch.Tensor:
+        net.a(x), net.a(x)
+        return net.a(x)
+
+    (one,) = found(run(forward))
+    assert one.message.endswith("2 of 3 calls of a returned: a@0, a@1.")
+    assert len(one.events) == 2
