@@ -14,7 +14,7 @@ __all__ = ["Refusal", "refusals"]
 
 @dataclass(frozen=True)
 class Refusal:
-    """A full backward hook that made the block raise.
+    """A full backward hook that made the block, or a call in it, raise.
 
     Attributes:
         hook: The user's hook.
@@ -36,13 +36,21 @@ class Refusal:
 
 
 def refusals(case: Case) -> Iterator[Refusal]:
-    """Yield the hooks on account of which the block raised, most likely one."""
-    error = case.log.error or ""
-    if not error:
-        return
+    """Yield the hooks on account of which the block or a call raised, most likely one."""
     hooks = _hooks(case)
-    if not hooks:
-        return
+    for error in dict.fromkeys(error for error, _ in case.exceptions) if hooks else ():
+        if error == case.log.error or _surely_of_hooks(error):
+            yield from _refusals(case, error, hooks)
+
+
+def _surely_of_hooks(error: str) -> bool:
+    """Whether an exception that the program may have caught can only be one of such a hook."""
+    return "functorch transforms" in error or "BackwardHookFunction" in error
+
+
+def _refusals(
+    case: Case, error: str, hooks: dict[ModuleId | None, TracedHook]
+) -> Iterator[Refusal]:
     culprit = _culprit(case, error)
     found = list(_accused(case, error, culprit, {*hooks} if None not in hooks else None))
     events = () if culprit is None or culprit.exited is None else (culprit.exited.seq,)
@@ -50,7 +58,8 @@ def refusals(case: Case) -> Iterator[Refusal]:
     for call, what in found:
         hook = hooks.get(call.called.module) or hooks[None]
         possible = "" if sure else "the exception does not tell which tensor could not be written"
-        yield Refusal(hook, call, what, error, case.log.raised_at, events, possible)
+        line = case.log.raised_at if error == case.log.error else ""
+        yield Refusal(hook, call, what, error, line, events, possible)
 
 
 def _hooks(case: Case) -> dict[ModuleId | None, TracedHook]:

@@ -23,7 +23,8 @@ class FullBackwardHookWillRaise(Rule):
     What it finds: by `ht.check(model, example)`, which tries it on copies, the modules on which a
         full backward (pre) hook would raise, with the code that does not bear it, or would never
         fire; an error where such a hook is registered and raises, a note where there is
-        none yet. In a trace, such a hook that made the block raise.
+        none yet. In a trace, such a hook that made the block raise, or a call whose
+        exception the program caught.
     Why it matters: for such a hook PyTorch hands the module views of its inputs, and the caller
         views of its outputs. Autograd refuses to write to those in place; sparse and jagged
         tensors have no such views, and torch.func cannot differentiate through them. In
@@ -51,7 +52,7 @@ class FullBackwardHookWillRaise(Rule):
     explains = True
 
     def find(self, case: Case) -> Iterator[Finding]:
-        """Look at the experiments, or at the exception with which the block ended."""
+        """Look at the experiments, or at the exceptions that calls and the block ended with."""
         trials = case.log.trials
         if trials:
             yield from self._of_hooks(trials)

@@ -644,3 +644,29 @@ def test_other_exceptions_are_not_put_down_to_a_hook() -> None:
     twice.register_full_backward_hook(save)
     leaf = torch.ones(2, requires_grad=True)
     assert list(raised(twice, torch.ones(1, 2), lambda y: leaf.add_(1))) == []
+
+
+def test_a_call_under_torch_func_whose_exception_the_program_caught_is_told_too() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+    parameters = dict(net.named_parameters())
+    net[0].register_full_backward_hook(save)
+
+    def loss(given: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.func.functional_call(net, given, (torch.rand(2, 4),)).sum()  # type: ignore[no-any-return]
+
+    with ht.trace(net) as t, contextlib.suppress(RuntimeError):
+        torch.func.grad(loss)(parameters)
+    (one,) = t.findings(["full-backward-hook-will-raise"])
+    assert one.severity == "error"
+    assert one.message == (
+        "The full backward hook save on 0 (Linear) made the model raise: it was called in a "
+        "transform of torch.func."
+    )
+
+
+def test_an_exception_of_its_own_that_the_program_caught_is_not_the_hooks() -> None:
+    net = nn.Sequential(Says(lambda x: x[:, :1] @ x), nn.Tanh())
+    net[0].register_full_backward_hook(save)
+    with ht.trace(net) as t, contextlib.suppress(RuntimeError):
+        net(torch.rand(2, 4))
+    assert not t.findings(["full-backward-hook-will-raise"])
