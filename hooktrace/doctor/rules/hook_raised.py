@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from hooktrace.doctor.case import Case
 from hooktrace.doctor.rule import Rule, rule
-from hooktrace.events import HookFired
+from hooktrace.events import HookFired, TracedHook
 from hooktrace.findings import Finding
+from hooktrace.kinds import KINDS, spoken
 
 __all__ = ["HookRaised"]
 
@@ -22,7 +24,8 @@ class HookRaised(Rule):
         with ``always_call=True`` that failed while another exception was on its way.
     Why it matters: a backward run that is cut short leaves some ``.grad`` filled and others not,
         and its graph cannot be run again; of a hook that PyTorch silences nothing was done.
-    Instead: mend the hook; to leave a run early on purpose, catch the exception around the call.
+    Instead: mend the hook where the exception says; to leave a run early on purpose, catch the
+        exception around the call.
     Limits: an exception that the program caught inside the block is taken for meant.
     Source: PyTorch's source, torch/nn/modules/module.py (``_call_impl``).
     Fires:
@@ -72,7 +75,7 @@ class HookRaised(Rule):
             source=hook.defined_at or hook.registered_at or "",
             events=(firing.seq,),
             evidence=evidence,
-            instead=_NO_GRAPH if "hook on a tensor that doesn't require grad" in error else "",
+            instead=_way_out(hook, error),
         )
 
 
@@ -80,6 +83,33 @@ _NO_GRAPH = (
     "leave tensors without a graph out: `if output.requires_grad:`; or run without "
     "torch.no_grad(), with an input or a parameter that requires a gradient."
 )
+_EXPANDED = (
+    "return a new tensor, `return {name} * 10`, instead of writing in place, `{name} *= 10`: this "
+    "one is expanded, so that several of its elements lie in one place of memory."
+)
+_NUMPY = (
+    "take it out of the graph first, `{name}.detach().cpu().numpy()`; to keep the values, add "
+    "`.copy()`."
+)
+
+
+def _way_out(hook: TracedHook, error: str) -> str:
+    """Say what to do about a message that is known; empty for others."""
+    kind = KINDS[hook.kind]
+    name = kind.arguments[-1] if not kind.gradient else "grad"
+    if "hook on a tensor that doesn't require grad" in error:
+        return _NO_GRAPH
+    if "more than one element of the written-to tensor refers to a single memory" in error:
+        return _EXPANDED.format(name=name)
+    if "Can't call numpy() on Tensor that requires grad" in error:
+        return _NUMPY.format(name=name)
+    wrong = re.match(r"TypeError: (?:.*[.])?(\S+)\(\) (takes .* given|missing .* argument)", error)
+    if wrong and hook.name.rpartition(".")[2] == wrong[1]:
+        plain = ", ".join(one for one in kind.arguments if one != "kwargs")
+        full = ", ".join(kind.arguments)
+        more = f"; those with with_kwargs=True with ({full})" if full != plain else ""
+        return f"take what it is given: {spoken(hook.kind)}s are called with ({plain}){more}."
+    return ""
 
 
 def _place(case: Case, firing: HookFired) -> list[str]:

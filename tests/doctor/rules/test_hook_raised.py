@@ -114,3 +114,59 @@ def test_a_tensor_hook_on_an_output_without_a_graph_is_told_with_the_mode(off: A
     (one,) = t.findings([RULE])
     assert one.evidence[1] == f"in the call Linear@0, under torch.{off.__name__}()"
     assert "if output.requires_grad" in one.instead
+
+
+def advice(register: str, hook: Any) -> str:
+    """Return what is told to do instead about a hook that raises."""
+    model = nn.Sequential(nn.Linear(2, 2))
+    owner = model[0].bias if register == "register_hook" else model[0]
+    getattr(owner, register)(hook)
+    with contextlib.suppress(Exception), ht.trace(model) as t:
+        model(torch.ones(1, 2, requires_grad=True)).sum().backward()
+    (one,) = t.findings([RULE])
+    return one.instead
+
+
+def test_a_write_to_an_expanded_gradient_is_told_the_way_out() -> None:
+    w = torch.ones(2, requires_grad=True)
+
+    def scale(grad: torch.Tensor) -> None:
+        grad *= 10
+
+    w.register_hook(scale)
+    with contextlib.suppress(RuntimeError), ht.trace() as t:
+        w.sum().backward()
+    (one,) = t.findings([RULE])
+    assert one.instead.startswith("return a new tensor, `return grad * 10`, instead of writing")
+
+
+def test_a_hook_that_takes_too_few_arguments_is_told_what_it_is_given() -> None:
+    def save(module: nn.Module, output: torch.Tensor) -> None:
+        """Take one argument too few."""
+
+    assert advice("register_forward_hook", save) == (
+        "take what it is given: forward hooks are called with (module, args, output); those with "
+        "with_kwargs=True with (module, args, kwargs, output)."
+    )
+    assert advice("register_full_backward_hook", save) == (
+        "take what it is given: full backward hooks are called with (module, grad_input, "
+        "grad_output)."
+    )
+    assert "tensor hooks are called with (grad)" in advice("register_hook", save)
+
+
+def test_a_call_with_wrong_arguments_inside_a_hook_is_not_taken_for_the_hooks_own() -> None:
+    def inner(one: Any) -> None:
+        """Take one argument."""
+
+    def save(module: nn.Module, args: Any, output: torch.Tensor) -> None:
+        inner(args, output)  # type: ignore[call-arg]
+
+    assert advice("register_forward_hook", save).startswith("mend the hook")
+
+
+def test_numpy_on_a_tensor_with_a_graph_is_told_to_detach_it() -> None:
+    def save(module: nn.Module, args: Any, output: torch.Tensor) -> None:
+        output.numpy()
+
+    assert "`output.detach().cpu().numpy()`" in advice("register_forward_hook", save)
