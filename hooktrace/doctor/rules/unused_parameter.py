@@ -81,7 +81,12 @@ class UnusedParameter(Rule):
                     f"own for what it returned: {by_module(names)}",
                     "forward() does not use it, or by way of .data or .detach()",
                 )
+        lists = _in_lists(case)
+        chosen: dict[str, dict[str, list[str]]] = {}
         for module, names in idle.items():
+            if _ran_beside(lists, training, module):
+                chosen.setdefault(module.rpartition(".")[0], {})[module] = names
+                continue
             was = "was never called" if module else "never ran"
             yield self._finding(
                 case,
@@ -90,8 +95,25 @@ class UnusedParameter(Rule):
                 f"{_title(case, module)} {was}, and nothing that led to the loss used its "
                 f"{_count(names)}: {by_module(names)}",
                 "",
-                _choice(training, module),
             )
+        for around, alike in chosen.items():
+            yield self._of_list(case, around, alike, lists[around][0])
+
+    def _of_list(self, case: Case, around: str, alike: dict[str, list[str]], ran: str) -> Finding:
+        """Tell of modules of one list of which others ran, such as experts."""
+        names = [name for own in alike.values() for name in own]
+        first, count = next(iter(alike)), len(alike)
+        many = f"{count} modules of {around}" if around else f"{count} modules"
+        return self._finding(
+            case,
+            first,
+            names,
+            f"{many if count > 1 else first} {'were' if count > 1 else 'was'} never called, and "
+            f"nothing that led to the loss used {'their' if count > 1 else 'its'} "
+            f"{_count(names)}: {by_module(names)}",
+            "",
+            f"{ran} of the same list ran: forward() may choose among them in each step",
+        )
 
     def _finding(
         self,
@@ -114,7 +136,7 @@ class UnusedParameter(Rule):
             where=f"module {module}" if module else f"parameter {names[0]}",
             events=tuple(run.started.seq for run in case.runs[:4]),
             evidence=(*evidence, *([reason] if reason else [])),
-            severity="note" if training.doubt else None,
+            severity="note" if training.doubt or possible else None,
             possible=training.doubt or possible,
         )
 
@@ -130,17 +152,20 @@ def _title(case: Case, module: str) -> str:
     return case.log.modules[number].title
 
 
-def _choice(training: Training, module: str) -> str:
-    """Say that others of a list ran, if they did: then forward() may choose among them."""
+def _ran_beside(lists: dict[str, list[str]], training: Training, module: str) -> bool:
+    """Whether others of the same list ran: then forward() may choose among them."""
     around, _, own = module.rpartition(".")
-    others = [
-        row.name
-        for row in training.log.modules
-        if row.name.rpartition(".")[0] == around and row.name.rpartition(".")[2].isdigit()
-    ]
-    if not own.isdigit() or not others or training.calls_of(around):
-        return ""
-    return f"{others[0]} of the same list ran: forward() may choose among them in each step"
+    return own.isdigit() and around in lists and not training.calls_of(around)
+
+
+def _in_lists(case: Case) -> dict[str, list[str]]:
+    """Return the modules with numbers for names that ran, by the name of what is around them."""
+    found: dict[str, list[str]] = {}
+    for row in case.log.modules:
+        around, _, own = row.name.rpartition(".")
+        if own.isdigit() and row.id in case.calls_of:
+            found.setdefault(around, []).append(row.name)
+    return found
 
 
 def _topmost(training: Training, module: str) -> str:

@@ -79,11 +79,15 @@ def test_one_of_several_experts_may_have_been_chosen() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.experts[1](x)  # type: ignore[no-any-return]
 
-    made = found(step(Experts()))
-    assert [one.where for one in made] == ["module experts.0", "module experts.2"]
-    assert {one.possible for one in made} == {
+    (one,) = found(step(Experts()))
+    assert (one.severity, one.where) == ("note", "module experts.0")
+    assert one.message == (
+        "2 modules of experts were never called, and nothing that led to the loss used their 4 "
+        "parameters: experts.0 (weight, bias), experts.2 (weight, bias)."
+    )
+    assert one.possible == (
         "experts.1 of the same list ran: forward() may choose among them in each step"
-    }
+    )
 
 
 def test_what_a_parent_uses_without_a_call_is_used() -> None:
