@@ -117,8 +117,9 @@ class Recording:
         """Return what is wrong, or surprising, in what was recorded; print it.
 
         Args:
-            select: Names of the rules to run, or how names begin, such as ``["never-fired"]``;
-                None for what ``[tool.hooktrace]`` in ``pyproject.toml`` selects, or else all.
+            select: Names of the rules to run, how names begin, or severities, such as
+                ``["never-fired"]`` or ``["error", "warning"]``; None for what ``[tool.hooktrace]`` in
+                ``pyproject.toml`` selects, or else all.
             ignore: The same for rules to leave out, besides those that the project ignores.
 
         Raises:

@@ -16,7 +16,7 @@ from hooktrace.doctor.explain import concerns
 from hooktrace.doctor.export import json_text, sarif_text
 from hooktrace.doctor.prints import texts
 from hooktrace.doctor.rule import RULES
-from hooktrace.doctor.selection import chosen
+from hooktrace.doctor.selection import choice
 from hooktrace.doctor.sheet import as_html, table
 from hooktrace.findings import SEVERITIES, Finding
 from hooktrace.log import EventLog
@@ -135,8 +135,9 @@ def diagnose(
     Args:
         log: What was recorded; its edits should be measured already.
         calls: The index of its calls, up to date.
-        select: Names of the rules to run, or how names begin; None for those of the project's
-            ``pyproject.toml``, or all.
+        select: Names of the rules to run, how names begin, or severities, such as ``error``, for
+            the findings of that severity; None for what the project's ``pyproject.toml`` says,
+            or all.
         ignore: The same for rules to leave out, besides those that the project ignores.
         static: Whether to run only the rules that need no run of the program.
 
@@ -144,7 +145,8 @@ def diagnose(
         UnknownNameError: There is no rule of one of the names, and none begins so.
         ConfigurationError: The project's ``pyproject.toml`` says what cannot be.
     """
-    wanted = [RULES[name] for name in chosen(select, ignore)]
+    choosing = choice(select, ignore)
+    wanted = [RULES[name] for name in choosing.rules]
     case = Case(log, calls)
     rules = [one() for one in wanted if one.static or not static]
     blind = [one for one in rules if one.statistics and not log.stats.taken]
@@ -153,7 +155,7 @@ def diagnose(
     asked = all(RULES[name] in wanted for name in RULES if RULES[name].explains)
     explained = any(RULES[one.rule].explains and concerns(log, one) for one in found)
     return Findings(
-        found,
+        filter(choosing.keeps, found),
         log,
         () if static else [one.name for one in blind],
         (log.error or "") if asked and not explained else "",

@@ -4,26 +4,50 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hooktrace.doctor.rule import RULES
 from hooktrace.errors import ConfigurationError, UnknownNameError, nearest
+from hooktrace.findings import SEVERITIES, Finding
 
-__all__ = ["chosen", "configuration"]
+__all__ = ["Choice", "choice", "chosen", "configuration"]
 
 _KEYS = ("select", "ignore")
 
 
-def chosen(select: Iterable[str] | None = None, ignore: Iterable[str] = ()) -> list[str]:
-    """Return the names of the rules to run.
+@dataclass(frozen=True)
+class Choice:
+    """What is wanted of the doctor.
+
+    Attributes:
+        rules: The names of the rules to run.
+        names: The rules of which every finding is wanted.
+        severities: The severities of which the findings of all rules are wanted.
+        unwanted: The severities of which no finding is.
+    """
+
+    rules: list[str]
+    names: frozenset[str]
+    severities: frozenset[str]
+    unwanted: frozenset[str]
+
+    def keeps(self, finding: Finding) -> bool:
+        """Whether a finding is wanted."""
+        asked = finding.rule in self.names or finding.severity in self.severities
+        return asked and finding.severity not in self.unwanted
+
+
+def choice(select: Iterable[str] | None = None, ignore: Iterable[str] = ()) -> Choice:
+    """Return which rules to run, and which of their findings to keep.
 
     What is given comes on top of what the project's file says: `select` replaces what that
     selects and ignores, `ignore` takes away more.
 
     Args:
-        select: Names of rules, or how names begin; None for what the project selects.
-        ignore: The same for rules to leave out.
+        select: Names of rules, how names begin, or severities; None for what the project selects.
+        ignore: The same for what to leave out.
 
     Raises:
         UnknownNameError: A name is that of no rule, and none begins so.
@@ -31,7 +55,15 @@ def chosen(select: Iterable[str] | None = None, ignore: Iterable[str] = ()) -> l
     """
     wanted, left_out = _of_the_project() if select is None else (_matching(select), set())
     left_out |= _matching(ignore)
-    return [name for name in RULES if name in wanted and name not in left_out]
+    severities = frozenset(wanted & {*SEVERITIES})
+    names = frozenset(wanted - severities - left_out)
+    rules = [one for one in RULES if (severities or one in names) and one not in left_out]
+    return Choice(rules, names, severities, frozenset(left_out & {*SEVERITIES}))
+
+
+def chosen(select: Iterable[str] | None = None, ignore: Iterable[str] = ()) -> list[str]:
+    """Return the names of the rules to run; see `choice`."""
+    return choice(select, ignore).rules
 
 
 def configuration(folder: Path) -> tuple[Path | None, Mapping[str, Any]]:
@@ -71,9 +103,10 @@ def _of_the_project() -> tuple[set[str], set[str]]:
 
 
 def _matching(names: Iterable[str]) -> set[str]:
-    """Return the rules that have these names; a name of no rule stands for those that begin so."""
+    """Return the rules of these names, or whose names begin so; severities are what they are."""
     found: set[str] = set()
     for name in [names] if isinstance(names, str) else names:
-        beginning = {name} if name in RULES else {one for one in RULES if one.startswith(name)}
+        known = name in RULES or name in SEVERITIES
+        beginning = {name} if known else {one for one in RULES if one.startswith(name)}
         found |= beginning or {RULES[name].name}  # raises, and names the nearest
     return found

@@ -128,3 +128,38 @@ def test_the_example_in_the_documentation_chooses_what_there_is(folder: Path) ->
     assert len(found) > 1
     assert not any(name.startswith("hook-order") for name in found)
     assert any(name.startswith("hook-order") for name in RULES)
+
+
+def notes_and_warnings() -> ht.Trace:
+    """A trace with a warning, a hook that nobody can remove, and a note, a hook that never ran."""
+    net = torch.nn.Linear(2, 2)
+    with ht.trace(net) as t:
+        net(torch.ones(1, 2))
+        net.register_forward_hook(lambda module, args, output: None)
+        net.weight.register_hook(lambda grad: None)
+    return t
+
+
+def test_a_severity_selects_the_findings_of_that_severity() -> None:
+    t = notes_and_warnings()
+    assert {one.severity for one in t.findings()} == {"warning", "note"}
+    assert chosen(select=["error"]) == list(RULES)
+    for severity in ("error", "warning", "note"):
+        wanted = [str(one) for one in t.findings() if one.severity == severity]
+        assert [str(one) for one in t.findings(select=[severity])] == wanted
+    assert len(t.findings(select=["warning", "note"])) == len(t.findings())
+
+
+def test_a_severity_and_a_rule_select_what_either_does() -> None:
+    t = notes_and_warnings()
+    noted = next(one.rule for one in t.findings() if one.severity == "note")
+    both = {one.severity for one in t.findings(select=["warning", noted])}
+    assert both == {"warning", "note"}
+    assert {one.rule for one in t.findings(select=["error", noted])} == {noted}
+
+
+def test_a_severity_that_is_ignored_is_left_out(folder: Path) -> None:
+    t = notes_and_warnings()
+    assert {one.severity for one in t.findings(ignore=["note"])} == {"warning"}
+    project(folder, '[tool.hooktrace]\nignore = ["note"]\n')
+    assert {one.severity for one in t.findings()} == {"warning"}
