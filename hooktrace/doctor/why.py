@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
@@ -167,34 +168,60 @@ def _meant(log: EventLog, hook: Any) -> list[TracedHook]:
 def _named(log: EventLog, name: str) -> list[TracedHook]:
     found = [row for row in log.hooks if name in _names(row)]
     if not found:
-        known = {other: None for row in log.hooks for other in _names(row)}
-        there = "" if known else " No hook was seen in the block."
-        raise UnknownNameError(f"No hook named {name!r} was seen.{nearest(name, known)}{there}")
+        hint = _nearest(log, name) or " No hook was seen in the block."
+        raise UnknownNameError(f"No hook named {name!r} was seen.{hint}")
     return found
 
 
+def _nearest(log: EventLog, name: str) -> str:
+    """Return a clause of the names that are near, else of those with owners, else of all."""
+    rows = list(log.hooks)
+    plain = nearest(name, dict.fromkeys(one for row in rows for one in _spellings(row.name)))
+    full = nearest(name, dict.fromkeys(one for row in rows for one in _names(row)))
+    near = next((one for one in (plain, full) if one.startswith(" Did you mean")), None)
+    return near or nearest(name, dict.fromkeys(row.name for row in rows))
+
+
 def _names(row: TracedHook) -> tuple[str, ...]:
-    last = row.name.rpartition(".")[2]
-    return (
-        row.name,
-        last,
-        f"{row.kind}:{row.name}",
-        f"{row.name} on {row.owner}",
-        f"{row.kind} hook {row.name} on {row.owner}",
+    return tuple(
+        text
+        for name in _spellings(row.name)
+        for text in (
+            name,
+            f"{row.kind}:{name}",
+            f"{name} on {row.owner}",
+            f"{row.kind} hook {name} on {row.owner}",
+        )
     )
 
 
+def _spellings(name: str) -> list[str]:
+    """Return how one may call a function: with its class or without, or what is in a partial.
+
+    >>> _spellings("partial(Extractor.save)")
+    ['partial(Extractor.save)', 'Extractor.save', 'save']
+    """
+    return list(dict.fromkeys([name, _bare(name), _bare(name).rpartition(".")[2]]))
+
+
+def _bare(name: str) -> str:
+    while name.startswith("partial(") and name.endswith(")"):
+        name = name.removeprefix("partial(").removesuffix(")")
+    return name
+
+
 def _of_function(log: EventLog, function: Callable[..., Any]) -> list[TracedHook]:
-    """Return the hooks with the name of a function, defined at its line."""
+    """Return the hooks with the name of a function, defined at its line, also in a partial."""
+    while isinstance(function, functools.partial):
+        function = function.func
     plain = getattr(function, "__func__", function)
     code = getattr(plain, "__code__", None) or getattr(type(plain).__call__, "__code__", None)
     name = getattr(plain, "__qualname__", type(plain).__qualname__).rpartition("<locals>.")[2]
     line = "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
-    found = [row for row in log.hooks if (row.name, row.defined_at) == (name, line)]
+    found = [row for row in log.hooks if row.defined_at == line and _bare(row.name) == name]
     if not found:
         at = f" ({line})" if line else ""
-        known = {row.name: None for row in log.hooks}
-        raise UnknownNameError(f"{name}{at} was seen as no hook.{nearest(name, known)}")
+        raise UnknownNameError(f"{name}{at} was seen as no hook.{_nearest(log, name)}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -140,6 +141,46 @@ def test_a_method_and_a_callable_object_are_found_by_themselves() -> None:
     assert [one.hook.kind for one in t.why(keeper.keep)] == ["forward"]
     assert [one.hook.kind for one in t.why(keeper)] == ["forward_pre"]
     assert [one.hook.kind for one in t.why("keep")] == ["forward"]
+
+
+def save_as(name: str, *arguments: Any) -> None:
+    """Changes nothing."""
+
+
+class Extractor:
+    def save(self, *arguments: Any) -> None:
+        """Changes nothing."""
+
+
+def test_partials_and_methods_go_by_the_name_of_what_they_call() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    extractor, titles = Extractor(), []
+    for name, module in net.named_children():
+        module.register_forward_hook(functools.partial(save_as, name))
+        module.register_forward_hook(functools.partial(extractor.save))
+        titles.append(f"forward hook partial(save_as) on {name}")
+    with ht.trace(net) as t:
+        net(X)
+    for name in ("save_as", "forward:save_as", "partial(save_as)", save_as):
+        assert [one.title for one in t.why(name)] == titles
+    assert [one.title for one in t.why("save_as on 1")] == titles[1:]
+    assert [one.title for one in t.why(functools.partial(save_as, "2"))] == titles
+    for name in ("save", "Extractor.save", extractor.save):
+        assert [one.hook.name for one in t.why(name)] == ["partial(Extractor.save)"] * 2
+
+
+def test_an_error_names_every_function_once() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    for module in net:
+        module.register_forward_hook(save)
+    with ht.trace(net) as t:
+        net(X)
+    with pytest.raises(ht.errors.UnknownNameError) as unknown:
+        t.why("activations")
+    assert str(unknown.value).endswith(" There are: 'save'.")
+    with pytest.raises(ht.errors.UnknownNameError) as unknown:
+        t.why("sav")
+    assert str(unknown.value).endswith(" Did you mean 'save'?")
 
 
 def test_hooks_that_had_no_occasion_have_a_story_too() -> None:
