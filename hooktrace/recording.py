@@ -118,8 +118,8 @@ class Recording:
 
         Args:
             select: Names of the rules to run, how names begin, or severities, such as
-                ``["never-fired"]`` or ``["error", "warning"]``; None for what ``[tool.hooktrace]`` in
-                ``pyproject.toml`` selects, or else all.
+                ``["never-fired"]`` or ``["error", "warning"]``; None for what
+                ``[tool.hooktrace]`` in ``pyproject.toml`` selects, or else all.
             ignore: The same for rules to leave out, besides those that the project ignores.
 
         Raises:
