@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils import checkpoint
 
-__all__ = ["EARLY_STOP", "region_possible", "regions_around"]
+__all__ = ["EARLY_STOP", "differentiable", "region_possible", "regions_around"]
 
 EARLY_STOP = "_StopRecomputationError"
 """What checkpointing raises within a module when it has recomputed enough."""
@@ -94,3 +94,13 @@ def _region_of(frame: FrameType, code: CodeType) -> tuple[Any, bool] | None:
     running = getattr(names.get("gen"), "gi_frame", None)
     region = None if running is None else running.f_locals.get("new_frame")
     return None if region is None else (region, False)
+
+
+def differentiable(region: Any) -> bool | None:
+    """Whether an input of a reentrant region requires a gradient; None of regions of other kinds.
+
+    Where none does, such a region is never run again, and nothing in it gets a gradient.
+    """
+    if not isinstance(region, torch.autograd.function.BackwardCFunction):
+        return None
+    return any(region.needs_input_grad)

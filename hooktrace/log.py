@@ -148,6 +148,9 @@ class EventLog:
             in which call.
         recomputed: Calls that checkpointing ran again: the first call, if it is known, and
             the number of the backward run.
+        reentrant: Calls in a checkpointed region of the reentrant kind as it ran for the first
+            time, which is without autograd, and whether an input of that region required a
+            gradient.
         unseen: What probes know that they could not see: name of a blind spot -> places.
         stats: Statistics of what tensors held, by the number that a sighting carries.
         kept: The modules whose values are kept.
@@ -190,6 +193,7 @@ class EventLog:
         self.changes: dict[tuple[Value, Value], Change] = {}
         self.strangers: set[NodeId] = set()
         self.recomputed: dict[CallId, tuple[CallId | None, int]] = {}
+        self.reentrant: dict[CallId, bool] = {}
         self.unseen: dict[str, list[str]] = {}
         self.stats = StatsTable()
         self.kept: set[ModuleId] = set()

@@ -43,3 +43,13 @@ def passed_over(case: Case, backward: int) -> tuple[str, ...]:
     if not steps or any(after[0] < step < (after[1:] or [step + 1])[0] for step in steps):
         return ()
     return ("no step of the optimizer followed, as if a GradScaler had passed over it",)
+
+
+def in_reentrant(case: Case, call: Call) -> bool:
+    """Whether autograd was off for a call because of the reentrant checkpoint that it ran in."""
+    if call.id not in case.log.reentrant:
+        return False
+    outer = call.parent
+    while outer is not None and outer.id in case.log.reentrant:
+        outer = outer.parent
+    return outer is None or outer.mode.grad

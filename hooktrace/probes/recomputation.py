@@ -12,7 +12,7 @@ from types import CodeType, FrameType
 from typing import Any
 from weakref import ref
 
-from hooktrace._torch_checkpoint import region_possible, regions_around
+from hooktrace._torch_checkpoint import differentiable, region_possible, regions_around
 from hooktrace.events import CallId, ModuleId
 from hooktrace.opencall import Leaf, OpenCall
 from hooktrace.recorder import Recorder
@@ -88,6 +88,7 @@ class Recomputations:
         if frame is None:
             return
         found = regions_around(frame.f_back, frame.f_code, call.parent is None)
+        self._note_reentrant(call, [region for region, again in found if not again])
         for region, again in reversed(found):
             around = self._passage(region, again, state, around)
         if around is None:
@@ -101,6 +102,15 @@ class Recomputations:
                     first = self.recorder.log.recomputed[first][0]
                 self.recorder.log.recomputed[call.number] = first, inner.backward
             inner = inner.outer
+
+    def _note_reentrant(self, call: OpenCall, regions: list[Any]) -> None:
+        """Note that a call is in a reentrant region, and whether gradients can come into that."""
+        known = self.recorder.log.reentrant
+        outer = None if call.parent is None else known.get(call.parent.number)
+        told = [outer, *(differentiable(region) for region in reversed(regions))]
+        answer = next((one for one in told if one is not None), None)
+        if answer is not None:
+            known[call.number] = answer
 
     def call_closed(self, call: OpenCall, state: ThreadState, found: list[Leaf]) -> None:
         """Let go of a call."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hooktrace.doctor.case import Run
+from hooktrace.doctor.circumstances import in_reentrant
 from hooktrace.doctor.never.reason import Reason, Unfired
 from hooktrace.views.call import Call
 
@@ -35,6 +36,8 @@ def without_grad_mode(unfired: Unfired, call: Call) -> Reason | None:
     """The call ran with autograd switched off."""
     if call.mode.grad and not call.mode.inference:
         return None
+    if in_reentrant(unfired.case, call):
+        return in_reentrant_checkpoint(unfired, call)
     mode = "torch.inference_mode()" if call.mode.inference else "torch.no_grad()"
     return Reason(
         "no-grad",
@@ -42,6 +45,21 @@ def without_grad_mode(unfired: Unfired, call: Call) -> Reason | None:
         f"run the forward outside of {mode}",
         events=(call.called.seq,),
         evidence=(f"autograd was switched off when {call} was called",),
+        severity="warning" if unfired.case.runs else "note",
+    )
+
+
+def in_reentrant_checkpoint(unfired: Unfired, call: Call) -> Reason | None:
+    """The call ran in a region that checkpointing would have run again, with autograd."""
+    if unfired.case.log.reentrant[call.id]:
+        return no_backward(unfired, call) or not_in_graph(unfired, call)
+    return Reason(
+        "reentrant",
+        f"{call} ran in checkpoint(use_reentrant=True), and no input of that requires grad: such a "
+        f"region is run without autograd, and is not run again in backward",
+        "pass use_reentrant=False to checkpoint()",
+        events=(call.called.seq,),
+        evidence=(f"no input of the checkpoint around {call} requires grad",),
         severity="warning" if unfired.case.runs else "note",
     )
 

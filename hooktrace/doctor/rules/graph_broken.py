@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hooktrace.doctor.case import Case
+from hooktrace.doctor.circumstances import in_reentrant
 from hooktrace.doctor.rule import Rule, rule
 from hooktrace.doctor.training import Break, by_module, floats
 from hooktrace.findings import Finding
@@ -118,16 +119,25 @@ class GraphBroken(Rule):
         for label, names in blind.items():
             call = first[label]
             count = len(names)
+            mode, instead = "without autograd, as under torch.no_grad()", _AUTOGRAD_ON
+            if in_reentrant(case, call) and not case.log.reentrant[call.id]:
+                mode = "in checkpoint(use_reentrant=True) with no input that requires grad"
+                instead = "pass use_reentrant=False to checkpoint()"
             yield self.finding(
-                f"{label} ran without autograd, as under torch.no_grad(), so that {count} "
+                f"{label} ran {mode}, so that {count} "
                 f"parameter{'s' * (count != 1)} got no gradient, though an optimizer is to train "
                 f"them: {by_module(names)}.",
                 call=call,
                 events=(call.called.seq,),
                 evidence=(f"{', '.join(case.log.optimized)} took a step and has them",),
-                instead="call the module with autograd on, or leave its parameters out of the "
-                "optimizer and set requires_grad_(False)",
+                instead=instead,
             )
+
+
+_AUTOGRAD_ON = (
+    "call the module with autograd on, or leave its parameters out of the optimizer and set "
+    "requires_grad_(False)"
+)
 
 
 def _outermost(call: Call) -> Call:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import hooktrace as ht
 from hooktrace.findings import Finding
@@ -742,3 +743,53 @@ def test_advice_ends_with_a_full_stop() -> None:
         net(X)
     assert only(t).instead.endswith(".")
     assert str(t.why("save")).endswith(".")
+
+
+class Checkpointed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(checkpoint(self.stem, x, use_reentrant=True))  # type: ignore[no-any-return]
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("name", ["stem", "stem.0"])
+def test_a_reentrant_checkpoint_without_an_input_that_requires_grad_is_named(name: str) -> None:
+    net = Checkpointed()
+    net.get_submodule(name).register_full_backward_hook(lambda *arguments: None)
+    with ht.trace(net) as t:
+        net(torch.ones(1, 2)).sum().backward()
+    (found,) = t.findings(select=["never-fired"])
+    assert f"{name}@0 ran in checkpoint(use_reentrant=True), and no input" in found.message
+    assert found.instead == "pass use_reentrant=False to checkpoint()."
+    assert found.possible == ""
+    with ht.trace(net) as t, torch.no_grad():
+        net(torch.ones(1, 2))
+    (found,) = t.findings(select=["never-fired"])
+    assert "ran under torch.no_grad()" in found.message
+
+
+def test_a_reentrant_checkpoint_is_not_blamed_where_gradients_could_come() -> None:
+    net, x = Checkpointed(), torch.ones(1, 2, requires_grad=True)
+    net.stem.register_full_backward_hook(lambda *arguments: None)
+    with ht.trace(net) as t:
+        net(x).sum().backward()
+    assert list(t.findings(select=["never-fired"])) == []
+    with ht.trace(net) as t:
+        net(x)
+    (found,) = t.findings(select=["never-fired"])
+    assert "no backward ran in the block" in found.message
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_parameters_that_a_reentrant_checkpoint_leaves_untrained_are_told_with_it() -> None:
+    net = Checkpointed()
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    with ht.trace(net) as t:
+        net(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+    (found,) = t.findings(select=["graph-broken"])
+    assert "stem@0 ran in checkpoint(use_reentrant=True) with no input" in found.message
+    assert found.instead == "pass use_reentrant=False to checkpoint()."
