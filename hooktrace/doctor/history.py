@@ -136,6 +136,9 @@ class History:
         if seen is None or hook.kind == "node":
             return []
         how = "looked at it" if firing.exception is None else f"raised {firing.exception}"
+        others = ", ".join(dict.fromkeys(one.role for one in firing.edits))
+        if others and firing.exception is None:
+            how = f"left it as it was, but changed {others}"
         text = f"{hook.kind} hook {hook.name} on {hook.owner} {how}"
         return [Step("hook", text, seen, seen, firing.seq, hook.registered_at or hook.defined_at)]
 

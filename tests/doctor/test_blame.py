@@ -288,3 +288,16 @@ def test_any_tensor_does_inside_of_the_block_and_afterwards_its_name() -> None:
     with pytest.raises(UnknownNameError, match=r"Give its name, such as t\.blame\('w'\)"):
         t.blame(w)
     assert t.blame("w").name == "w"
+
+
+def test_a_post_accumulate_hook_that_wrote_into_the_parameter_did_not_only_look() -> None:
+    w = torch.ones(2, requires_grad=True)
+
+    def clamp(parameter: torch.Tensor) -> None:
+        parameter.data.clamp_(-0.01, 0.01)
+
+    w.register_post_accumulate_grad_hook(clamp)
+    with ht.trace() as t:
+        (w * K).sum().backward()
+    assert t.blame("w").steps[-1].text.endswith("clamp on w left it as it was, but changed param")
+    assert not t.blame("w").steps[-1].changed
