@@ -96,7 +96,7 @@ _NUMPY = (
 def _way_out(hook: TracedHook, error: str) -> str:
     """Say what to do about a message that is known; empty for others."""
     kind = KINDS[hook.kind]
-    name = kind.arguments[-1] if not kind.gradient else "grad"
+    name = "grad" if kind.gradient else (kind.arguments or ("tensor",))[-1]
     if "hook on a tensor that doesn't require grad" in error:
         return _NO_GRAPH
     if "more than one element of the written-to tensor refers to a single memory" in error:
