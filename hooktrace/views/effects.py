@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hooktrace.events import (
+    BackwardFinished,
+    BackwardStarted,
     Change,
     Edit,
     GradientAccumulated,
@@ -155,6 +157,8 @@ class WriteView:
         what: str,
         call: Call | None,
         step: StepStarted | None = None,
+        *,
+        crowded: bool = False,
     ) -> None:
         self.before: Value = event.before
         self.after: Value = event.after
@@ -166,6 +170,7 @@ class WriteView:
         self.certain = event.certain
         self.line = (event.line if stepped is None else stepped.line) or ""
         self.seq = event.seq
+        self._crowded = crowded
 
     @property
     def by(self) -> str:
@@ -176,6 +181,8 @@ class WriteView:
             return f"code in {self.call}, past the version counter (.data or numpy)"
         if self.optimizer:
             return f"a step of {self.optimizer}"
+        if self._crowded and self.call is None:
+            return "backward runs on several threads at a time, or code outside of every call"
         if self.call is None:
             return "code outside of every traced call"
         if self.call.children:
@@ -204,7 +211,7 @@ def edits(log: EventLog) -> list[EditView]:
 def writes(log: EventLog, calls: CallIndex) -> list[WriteView]:
     """Return every write in place to a tensor that was seen, in order."""
     origins = origin_of_values(log, calls)
-    steps = _steps_around(log)
+    steps, crowded = _steps_around(log), _filled_in_a_crowd(log)
     return [
         WriteView(
             log,
@@ -212,9 +219,27 @@ def writes(log: EventLog, calls: CallIndex) -> list[WriteView]:
             origins.get(event.before) or describe_tensor(log, event.before),
             calls.calls.get(event.call) if event.call is not None else None,
             steps.get(event.seq),
+            crowded=event.before in crowded,
         )
         for event in log.of(TensorWritten)
     ]
+
+
+def _filled_in_a_crowd(log: EventLog) -> set[Value]:
+    """Return what ``.grad`` held when several threads ran backward: they add to it one by one."""
+    runs: list[BackwardStarted | BackwardFinished]
+    runs = [*log.of(BackwardStarted), *log.of(BackwardFinished)]
+    threads: dict[int, int] = {}
+    last = -1
+    for run in sorted(runs, key=lambda one: one.seq):
+        if len(set(threads.values())) > 1:
+            last = run.seq
+        if isinstance(run, BackwardStarted):
+            threads[run.backward] = run.thread
+        else:
+            threads.pop(run.backward, None)
+    accumulated = log.of(GradientAccumulated) if last >= 0 else []
+    return {one.after.value for one in accumulated if one.seq < last and one.after.value}
 
 
 def _steps_around(log: EventLog) -> dict[int, StepStarted]:

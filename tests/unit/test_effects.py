@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -345,3 +346,34 @@ def test_an_edit_that_unwraps_an_output_names_what_it_was() -> None:
     (edit,) = t.edits
     assert edit.role == "output"
     assert str(edit.before) == "output[0], output[1][0], output[1][1]"
+
+
+def test_a_gradient_filled_while_other_threads_ran_backward_is_not_laid_to_the_users_code() -> None:
+    w, v = (torch.ones(2, requires_grad=True) for _ in range(2))
+    started, done = threading.Event(), threading.Event()
+
+    def wait(grad: torch.Tensor) -> None:
+        started.set()
+        assert done.wait(10)
+
+    def aside() -> None:
+        y = v * 2
+        y.register_hook(wait)
+        y.sum().backward()
+
+    thread = threading.Thread(target=aside)
+    with ht.trace() as t:
+        thread.start()
+        assert started.wait(10)
+        (w * 2).sum().backward()
+        done.set()
+        thread.join()
+        assert w.grad is not None
+        w.grad.mul_(2)
+    (write,) = (one for one in t.writes() if one.what == "w.grad")
+    assert write.by.startswith("backward runs on several threads at a time, or code outside")
+    with ht.trace() as t:
+        (w * 2).sum().backward()
+        w.grad.mul_(2)
+    (write,) = (one for one in t.writes() if one.what == "w.grad")
+    assert write.by == "code outside of every traced call"
