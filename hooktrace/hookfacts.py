@@ -31,6 +31,7 @@ class HookFacts:
     def __init__(self, log: EventLog) -> None:
         self.log = log
         self._functions: dict[Any, tuple[Any, int]] = {}
+        self._codes: dict[int, tuple[CodeType, int]] = {}
         self._count = itertools.count()
         self._handles: dict[HookId, tuple[weakref.ref[Any], weakref.ref[Any], int]] = {}
         self._views: dict[HookId, tuple[Seen, int | None]] = {}
@@ -45,6 +46,7 @@ class HookFacts:
             _argument(function),
             isinstance(number, int) and number >= _torch_hooks.HANDLE.next_id,
             graphs=graphs_compiled(),
+            code=self._code(code_of(function)),
         )
 
     def registered(self, row: HookId, handle: Any, hooks: Any) -> None:
@@ -106,6 +108,7 @@ class HookFacts:
     def forget(self) -> None:
         """Drop what refers to the traced program."""
         self._functions.clear()
+        self._codes.clear()
         self._handles.clear()
         self._views.clear()
         self._homeless.clear()
@@ -113,6 +116,10 @@ class HookFacts:
     def _update(self, row: HookId, **facts: Any) -> None:
         rows = self.log.registrations
         rows[row] = msgspec.structs.replace(rows[row], **facts)
+
+    def _code(self, code: CodeType | None) -> int:
+        """Return a number for a code object, which tells two lambdas in one line apart."""
+        return -1 if code is None else self._codes.setdefault(id(code), (code, len(self._codes)))[1]
 
     def _number(self, function: Any) -> int:
         """Return a number for a function object; one of a method goes by what it is bound to."""

@@ -95,6 +95,8 @@ class Registration(Record, frozen=True, gc=False):
         early: Whether the trace came to know its module only after it was registered; it may have
             been registered while the module was made.
         graphs: How many graphs ``torch.compile`` had compiled in the process by then.
+        code: Equal for functions that run one code object, as closures made in a loop do; -1 if
+            that is not Python's.
     """
 
     number: int
@@ -109,6 +111,7 @@ class Registration(Record, frozen=True, gc=False):
     stale: bool = False
     early: bool = False
     graphs: int = 0
+    code: int = -1
 
 
 class TracedTensor(Record, frozen=True, gc=False):

@@ -59,7 +59,7 @@ class DuplicateHook(Rule):
             if place is not None and known is not None and known.number >= 0:
                 same[hook.kind, place, known.function].append(hook)
                 if hook.defined_at and "." not in hook.name and "(" not in hook.name:
-                    key = (hook.kind, place, hook.defined_at, hook.registered_at)
+                    key = (hook.kind, place, known.code, hook.registered_at)
                     alike[key].append(hook)
         for hooks in same.values():
             together = _at_a_time(case, hooks)

@@ -148,3 +148,14 @@ def test_a_global_hook_can_be_there_twice() -> None:
     assert (
         finding.message == "The function save is registered twice as forward hook on every module."
     )
+
+
+def test_two_lambdas_in_one_line_with_different_code_are_none() -> None:
+    net = nn.Linear(2, 2)
+    for hook in (lambda m, a, out: out * 2, lambda m, a, out: out + 1):
+        net.register_forward_hook(hook)
+    assert list(ht.check(net, select=["duplicate-hook"])) == []
+    for _ in range(2):
+        net.register_forward_pre_hook(lambda m, a: None)
+    (found,) = ht.check(net, select=["duplicate-hook"])
+    assert found.possible
