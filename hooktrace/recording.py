@@ -139,8 +139,8 @@ class Recording:
         Raises:
             UnknownNameError: There is no such hook; the message names the nearest.
         """
-        self._settle()
-        return why(self.log, self._calls.refresh(), hook)
+        found = self.findings()
+        return why(self.log, self._calls.refresh(), hook, found)
 
     def blame(self, tensor: Any) -> Blame:
         """Return where a tensor's gradient came from, and who changed it on the way; print it.

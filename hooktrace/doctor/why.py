@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 from hooktrace.doctor.case import Case
@@ -12,6 +12,7 @@ from hooktrace.doctor.never import Reason, why_never
 from hooktrace.doctor.rule import sentence
 from hooktrace.errors import UnknownNameError, nearest
 from hooktrace.events import HookFired, HookId, TracedHook
+from hooktrace.findings import Finding
 from hooktrace.log import EventLog
 from hooktrace.views.calls import CallIndex
 from hooktrace.views.hookuse import describe_edits
@@ -34,6 +35,7 @@ class HookStory:
             before and after.
         removed: When it was removed inside the block, by ``seq``; None if it was not.
         reason: Why it never fired; None if it fired, or if that is not known.
+        rules: Names of the rules that found something about it.
     """
 
     hook: TracedHook
@@ -43,6 +45,7 @@ class HookStory:
     first_edits: tuple[str, ...] = ()
     removed: int | None = None
     reason: Reason | None = None
+    rules: tuple[str, ...] = ()
 
     @property
     def fired(self) -> bool:
@@ -62,6 +65,7 @@ class HookStory:
         if self.removed is not None:
             lines.append(_line("removed", f"at #{self.removed}"))
         lines += self._fired() if self.fired else self._never()
+        lines += [_line("findings", ", ".join(self.rules))] if self.rules else []
         return "\n".join(lines)
 
     def _fired(self) -> list[str]:
@@ -128,7 +132,7 @@ class Stories(Sequence[HookStory]):
         return f"<Stories: {', '.join(one.title for one in self)}>"
 
 
-def why(log: EventLog, calls: CallIndex, hook: Any) -> Stories:
+def why(log: EventLog, calls: CallIndex, hook: Any, findings: Iterable[Finding] = ()) -> Stories:
     """Return the story of a hook, or of all hooks that a name stands for.
 
     Args:
@@ -136,13 +140,20 @@ def why(log: EventLog, calls: CallIndex, hook: Any) -> Stories:
         calls: The index of its calls, up to date.
         hook: The name of its function, ``"kind:name"``, ``"name on owner"``; a hook out of
             ``t.hooks`` or its number; or the function itself.
+        findings: What the rules found in the log.
 
     Raises:
         UnknownNameError: There is no such hook; the message names the nearest.
         TypeError: It is none of these.
     """
     case = Case(log, calls)
-    return Stories(_story(case, one) for one in _meant(log, hook))
+    about: dict[str, list[str]] = {}
+    for one in findings:
+        about.setdefault(one.where, []).append(one.rule)
+    stories = [_story(case, one) for one in _meant(log, hook)]
+    return Stories(
+        replace(one, rules=tuple(dict.fromkeys(about.get(one.title, ())))) for one in stories
+    )
 
 
 # ------------------------------------------------------------------ which hooks

@@ -225,3 +225,22 @@ def test_a_story_tells_all_changes_of_the_first_firing_that_changed_something() 
         "grad x3 returned: [10, 10] -> [30, 30], together x6",
     )
     assert "then: grad x3 returned" in str(story)
+
+
+def test_a_story_ends_with_the_rules_that_found_something_about_the_hook() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True))
+    stored = []
+
+    def keep(module: Any, args: Any, output: torch.Tensor) -> None:
+        stored.append(output)
+
+    net[0].register_forward_hook(keep)
+    torch.manual_seed(0)
+    with ht.trace(net) as t:
+        handle = net[1].register_forward_hook(lambda module, args, output: None)
+        net(torch.randn(8, 2))
+    (story,) = t.why("keep")
+    assert story.rules == ("stale-activation", "hook-keeps-graph-alive")
+    assert str(story).splitlines()[-1] == "  findings:    stale-activation, hook-keeps-graph-alive"
+    assert t.why("<lambda>")[0].rules == ("leaked-hook",)
+    handle.remove()
