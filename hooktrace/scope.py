@@ -217,8 +217,8 @@ class Scope:
                 )
 
 
-def resolve_models(what: Any) -> tuple[list[tuple[str, nn.Module]], bool]:
-    """Turn the argument of `trace` into pairs (prefix, module) and whether to record everything.
+def resolve_models(what: Any, asked: str = "trace()") -> tuple[list[tuple[str, nn.Module]], bool]:
+    """Turn what `asked` was given into pairs (prefix, module) and whether to record everything.
 
     Raises:
         UnsupportedModuleError: It is not made of modules, or holds a ScriptModule.
@@ -233,15 +233,17 @@ def resolve_models(what: Any) -> tuple[list[tuple[str, nn.Module]], bool]:
         pairs = [(str(index), module) for index, module in enumerate(what)]
     else:
         raise UnsupportedModuleError(
-            f"trace() takes a module, several modules (a dict or a sequence) or nothing, "
+            f"{asked} takes a module, several modules (a dict or a sequence) or nothing, "
             f"but got {type(what).__name__}."
         )
     if not pairs:
-        raise UnsupportedModuleError("trace() got an empty collection; leave it out to record all.")
+        raise UnsupportedModuleError(
+            f"{asked} got an empty collection; leave it out to record all."
+        )
     for name, module in pairs:
         if not isinstance(module, nn.Module):
             raise UnsupportedModuleError(
-                f"trace() got {type(module).__name__} as model {name!r}; it takes nn.Module."
+                f"{asked} got {type(module).__name__} as model {name!r}; it takes nn.Module."
             )
         if _torch.is_script_module(module):
             raise UnsupportedModuleError(

@@ -62,7 +62,7 @@ def check(
         ...     print(found.message)
         A full backward hook on any of 2 of 3 modules would make the model raise.
     """
-    pairs, _ = resolve_models(model)
+    pairs, _ = resolve_models(model, "check()")
     if limit < 1:
         raise ValueError(f"limit= is how often copies may run, at least once, but got {limit}.")
     if len(pairs) == 1:

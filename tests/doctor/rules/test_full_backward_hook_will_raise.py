@@ -670,3 +670,8 @@ def test_an_exception_of_its_own_that_the_program_caught_is_not_the_hooks() -> N
     with ht.trace(net) as t, contextlib.suppress(RuntimeError):
         net(torch.rand(2, 4))
     assert not t.findings(["full-backward-hook-will-raise"])
+
+
+def test_what_is_no_model_is_refused_in_the_name_of_check() -> None:
+    with pytest.raises(ht.errors.UnsupportedModuleError, match=r"^check\(\) takes a module"):
+        ht.check(3)
