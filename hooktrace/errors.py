@@ -11,19 +11,24 @@ from collections.abc import Iterable
 
 __all__ = [
     "AmbiguousCallError",
+    "BlankMapWarning",
     "ConfigurationError",
     "CopyError",
+    "GraphFreedError",
     "HooktraceError",
     "LeakedHookError",
     "MapShapeError",
     "MismatchError",
     "MissingExtraError",
+    "MissingModelError",
     "NoGradientError",
+    "NoGraphError",
     "NoStatisticsError",
     "NotKeptError",
     "NothingTracedWarning",
     "ProbeFailedWarning",
     "RenderError",
+    "TargetError",
     "TraceStateError",
     "UnknownFormatError",
     "UnknownNameError",
@@ -116,6 +121,26 @@ class MissingExtraError(HooktraceError, ImportError):
             f"{feature} needs the package '{package}', which is not installed. "
             f"Install it with: pip install 'hooktrace[{extra}]'"
         )
+
+
+class NoGraphError(HooktraceError, RuntimeError):
+    """A gradient was asked for where autograd recorded no way from the score to the layer."""
+
+
+class GraphFreedError(NoGraphError):
+    """A backward has freed the graph that a gradient was to be taken through."""
+
+
+class TargetError(HooktraceError, ValueError):
+    """A target does not fit what the model returned: its batch, its classes, or its shape."""
+
+
+class MissingModelError(HooktraceError, TypeError):
+    """A method that runs the model again was given none: a trace keeps no model and no inputs."""
+
+
+class BlankMapWarning(UserWarning):
+    """A heat map shows nothing: it is nowhere positive, flat, or not finite."""
 
 
 class NothingTracedWarning(UserWarning):

@@ -142,6 +142,8 @@ class EventLog:
         overwritten: For kept outputs, keyed by (call, role): a copy of what the tensor held
             when the root call ended, where that differs.
         edges: For kept outputs, keyed by (call, role): the gradient edge, an autograd object.
+        results: Of outermost calls in which something was kept, how what they returned is put
+            together: a description with roles in the place of tensors.
         accumulated: Weak references from leaves to the tensor that filled their ``.grad`` last.
         changes: How the two sides of an edit differ, keyed by (before, after); filled on reading.
         strangers: Autograd nodes of which it is not known on which thread they were made, and so
@@ -189,6 +191,7 @@ class EventLog:
         self.snapshots: dict[Value, Any] = {}
         self.overwritten: dict[tuple[CallId, str], Any] = {}
         self.edges: dict[tuple[CallId, str], Any] = {}
+        self.results: dict[CallId, Any] = {}
         self.accumulated: dict[TensorId, Any] = {}
         self.changes: dict[tuple[Value, Value], Change] = {}
         self.strangers: set[NodeId] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from hooktrace.firing import Firing, describe_error
 from hooktrace.identity import Seen, arguments, leaves, text_of
 from hooktrace.modes import GRAD, INFERENCE, TRAINING
 from hooktrace.recorder import Recorder
+from hooktrace.results import describe
 from hooktrace.spans import Span
 from hooktrace.threadstate import Open, ThreadState
 
@@ -158,6 +160,8 @@ def close_call(recorder: Recorder, call: OpenCall, result: Any) -> None:
         for listener in recorder.on_close:
             listener(call, state, found)
         if call.parent is None:
+            if call.kept:
+                _keep_result(recorder, call, found, outputs, result)
             _close_root(recorder, state, call)
     except Exception:
         recorder.failed("the end of a module call")
@@ -229,14 +233,35 @@ def _keep(
         root = root.parent
     if root.kept is None:
         root.kept = []
+    for role, tensor, value in _keep_values(recorder, call, found, outputs):
+        root.kept.append((call.number, role, tensor, value))
+
+
+def _keep_result(
+    recorder: Recorder,
+    call: OpenCall,
+    found: list[Leaf],
+    outputs: tuple[Observation, ...],
+    result: Any,
+) -> None:
+    """Keep what an outermost call returned, in which something was kept: maps start from there."""
+    for _ in _keep_values(recorder, call, found, outputs):
+        pass
+    recorder.log.results[call.number] = describe(result)
+
+
+def _keep_values(
+    recorder: Recorder, call: OpenCall, found: list[Leaf], outputs: tuple[Observation, ...]
+) -> Iterator[tuple[str, torch.Tensor, Value]]:
+    """Keep a copy and the gradient edge of every output; yield role, tensor and value of each."""
     for (tensor, seen), observation in zip(found, outputs, strict=True):
         if seen is None:
             continue
         role = observation.role
         recorder.keep(seen.value, tensor)
-        root.kept.append((call.number, role, tensor, seen.value))
         if tensor.grad_fn is not None:
             recorder.log.edges[call.number, role] = torch.autograd.graph.get_gradient_edge(tensor)
+        yield role, tensor, seen.value
 
 
 def _close_root(recorder: Recorder, state: ThreadState, call: OpenCall) -> None:

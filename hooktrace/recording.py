@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from hooktrace.views.calls import Call, CallIndex
 if TYPE_CHECKING:
     import networkx
 
+    from hooktrace.cam.heatmaps import HeatMaps
     from hooktrace.log import EventT
     from hooktrace.render.engine import Digraph
 
@@ -171,6 +172,39 @@ class Recording:
         from hooktrace import images
 
         return images.draw(self._calls.refresh(), name, **options)
+
+    def cam(self, layers: str | Sequence[str], **options: Any) -> HeatMaps:
+        """Make class activation maps of kept layers, one signed map for each image.
+
+        Nothing of the model runs but, for gradient methods, the recorded graph from the result
+        back to the earliest of the layers; hooks of yours on tensors in between fire as in any
+        backward.  ``.grad`` of parameters stays as it is.
+
+        Args:
+            layers: Calls as in ``t[name]``, which ``keep=`` named; one or several.
+            **options: ``target``: a class for all images, a list with one for each, a callable
+                on what the model returned, ``"backward"`` for the gradients that a backward inside
+                the block has brought, or None for the predicted class.  ``classes``: several
+                classes, each with a map of its own, instead of a target.  ``method``: names out
+                of `hooktrace.cam.METHODS` or methods with options, one or several
+                (``"gradcam"``).  ``reshape``: from what a layer returned to (N, C, \*S), for
+                layouts that are not found.  ``model`` and ``inputs``: for methods that run the model
+                again.  ``seed``: for methods that draw random numbers (0).
+
+        Returns:
+            Heat maps by (method, layer, target); a single one has ``.raw`` (N, \*S) itself.
+
+        Raises:
+            UnknownNameError: There is no such layer or method; the message names the nearest.
+            NotKeptError: A layer was not kept.
+            MapShapeError: A layer has no spatial extent.
+            NoGraphError: No gradient can be had; `GraphFreedError` where a backward freed the graph.
+            TargetError: The target does not fit the batch or the classes.
+            MissingModelError: The method needs ``model=`` and ``inputs=``.
+        """
+        from hooktrace.cam.making import cam
+
+        return cam(self._calls.refresh(), layers, **options)
 
     def __str__(self) -> str:
         from hooktrace.render.text import table

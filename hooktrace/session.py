@@ -115,7 +115,7 @@ class Trace(Recording):
     def release(self) -> None:
         """Let go of every kept tensor and gradient edge."""
         self.log.released = True
-        for held in (self.log.snapshots, self.log.overwritten, self.log.edges):
+        for held in (self.log.snapshots, self.log.overwritten, self.log.edges, self.log.results):
             held.clear()
 
     def blame(self, tensor: Any) -> Blame:  # noqa: D102 - that of what it extends

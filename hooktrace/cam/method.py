@@ -1,0 +1,58 @@
+"""What a method of class activation maps is, and the registry of all methods.
+
+A method is one file in `hooktrace.cam.methods`, found by its being there: a frozen dataclass
+whose docstring gives the formula and its source, whose fields are its options, and whose
+`map` computes it from `Evidence`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeVar
+
+from torch import Tensor
+
+from hooktrace._registry import Registry
+from hooktrace.cam.evidence import Evidence
+
+__all__ = ["METHODS", "Method", "method"]
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """One way to make a heat map.
+
+    Attributes:
+        name: In the registry: ``gradcam``.
+        title: As its authors write it: ``Grad-CAM``.
+        scope: ``layer`` if it makes one map of each layer; ``layers`` if it makes one of all that
+            are asked for together; ``model`` if it looks at the whole model.
+        gradients: Whether it needs gradients.
+        reruns: Whether it runs the model again.
+        relu: Whether its authors show the positive part only; `raw` maps are before that.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    scope: ClassVar[Literal["layer", "layers", "model"]] = "layer"
+    gradients: ClassVar[bool] = True
+    reruns: ClassVar[bool] = False
+    relu: ClassVar[bool] = True
+
+    @abstractmethod
+    def map(self, evidence: Evidence) -> Tensor:
+        """Return the signed map (N, *S), unnormalised, before any ReLU."""
+
+
+METHODS: Registry[type[Method]] = Registry("cam_methods")
+"""Every method by name."""
+
+M = TypeVar("M", bound=type[Method])
+
+
+def method(found: M) -> M:
+    """Enter a method under its name."""
+    entered: Callable[[M], M] = METHODS.register(found.name)  # type: ignore[assignment]
+    return entered(found)
