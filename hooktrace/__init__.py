@@ -15,10 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hooktrace import errors, events
+    from hooktrace import cam, errors, events
     from hooktrace.comparison import Comparison, compare
     from hooktrace.experiments.counterfactuals import Counterfactual, counterfactual
     from hooktrace.experiments.preflight import check
+    from hooktrace.explaining import explain
     from hooktrace.hooklist import HookList
     from hooktrace.inventory import hooks
     from hooktrace.leaks import no_leaked_hooks
@@ -34,11 +35,12 @@ _PUBLIC = {
     "check": "hooktrace.experiments.preflight",
     "compare": "hooktrace.comparison",
     "counterfactual": "hooktrace.experiments.counterfactuals",
+    "explain": "hooktrace.explaining",
     "hooks": "hooktrace.inventory",
     "no_leaked_hooks": "hooktrace.leaks",
     "trace": "hooktrace.session",
 }
-_MODULES = ("errors", "events")
+_MODULES = ("cam", "errors", "events")
 
 __all__ = [
     "Comparison",
@@ -46,11 +48,13 @@ __all__ = [
     "HookList",
     "Trace",
     "__version__",
+    "cam",
     "check",
     "compare",
     "counterfactual",
     "errors",
     "events",
+    "explain",
     "hooks",
     "no_leaked_hooks",
     "trace",

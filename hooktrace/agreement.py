@@ -90,7 +90,7 @@ def outputs(pairs: Iterable[tuple[Call, Call]], logs: Sequence[EventLog]) -> Agr
     return _agree(triples, "the models returned no tensor")
 
 
-_OUTPUT = "the output of {} was not kept; keep the model itself too, keep=[..., model]"
+_OUTPUT = "the output of {} was not kept; name it, or a module in it, in keep="
 
 
 def kept_gradients(kept: Iterable[tuple[Call, Call]], logs: Sequence[EventLog]) -> Agreement:

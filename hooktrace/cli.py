@@ -88,6 +88,73 @@ def demo(
         typer.echo(page)
 
 
+@app.command()
+def cam(
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Photographs to explain.")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="efficientnet-lite0, whose trained weights need no download; a classification "
+            "model of torchvision, such as resnet50; or timm:NAME."
+        ),
+    ] = "efficientnet-lite0",
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="DEFAULT for the trained ones (torchvision and timm fetch them once), none for "
+            "random ones, or a checkpoint that holds a state_dict. No code in it is run."
+        ),
+    ] = "DEFAULT",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Method, such as gradcam (the default), hirescam; may be repeated."),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(help="Module to look at. One is chosen otherwise, and the reasons are told."),
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            help="Class to explain, by number or name; may be repeated. Otherwise the predicted.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the pictures, NAME-cam.png.")
+    ] = Path("cam-output"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace pictures of the same names.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only where the pictures are.")
+    ] = False,
+) -> None:
+    """Show where a classifier looks: heat maps over photographs.
+
+    Writes one picture for each photograph: what the model sees, and the map of every method and
+    class on it.
+    """
+    from hooktrace.photographs import explain_photographs
+
+    pictures = explain_photographs(
+        photos,
+        model=model,
+        weights=weights,
+        methods=method or ["gradcam"],
+        layer=layer,
+        classes=classes or [],
+        folder=output,
+        force=force,
+        say=_silent if quiet else typer.echo,
+    )
+    if quiet:
+        for picture in pictures:
+            typer.echo(picture)
+
+
 def _silent(_text: str) -> None:
     """Print nothing."""
 

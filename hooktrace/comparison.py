@@ -139,8 +139,8 @@ def compare(first: Trace, second: Trace) -> Comparison:
     models nevertheless computed the same.
 
     Args:
-        first: A trace with ``keep=`` for the modules in question.  Keep the model itself too
-            (``keep=True``, or ``keep=[..., model]``) to compare what it returned.
+        first: A trace with ``keep=`` for the modules in question.  What their model returned is
+            kept with them, and compared too.
         second: Another one.  The modules must have the same names and classes; their
             settings and weights may differ.
 

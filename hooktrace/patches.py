@@ -8,23 +8,40 @@ it only passes on.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hooktrace._torch_dynamo import take_for_own
 from hooktrace.recorder import Recorder
 
-__all__ = ["Patch", "active", "idle", "subscribe", "unsubscribe"]
+__all__ = ["Patch", "active", "idle", "subscribe", "unrecorded", "unsubscribe"]
 
 _active: tuple[Recorder, ...] = ()
 _installed: list[Patch] = []
 _below: dict[tuple[Any, str], Patch] = {}  # those that somebody else has patched over
 _lock = threading.RLock()
+_unheard: dict[int, int] = {}  # threads that nobody listens to -> how often they asked for it
 
 
 def active() -> tuple[Recorder, ...]:
     """Return the recorders of the traces that are open now, outermost first."""
+    if _unheard and threading.get_ident() in _unheard:
+        return ()
     return _active
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Let no trace record what this thread does: it is hooktrace's own."""
+    thread = threading.get_ident()
+    _unheard[thread] = _unheard.get(thread, 0) + 1
+    try:
+        yield
+    finally:
+        _unheard[thread] -= 1
+        if not _unheard[thread]:
+            del _unheard[thread]
 
 
 def idle() -> list[str]:

@@ -173,7 +173,7 @@ class Recording:
 
         return images.draw(self._calls.refresh(), name, **options)
 
-    def cam(self, layers: str | Sequence[str], **options: Any) -> HeatMaps:
+    def cam(self, layers: str | Sequence[str] | None = None, **options: Any) -> HeatMaps:
         """Make class activation maps of kept layers, one signed map for each image.
 
         Nothing of the model runs but, for gradient methods, the recorded graph from the result
@@ -181,24 +181,26 @@ class Recording:
         backward.  ``.grad`` of parameters stays as it is.
 
         Args:
-            layers: Calls as in ``t[name]``, which ``keep=`` named; one or several.
+            layers: Calls as in ``t[name]``, which ``keep=`` named, one or several; None chooses
+                one, and ``.why`` of the map says why.
             **options: ``target``: a class for all images, a list with one for each, a callable
                 on what the model returned, ``"backward"`` for the gradients that a backward inside
                 the block has brought, or None for the predicted class.  ``classes``: several
                 classes, each with a map of its own, instead of a target.  ``method``: names out
                 of `hooktrace.cam.METHODS` or methods with options, one or several
-                (``"gradcam"``).  ``reshape``: from what a layer returned to (N, C, \*S), for
-                layouts that are not found.  ``model`` and ``inputs``: for methods that run the model
-                again.  ``seed``: for methods that draw random numbers (0).
+                (``"gradcam"``).  ``reshape``: from what a layer returned to (N, C, *S), for
+                layouts that are not found.  ``model`` and ``inputs``: for methods that run the
+                model again.  ``seed``: for methods that draw random numbers (0).
 
         Returns:
-            Heat maps by (method, layer, target); a single one has ``.raw`` (N, \*S) itself.
+            Heat maps by (method, layer, target); a single one has ``.raw`` (N, *S) itself.
 
         Raises:
             UnknownNameError: There is no such layer or method; the message names the nearest.
             NotKeptError: A layer was not kept.
             MapShapeError: A layer has no spatial extent.
-            NoGraphError: No gradient can be had; `GraphFreedError` where a backward freed the graph.
+            NoGraphError: No gradient can be had; a `GraphFreedError` where a backward freed the
+                graph.
             TargetError: The target does not fit the batch or the classes.
             MissingModelError: The method needs ``model=`` and ``inputs=``.
         """

@@ -141,8 +141,9 @@ def trace(
             that runs in the block is recorded, and every computation that autograd records and
             that is reachable from a backward root or from the caller's variables.
         keep: Names (fnmatch patterns), modules, or True for all: whose outputs and per-call
-            gradients are kept as values, by a copy at that moment.  Their gradient edges are
-            held until `Trace.release` or until the trace is dropped.
+            gradients are kept as values, by a copy at that moment, and with them what their
+            model returned.  The gradient edges of all of it, and so the graph, are held until
+            `Trace.release` or until the trace is dropped.
         edits: ``"values"`` copies the tensor arguments of hooks up to 1 MiB around each firing, to
             tell what a hook did in place; ``"versions"`` copies nothing.
         stats: Whether to take statistics (`TensorStats`) of every argument, output, gradient and

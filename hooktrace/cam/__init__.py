@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hooktrace.cam import targets
+    from hooktrace.cam import metrics, targets
     from hooktrace.cam.heatmaps import HeatMap, HeatMaps, normalized
     from hooktrace.cam.method import METHODS, Method, method
 
@@ -22,12 +22,12 @@ _PUBLIC = {
     "normalized": "heatmaps",
 }
 
-__all__ = ["METHODS", "HeatMap", "HeatMaps", "Method", "method", "normalized", "targets"]
+__all__ = ["METHODS", "HeatMap", "HeatMaps", "Method", "method", "metrics", "normalized", "targets"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "targets":
-        return import_module("hooktrace.cam.targets")
+    if name in ("metrics", "targets"):
+        return import_module(f"hooktrace.cam.{name}")
     if name in _PUBLIC:
         import_module("hooktrace.cam.methods")  # which fills METHODS
         return getattr(import_module(f"hooktrace.cam.{_PUBLIC[name]}"), name)

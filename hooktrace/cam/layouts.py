@@ -1,21 +1,30 @@
 """How the axes of an activation are laid out: which are channels, which are space.
 
 Maps are computed from (N, C, *S).  Convolutions return that; Swin returns (N, H, W, C), and
-transformers return tokens (N, T, C), some of which, such as the class token, have no place in space.
+transformers return tokens (N, T, C), some of which, as the class token, have no place in space.
+What the modules around a tensor say of it goes first, then the proportions of the model's input.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
+from hooktrace.cam.axes import FIRST, LAST, Told, inside, spatial_axes, tell
+from hooktrace.cam.grids import find_grid, proportion, seen_grids
 from hooktrace.errors import MapShapeError
+from hooktrace.events import TensorSummary
 from hooktrace.views.calls import Call
 
-__all__ = ["Layout", "find_layout"]
+__all__ = ["Layout", "find_layout", "image_of", "images_of"]
+
+_RESHAPE = "say how to arrange it with reshape=, a function that returns (N, C, *S)"
+_UNLIKE = 2.0  # scales of axes may differ by this factor, where only the sizes tell the layout
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,8 @@ class Layout:
 def find_layout(call: Call, shape: tuple[int, ...], image: tuple[int, ...]) -> Layout:
     """Tell the layout of what a call returned.
 
+    Feature maps may be smaller or larger than the input, and of any number of spatial axes.
+
     Args:
         call: The call of the layer.
         shape: Of its output.
@@ -46,71 +57,155 @@ def find_layout(call: Call, shape: tuple[int, ...], image: tuple[int, ...]) -> L
     Raises:
         MapShapeError: The output has no spatial extent, or its layout cannot be told.
     """
-    if len(shape) == 2 + len(image) and len(shape) > 2:
-        if not _proportional(shape[2:], image) and _proportional(shape[1:-1], image):
-            return Layout("channels last (N, *S, C)", shape[1:-1], lambda t: t.movedim(-1, 1))
-        return _extended(call, Layout("channels first (N, C, *S)", shape[2:], lambda t: t))
-    if len(shape) == 3 and len(image) >= 2:
+    axes = spatial_axes(call)
+    if axes is not None and len(shape) == axes + 1:
+        raise MapShapeError(
+            f"{call} returned {shape}, which has no batch axis. Give the model a batch."
+        )
+    if len(shape) < 3:
+        raise MapShapeError(
+            f"{call} returned shape {shape}, which has no spatial extent. Choose a layer before "
+            f"pooling and flattening, or {_RESHAPE}."
+        )
+    told = tell(call)
+    if told is not None and told.axis == FIRST:
+        return _channels_first(call, shape, told.by)
+    if len(shape) == 3 and (len(image) != 1 or told is not None):
         return _tokens(call, shape, image)
-    if len(shape) > 2 and not image:
-        return _extended(call, Layout("channels first (N, C, *S)", shape[2:], lambda t: t))
+    if told is not None:
+        return _channels_last(call, shape, image, told.by)
+    return _by_size(call, shape, image)
+
+
+def image_of(root: Call) -> tuple[int, ...]:
+    """Return the spatial sizes *S of a model's first input of at least three dimensions.
+
+    Images in a list, as detection takes them, are (C, H, W); if their sizes differ, no one size is
+    known: ().
+    """
+    found = list(_images(root))
+    if found and _listed(found[0]):
+        sizes = {tuple(one.summary.shape[1:]) for one in found if _listed(one)}
+        return sizes.pop() if len(sizes) == 1 else ()
+    return tuple(found[0].summary.shape[2:]) if found else ()
+
+
+def _images(root: Call) -> Iterator[Any]:
+    for seen in root.seen_inputs:
+        if isinstance(seen.summary, TensorSummary) and len(seen.summary.shape) >= 3:
+            yield seen
+
+
+def _listed(seen: Any) -> bool:
+    return len(seen.summary.shape) == 3 and re.search(r"\]\[\d+\]$", seen.role) is not None
+
+
+def images_of(root: Call) -> int | None:
+    """Return how many images a model got; None if that is not known."""
+    for seen in root.seen_inputs:
+        if isinstance(seen.summary, TensorSummary) and len(seen.summary.shape) >= 2:
+            listed = [one for one in root.seen_inputs if one.role.startswith("args[0][")]
+            return len(listed) if _listed(seen) else int(seen.summary.shape[0])
+    return None
+
+
+# ------------------------------------------------------------------ channels
+
+
+def _channels_first(call: Call, shape: tuple[int, ...], by: str) -> Layout:
+    _extended(call, shape[2:])
+    return Layout(f"channels first (N, C, *S): {by}", shape[2:], lambda t: t)
+
+
+def _channels_last(call: Call, shape: tuple[int, ...], image: tuple[int, ...], by: str) -> Layout:
+    grid = shape[1:-1]
+    _extended(call, grid)
+    batch = images_of(call.root)
+    alike = not image or (len(grid) == len(image) and proportion(grid, image) < _UNLIKE)
+    if not alike or (batch is not None and shape[0] != batch):
+        raise MapShapeError(
+            f"{call} returned shape {shape} with channels last ({by}), but {shape[0]} grids of "
+            f"{_sizes(grid)} are not {batch} images of {_sizes(image)}: they may be windows or "
+            f"heads of attention. Choose the block around it, or {_RESHAPE}."
+        )
+    return Layout(f"channels last (N, *S, C): {by}", grid, lambda t: t.movedim(-1, 1))
+
+
+def _by_size(call: Call, shape: tuple[int, ...], image: tuple[int, ...]) -> Layout:
+    """Tell the layout where no module says it: by the proportions of the image."""
+    said = inside(call)
+    if not image or len(shape) != 2 + len(image):
+        if said is None:
+            said = Told(FIRST, "no module says otherwise")
+        return _either(call, shape, image, said)
+    first, last = proportion(shape[2:], image), proportion(shape[1:-1], image)
+    if first != last and min(first, last) < _UNLIKE:
+        by = f"in this order the sizes have the proportions of the input, {_sizes(image)}"
+        return _either(call, shape, image, Told(FIRST if first < last else LAST, by))
+    if said is None and first < _UNLIKE:
+        said = Told(FIRST, "both orders have the proportions of the input, and no module tells")
+    if said is not None:
+        return _either(call, shape, image, said)
     raise MapShapeError(
-        f"{call} returned shape {shape}, which has no spatial extent. Choose a layer before "
-        f"pooling and flattening, or say how to arrange it with reshape=, a function that "
-        f"returns (N, C, *S)."
+        f"{call} returned shape {shape}, and neither {_sizes(shape[2:])} nor "
+        f"{_sizes(shape[1:-1])} has the proportions of an input of {_sizes(image)}. Choose another "
+        f"layer, or {_RESHAPE}."
     )
 
 
-def _extended(call: Call, layout: Layout) -> Layout:
-    if math.prod(layout.grid) <= 1:
+def _either(call: Call, shape: tuple[int, ...], image: tuple[int, ...], told: Told) -> Layout:
+    if told.axis == FIRST:
+        return _channels_first(call, shape, told.by)
+    return _channels_last(call, shape, image, told.by)
+
+
+def _extended(call: Call, grid: tuple[int, ...]) -> None:
+    if math.prod(grid) <= 1:
         raise MapShapeError(
-            f"{call} returned a single position {layout.grid}: it has no spatial extent, so there "
+            f"{call} returned a single position {grid}: it has no spatial extent, so there "
             f"is nothing to see on a map. Choose a layer before the pooling."
         )
-    return layout
 
 
-def _proportional(grid: tuple[int, ...], image: tuple[int, ...]) -> bool:
-    """Whether a grid may be the image, made smaller by about the same factor on every axis."""
-    if any(small > large for small, large in zip(grid, image, strict=True)):
-        return False
-    factors = [large / max(1, small) for small, large in zip(grid, image, strict=True)]
-    return max(factors) <= 2 * min(factors)
+def _sizes(grid: tuple[int, ...]) -> str:
+    return "x".join(map(str, grid)) or "unknown size"
+
+
+# ------------------------------------------------------------------ tokens
 
 
 def _tokens(call: Call, shape: tuple[int, ...], image: tuple[int, ...]) -> Layout:
-    """Tell a grid of tokens with up to 16 further ones before it."""
-    count = shape[1]
-    for extra in range(17):
-        grid = _grid(count - extra, image)
-        if grid is not None:
-            return _extended(call, _token_layout(grid, extra))
+    """Tell which grid the tokens (N, T, C), (T, N, C) or (N, C, T) are of."""
+    batch = images_of(call.root)
+    seen = seen_grids(call, len(image))
+    told = tell(call) or inside(call)
+    orders = [(0, 1, 2)]
+    if batch is not None and shape[0] != batch:
+        orders = [(1, 0, 2)] if shape[1] == batch else []
+    elif told is None:
+        orders.append((0, 2, 1))
+    for order in orders:
+        found = find_grid(shape[order[1]], seen, image)
+        if found is not None:
+            _extended(call, found.sizes)
+            return _token_layout(order, found.sizes, found.leading, found.by)
+    if orders and len(image) <= 1 and all(len(sizes) == 1 for _, sizes in seen):
+        order = orders[0]
+        _extended(call, (shape[order[1]],))
+        return _token_layout(order, (shape[order[1]],), 0, "the positions of a sequence")
     raise MapShapeError(
-        f"{call} returned shape {shape}; its {count} tokens are no grid of the proportions of an "
-        f"input of {'x'.join(map(str, image))}, with up to 16 further tokens. Say how to arrange "
-        f"them with reshape=, a function that returns (N, C, *S)."
+        f"{call} returned shape {shape}; its {shape[1]} tokens are no grid of the proportions of "
+        f"an input of {_sizes(image)}, nor of a feature map before it, for each of "
+        f"{'some' if batch is None else batch} images. Choose another layer, or {_RESHAPE}."
     )
 
 
-def _token_layout(grid: tuple[int, ...], extra: int) -> Layout:
-    sizes = "x".join(map(str, grid))
-    leading = f"{extra} leading token{'s' * (extra != 1)} and " if extra else ""
+def _token_layout(order: tuple[int, ...], grid: tuple[int, ...], leading: int, by: str) -> Layout:
+    axes = "({}, {}, {})".format(*("NTC"[order.index(axis)] for axis in range(3)))
+    before = f"{leading} leading token{'s' * (leading != 1)} and " if leading else ""
 
     def arrange(tensor: Tensor) -> Tensor:
-        placed = tensor[:, extra:].movedim(-1, 1)
+        placed = tensor.permute(order)[:, leading:].movedim(-1, 1)
         return placed.reshape(*placed.shape[:2], *grid)
 
-    return Layout(f"tokens (N, T, C): {leading}a grid of {sizes}", grid, arrange, extra)
-
-
-def _grid(count: int, image: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return the grid of `count` positions that has exactly the proportions of the image."""
-    if count < 1:
-        return None
-    patch = (math.prod(image) / count) ** (1 / len(image))
-    grid = tuple(round(size / patch) for size in image)
-    if math.prod(grid) != count or any(
-        size % cells for size, cells in zip(image, grid, strict=True)
-    ):
-        return None
-    return grid
+    return Layout(f"tokens {axes}: {before}a grid of {_sizes(grid)}, {by}", grid, arrange, leading)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,22 +13,25 @@ from torch import Tensor, nn
 from hooktrace.cam import methods as _methods  # noqa: F401  (fills METHODS)
 from hooktrace.cam.evidence import Evidence, Layer, Rerun
 from hooktrace.cam.heatmaps import HeatMap, HeatMaps
+from hooktrace.cam.layers import choose
 from hooktrace.cam.layouts import Layout, find_layout
 from hooktrace.cam.method import METHODS, Method
 from hooktrace.cam.question import Question
-from hooktrace.cam.targets import ClassScore, as_target
+from hooktrace.cam.targets import Target, as_target
 from hooktrace.errors import BlankMapWarning, MapShapeError, NotKeptError
 from hooktrace.events import TensorSummary
+from hooktrace.patches import unrecorded
 from hooktrace.views.calls import Call, CallIndex
 
-__all__ = ["cam", "layer_of"]
+__all__ = ["cam", "layer_of", "methods_of"]
 
 Reshape = Callable[[Tensor], Tensor]
 
 
+@unrecorded()
 def cam(
     calls: CallIndex,
-    layers: str | Sequence[str],
+    layers: str | Sequence[str] | None = None,
     *,
     target: Any = None,
     classes: Sequence[int] | None = None,
@@ -38,6 +42,9 @@ def cam(
     seed: int = 0,
 ) -> HeatMaps:
     """Make heat maps from what a trace kept; `Recording.cam` says what the arguments are."""
+    why: tuple[str, ...] = ()
+    if layers is None:
+        layers, why = _chosen(calls)
     names = [layers] if isinstance(layers, str) else list(layers)
     if not names:
         raise ValueError("t.cam() takes at least one layer.")
@@ -45,16 +52,32 @@ def cam(
         raise TypeError("target= and classes= exclude each other: give one of them.")
     made = [layer_of(calls, calls.one(name), reshape) for name in names]
     found: dict[Any, HeatMap] = {}
-    wanted = [(one, as_target(one)) for one in classes] if classes is not None else None
-    if wanted is None:
-        wanted = [(_key(target), None if target == "backward" else as_target(target))]
+    wanted: list[tuple[Any, Target | None]]
+    if classes is not None:
+        wanted = [(one, as_target(one)) for one in classes]
+    elif isinstance(target, str) and target == "backward":
+        wanted = [(target, None)]
+    else:
+        wanted = [(_key(target), as_target(target))]
     rerun = None if model is None else Rerun(model, *_arguments(inputs))
     for key, score in wanted:
         evidences = _evidences(calls, made, score, rerun, seed)
-        for one in _methods_of(method):
+        for one in methods_of(method):
             for label, picture in _pictures(one, names, evidences, key):
-                found[one.name, label, key] = picture
+                found[one.name, label, key] = replace(picture, why=(*why, *picture.why))
     return HeatMaps(found)
+
+
+def _chosen(calls: CallIndex) -> tuple[str, tuple[str, ...]]:
+    """Choose a layer of the last outermost call of which something was kept; say why."""
+    roots = [call for call in calls.roots() if call.id in calls.log.results]
+    if not roots:
+        raise NotKeptError(
+            "No layer was kept, so there is nothing to make maps of. Name some in keep=, or use "
+            "ht.explain(model, images), which chooses one."
+        )
+    found = choose(calls, roots[-1])
+    return found.name, found.why
 
 
 def _key(target: Any) -> Any:
@@ -69,7 +92,7 @@ def _key(target: Any) -> Any:
     return getattr(target, "label", None) or getattr(target, "__name__", type(target).__name__)
 
 
-def _methods_of(wanted: Any) -> list[Method]:
+def methods_of(wanted: Any) -> list[Method]:
     """Return methods by name, class or instance."""
     several = wanted if isinstance(wanted, (list, tuple)) else [wanted]
     return [
@@ -93,7 +116,7 @@ def _evidences(
     for layer in layers:
         root = layer.call.root
         if root.id not in questions:
-            label = getattr(score, "label", None) or getattr(score, "__name__", "the target")
+            label = str(getattr(score, "label", None) or getattr(score, "__name__", "the target"))
             questions[root.id] = None if score is None else Question(calls, root, score, label)
     return [
         Evidence(
@@ -124,6 +147,7 @@ def _pictures(
 def _picture(method: Method, label: str, evidence: Evidence, key: Any) -> HeatMap:
     with torch.no_grad(), torch.inference_mode(False):
         raw = method.map(evidence)
+        extra = dict(method.details(evidence))
     question = evidence.question
     made = HeatMap(
         raw=raw.detach(),
@@ -135,6 +159,7 @@ def _picture(method: Method, label: str, evidence: Evidence, key: Any) -> HeatMa
         image=evidence.layer.image,
         relu=method.relu,
         why=(evidence.layer.layout.why,),
+        extra=extra,
     )
     _warn(made)
     return made
@@ -180,8 +205,10 @@ def layer_of(calls: CallIndex, call: Call, reshape: Reshape | None = None) -> La
             continue
         value = calls.log.snapshots.get(seen.value) if seen.value is not None else None
         if value is None:
-            how = "It was let go by release()." if calls.log.released else (
-                f"Keep it with trace(model, keep=[{call.module.name or '*'!r}])."
+            how = (
+                "It was let go by release()."
+                if calls.log.released
+                else (f"Keep it with trace(model, keep=[{call.module.name or '*'!r}]).")
             )
             kept = sorted({str(one) for one in calls if one.kept})
             there = f" Kept are: {', '.join(kept[:8])}." if kept else ""

@@ -8,9 +8,9 @@ whose docstring gives the formula and its source, whose fields are its options, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor
 
@@ -44,6 +44,10 @@ class Method(ABC):
     @abstractmethod
     def map(self, evidence: Evidence) -> Tensor:
         """Return the signed map (N, *S), unnormalised, before any ReLU."""
+
+    def details(self, evidence: Evidence) -> Mapping[str, Any]:
+        """Return what else it found, for `HeatMap.extra`; it is called after `map`."""
+        return {}
 
 
 METHODS: Registry[type[Method]] = Registry("cam_methods")

@@ -2,9 +2,9 @@
 
 The trace keeps copies of what layers and the model returned, and the gradient edges of both, taken
 at the moment of the return.  A score is a function of the copies of the results; from there
-autograd runs along the recorded graph to the edges of the layers.  So activation and gradient belong
-to the same value, also where in-place code has overwritten the tensor since, no parameter gets
-a gradient, and nothing before the earliest layer is run.
+autograd runs along the recorded graph to the edges of the layers.  So activation and gradient
+belong to the same value, also where in-place code has overwritten the tensor since, no parameter
+gets a gradient, and nothing before the earliest layer is run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooktrace.errors import GraphFreedError, NoGraphError, NotKeptError, TargetError
+from hooktrace.cam.layouts import images_of
+from hooktrace.cam.outputs import check_scores
+from hooktrace.errors import GraphFreedError, NoGraphError, NotKeptError
 from hooktrace.results import build
 from hooktrace.views.calls import Call, CallIndex
 
@@ -69,11 +71,7 @@ class Question:
         with differentiable():
             result = build(log.results[root.id], self._leaves)
             scores = score(result)
-            if not isinstance(scores, Tensor) or not scores.is_floating_point():
-                raise TargetError(
-                    f"A target returns a floating-point tensor with one score for each image, "
-                    f"but {label} returned {_described(scores)}."
-                )
+            check_scores(scores, label, result, images_of(root))
         self._scores = scores
         self.scores = scores.detach().reshape(-1)
         chosen = getattr(score, "classes", None)
@@ -144,7 +142,8 @@ class Question:
             *bent, direct = torch.autograd.grad(inner, ends, retain_graph=True, allow_unused=True)
             pairs = [(head, one) for head, one in zip(heads, bent, strict=True) if one is not None]
             if pairs:
-                passed = self._run(*zip(*pairs, strict=True), edges, [place], create_graph=False)
+                ways, bends = [head for head, _ in pairs], [bend for _, bend in pairs]
+                passed = self._run(ways, bends, edges, [place], create_graph=False)
                 total = total + passed[0]
         return (total if direct is None else total + direct).detach()
 
@@ -227,9 +226,3 @@ class Question:
 
     def _named(self, place: Place) -> str:
         return str(self._calls.calls[place[0]])
-
-
-def _described(thing: Any) -> str:
-    if isinstance(thing, Tensor):
-        return f"one of {str(thing.dtype).removeprefix('torch.')}"
-    return f"a {type(thing).__name__}"

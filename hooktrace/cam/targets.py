@@ -6,126 +6,140 @@ are in the titles of pictures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import index as whole
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hooktrace.cam.boxes import DetectionBoxes
+from hooktrace.cam.outputs import batch_of, items_of, logits_of
+from hooktrace.cam.scores import (
+    BinaryScore,
+    ClassScore,
+    RawScore,
+    SegmentationMask,
+    SeveralClasses,
+    Similarity,
+    SoftmaxScore,
+)
 from hooktrace.errors import TargetError
 
-__all__ = ["ClassScore", "Target", "as_target", "logits_of"]
+__all__ = [
+    "BinaryScore",
+    "ClassScore",
+    "DetectionBoxes",
+    "PerImage",
+    "RawScore",
+    "SegmentationMask",
+    "SeveralClasses",
+    "Similarity",
+    "SoftmaxScore",
+    "Target",
+    "as_target",
+    "logits_of",
+]
 
 
 Target = Callable[[Any], Tensor]
 """From the model's output to scores: (N,), or a single number for all."""
 
 
-def logits_of(output: Any) -> Tensor:
-    """Return the tensor of class scores out of what a model returned.
-
-    Of a dict or a dataclass the entry ``logits`` or ``out``, else the first tensor of at least
-    two dimensions; of a tuple or list the first one.
-
-    Raises:
-        TargetError: There is no such tensor.
-    """
-    found = _first(output)
-    if found is None:
-        raise TargetError(
-            f"The model returned a {type(output).__name__} without a tensor (N, classes). Give a "
-            f"callable as target=, from what the model returned to one score for each image."
-        )
-    return found
-
-
-def _first(output: Any) -> Tensor | None:
-    if isinstance(output, Tensor):
-        return output if output.dim() >= 2 and output.is_floating_point() else None
-    if isinstance(output, Mapping):
-        items = dict(output)
-    elif is_dataclass(output) and not isinstance(output, type):
-        items = {field.name: getattr(output, field.name) for field in fields(output)}
-    elif isinstance(output, Sequence) and not isinstance(output, str):
-        items = dict(enumerate(output))
-        items.update(getattr(output, "_asdict", dict)())
-    else:
-        return None
-    named = (items[name] for name in ("logits", "out") if name in items)
-    return next((one for item in (*named, *items.values()) if (one := _first(item)) is not None), None)
-
-
 @dataclass(frozen=True)
-class ClassScore:
-    """The score of a class before softmax.
+class PerImage:
+    """A target of its own for each image, given that image's output without the batch axis.
 
     Args:
-        index: The class for all images, one class for each image, or None for the class that
-            the model gives the highest score.
+        targets: Callables, one for each image; each returns a single number.
 
     Raises:
-        TargetError: When called: the classes do not fit the output (N, classes), or it has
-            another shape.
+        TargetError: When called: there are more or fewer than images, or one returned no
+            single number.
     """
 
-    index: int | tuple[int, ...] | None = None
+    targets: tuple[Target, ...]
 
     @property
     def label(self) -> str:
         """What it is, in a few words."""
-        if self.index is None:
-            return "the predicted class"
-        return f"class {self.index}" if isinstance(self.index, int) else f"classes {self.index}"
-
-    def classes(self, output: Any) -> list[int]:
-        """Return the class of each image."""
-        logits = logits_of(output)
-        if logits.dim() != 2:
-            raise TargetError(
-                f"A class as target needs an output of shape (N, classes), but the model returned "
-                f"{tuple(logits.shape)}. Give a callable, such as one of hooktrace.cam.targets."
-            )
-        images, count = logits.shape
-        if self.index is None:
-            return [int(one) for one in logits.argmax(1)]
-        wanted = [self.index] * images if isinstance(self.index, int) else list(self.index)
-        if len(wanted) != images:
-            raise TargetError(
-                f"target= has {len(wanted)} classes for a batch of {images} images. Give one for "
-                f"each, or one int for all; several maps for each image come from classes=[...]."
-            )
-        for one in wanted:
-            if not -count <= one < count:
-                raise TargetError(f"There is no class {one}: the model returned {count} scores.")
-        return [one % count for one in wanted]
+        names = [_name(one) for one in self.targets]
+        return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
     def __call__(self, output: Any) -> Tensor:
         """Return the scores (N,)."""
-        logits, wanted = logits_of(output), self.classes(output)
-        return logits[torch.arange(len(wanted)), torch.tensor(wanted)]
+        count = batch_of(output)
+        if count != len(self.targets):
+            raise TargetError(
+                f"target= has {len(self.targets)} callables for a batch of {count} images. Give "
+                f"one for each, or one for all."
+            )
+        return torch.stack(
+            [
+                _single(target, item)
+                for target, item in zip(self.targets, items_of(output), strict=True)
+            ]
+        )
+
+
+def _name(target: Any) -> str:
+    label = getattr(target, "label", None) or getattr(target, "__name__", None)
+    return str(label or type(target).__name__)
+
+
+def _single(target: Target, item: Any) -> Tensor:
+    found = target(item)
+    if not isinstance(found, Tensor) or found.numel() != 1:
+        what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise TargetError(
+            f"A target of one image returns a tensor with a single number, but {_name(target)} "
+            f"returned {what}. It is given the output of that image, without the batch axis."
+        )
+    return found.reshape(())
 
 
 def as_target(wanted: Any) -> Target:
     """Turn what a user gives as target into a callable.
 
     Args:
-        wanted: An int, a list with one int or one callable for each image, a tensor of ints, a
-            callable, or None for the predicted class.
+        wanted: A class, as an int of Python, NumPy or torch; a list, tuple, array or tensor of
+            one for each image; a callable of the model's output; a list of callables, one for
+            each image, each of that image's output; or None for the predicted class.
 
     Raises:
         TypeError: It is none of these.
     """
-    if isinstance(wanted, Tensor):
-        wanted = wanted.tolist()
-    if wanted is None or (isinstance(wanted, int) and not isinstance(wanted, bool)):
-        return ClassScore(wanted)
+    if wanted is None:
+        return ClassScore()
     if callable(wanted):
         return wanted  # type: ignore[no-any-return]
-    if isinstance(wanted, Sequence) and not isinstance(wanted, str) and wanted:
-        if all(isinstance(one, int) and not isinstance(one, bool) for one in wanted):
-            return ClassScore(tuple(wanted))
+    if isinstance(wanted, Tensor) or hasattr(wanted, "__array__"):
+        wanted = wanted.tolist()
+    single = _class(wanted)
+    if single is not None:
+        return ClassScore(single)
+    if isinstance(wanted, Sequence) and not isinstance(wanted, (str, bytes)) and wanted:
+        if all(callable(one) for one in wanted):
+            return PerImage(tuple(wanted))
+        several = [_class(one) for one in wanted]
+        found = tuple(one for one in several if one is not None)
+        if len(found) == len(several):
+            return ClassScore(found)
     raise TypeError(
         f"target= takes a class, a list with one for each image, a callable on the model's output, "
+        f"a list of callables, one for each image, "
         f'"backward", or None for the predicted class, but got {wanted!r}.'
     )
+
+
+def _class(wanted: Any) -> int | None:
+    """Return an int of Python, NumPy or torch as a plain one; None for anything else."""
+    if isinstance(wanted, Tensor):
+        wanted = wanted.tolist()
+    if isinstance(wanted, (bool, float, str)) or type(wanted).__name__ in ("bool_", "bool"):
+        return None
+    try:
+        return whole(wanted)
+    except TypeError:
+        return None

@@ -30,7 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "render doctor cam",
         "recording session leaks hooklist inventory images sheets pairing agreement captures "
         "comparison",
-        "experiments explain",
+        "experiments explained explaining pretrained photographs",
         "demo",
         "cli pytest_plugin",
     )

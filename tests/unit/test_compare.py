@@ -163,16 +163,29 @@ def test_without_backward_there_are_no_gradients_to_compare():
 
 
 def test_an_output_that_was_not_kept_is_not_guessed():
-    models = [nn.Sequential(nn.Linear(64, 64), nn.ReLU(inplace=one)) for one in (True, False)]
     traces = []
-    for model in models:
-        with ht.trace(model, keep=["0"]) as t:
-            model(torch.randn(1, 64, generator=torch.Generator().manual_seed(1)))
+    for _ in range(2):
+        models = {"one": nn.Sequential(nn.Linear(64, 64)), "other": nn.Sequential(nn.ReLU())}
+        with ht.trace(models, keep=["one.0"]) as t:
+            for model in models.values():
+                model(torch.randn(1, 64, generator=torch.Generator().manual_seed(1)))
         traces.append(t)
     found = ht.compare(*traces)
 
     assert found.outputs_equal is None
-    assert "keep=[..., model]" in found.outputs.reason
+    assert "the output of other@0 was not kept" in found.outputs.reason
+
+
+def test_the_output_of_a_model_of_which_something_is_kept_is_compared():
+    traces = []
+    for inplace in (True, False):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(inplace=inplace))
+        with ht.trace(model, keep=["0"]) as t:
+            model(torch.randn(1, 64))
+        traces.append(t)
+
+    assert ht.compare(*traces).outputs_equal is True
 
 
 def test_the_output_of_a_model_can_be_kept_by_giving_the_model():

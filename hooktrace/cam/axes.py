@@ -1,0 +1,145 @@
+"""Which axis of a recorded tensor holds the channels, as told by the modules that touched it.
+
+A convolution returns (N, C, *S) and a linear layer (N, ..., C), whatever the sizes.  A container, a
+dropout or a permutation says nothing itself; but the tensor that it returned is often what
+another module returned or takes, and such a module knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from hooktrace.events import TensorSummary
+from hooktrace.views.calls import Call
+
+__all__ = ["FIRST", "LAST", "Told", "descendants", "inside", "own", "spatial_axes", "tell"]
+
+FIRST = "first"
+LAST = "last"
+
+_FIRST = re.compile(
+    r"(Lazy)?Conv(Transpose)?(?P<conv>[123])d|(Lazy)?BatchNorm(?P<norm>[123])d|SyncBatchNorm"
+    r"|(Lazy)?InstanceNorm[123]d|GroupNorm|LocalResponseNorm"
+    r"|(Adaptive)?(Max|Avg)Pool[123]d|LPPool[123]d|FractionalMaxPool[23]d|MaxUnpool[123]d"
+    r"|Upsample|Upsampling(Nearest|Bilinear)2d|Pixel(Uns|S)huffle|ChannelShuffle"
+    r"|\w+Pad[123]d|Dropout[123]d|FeatureAlphaDropout|Softmax2d|FrozenBatchNorm2d"
+)
+_LAST = re.compile(
+    r"Linear|LayerNorm|RMSNorm|Embedding|MultiheadAttention|RNN|LSTM|GRU"
+    r"|Transformer(En|De)coder(Layer)?"
+)
+_SAME = re.compile(
+    r"Dropout|AlphaDropout|Identity|StochasticDepth|DropPath|[CGS]?ELU|([PR]|Leaky)?ReLU6?"
+    r"|SiLU|Mish|Hard(swish|sigmoid|tanh|shrink)|(Log)?Sigmoid|Tanh(shrink)?"
+    r"|Soft(plus|sign|shrink)|Threshold"
+)
+
+
+class Told(NamedTuple):
+    """What is known of the channel axis: ``first`` or ``last``, and which module says so."""
+
+    axis: str
+    by: str
+
+
+def tell(call: Call) -> Told | None:
+    """Tell the channel axis of what a call returned: None if no module on the way says it."""
+    return _tell(call, frozenset())
+
+
+def inside(call: Call) -> Told | None:
+    """Tell it from the modules in it, the last that returned a tensor of the same shape.
+
+    Weaker than `tell`: what a container returns need not be laid out as what is inside it.
+    """
+    shape = _shape(call)
+    for one in reversed(list(descendants(call))):
+        axis = own(one)
+        if axis is not None and _shape(one) == shape:
+            return Told(axis, f"{one} inside it")
+    return None
+
+
+def descendants(call: Call) -> Iterator[Call]:
+    """Yield the calls inside a call, in order."""
+    for child in call.children:
+        yield child
+        yield from descendants(child)
+
+
+def spatial_axes(call: Call) -> int | None:
+    """Return how many spatial axes a convolution or its like works on; None if any number."""
+    found = re.search(r"([123])d$", call.module.base)
+    return int(found[1]) if found and _FIRST.fullmatch(call.module.base) else None
+
+
+def _tell(call: Call, passed: frozenset[Any]) -> Told | None:
+    axis = own(call)
+    if axis is not None:
+        return Told(axis, f"{call} is {_article(call.module.type)}")
+    value = _value(call)
+    if value is None or value in passed:
+        return None
+    passed = passed | {value}
+    return _around(call, value) or _before(call, passed)
+
+
+def _around(call: Call, value: Any) -> Told | None:
+    """Tell it from another module that returned the same tensor, or that takes it."""
+    for one in descendants(call.root):
+        axis = own(one)
+        if axis is None:
+            continue
+        if one.id != call.id and _value(one) == value:
+            return Told(axis, f"{one} returned it")
+        if any(seen.value == value for seen in one.seen_inputs):
+            return Told(axis, f"{one} takes it")
+    return None
+
+
+def _before(call: Call, passed: frozenset[Any]) -> Told | None:
+    """Tell it from the input of an elementwise module or a permutation."""
+    kinds = (call.module.type, call.module.base)
+    same = any(_SAME.fullmatch(kind) for kind in kinds)
+    if not (same or "Permute" in kinds) or not call.seen_inputs:
+        return None
+    value = call.seen_inputs[0].value
+    source = None if value is None or value in passed else _source(call, value)
+    told = None if source is None else _tell(source, passed)
+    if told is None or same:
+        return told
+    return Told(LAST if told.axis == FIRST else FIRST, f"it permutes, and before that {told.by}")
+
+
+def _source(call: Call, value: Any) -> Call | None:
+    found = [one for one in descendants(call.root) if one.id != call.id and _value(one) == value]
+    return found[-1] if found else None
+
+
+def own(call: Call) -> str | None:
+    """Return the channel axis of a module that knows it by its kind."""
+    row = call.module
+    if _FIRST.fullmatch(row.base) or row.type in ("FrozenBatchNorm2d", "LayerNorm2d"):
+        return FIRST
+    if not _LAST.fullmatch(row.base) or (row.base == "LayerNorm" and row.type != "LayerNorm"):
+        return None
+    if row.base in ("LayerNorm", "RMSNorm"):  # over one axis; over several it could be either
+        return LAST if re.match(r"\(\d+,\)", row.config) else None
+    return LAST
+
+
+def _value(call: Call) -> Any:
+    return next((seen.value for seen in call.seen_outputs if seen.value is not None), None)
+
+
+def _shape(call: Call) -> tuple[int, ...] | None:
+    for seen in call.seen_outputs:
+        if isinstance(seen.summary, TensorSummary):
+            return tuple(seen.summary.shape)
+    return None
+
+
+def _article(name: str) -> str:
+    return f"an {name}" if name[0] in "AEIOU" or name[:4] == "LSTM" else f"a {name}"

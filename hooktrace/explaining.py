@@ -1,0 +1,295 @@
+"""`explain()`: heat maps in one call, which runs the model itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hooktrace.cam.heatmaps import HeatMaps
+from hooktrace.cam.layers import choose
+from hooktrace.cam.making import methods_of
+from hooktrace.errors import UnknownNameError, nearest
+from hooktrace.explained import Explained, stream
+from hooktrace.session import Trace
+from hooktrace.views.calls import CallIndex
+
+__all__ = ["explain"]
+
+
+def explain(
+    model: nn.Module,
+    images: Any,
+    *,
+    target: Any = None,
+    classes: Sequence[int] | None = None,
+    method: Any = "gradcam",
+    layer: str | Sequence[str] | None = None,
+    reshape: Any = None,
+    seed: int = 0,
+    to: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> Any:
+    """Run a model on images and return heat maps of what it sees in them.
+
+    The model runs in the mode that it is in, with your hooks on it; parameters and their ``.grad``,
+    buffers, flags and the generators of random numbers are afterwards what they were.  Frozen
+    models and an outer ``torch.no_grad()`` make no difference: a graph is recorded from the
+    earliest of the layers on, and nowhere before.
+
+    Args:
+        model: What to explain.
+        images: (N, C, *S), or whatever it takes: a tuple of positional arguments, or a dict of
+            keyword arguments.  With ``to=`` an iterable of such batches, such as a ``DataLoader``,
+            with or without labels.
+        target: A class for all images, a list with one for each, a callable on what the model
+            returns, or None for the predicted class; with ``to=`` also ``"labels"``, those of the
+            loader.
+        classes: Several classes, each with a map of its own, instead of a target.
+        method: Names out of `hooktrace.cam.METHODS`, or methods with options, one or several.
+        layer: Names of modules, or None: then one is chosen, and ``.why`` of the maps says why.
+        reshape: From what a layer returned to (N, C, *S), for layouts that are not found.
+        seed: For methods that draw random numbers.
+        to: A folder, for more images than fit into memory: each batch's maps are written there
+            when they are made.  Called again, an interrupted run goes on where it stopped.
+        progress: Whether to show a bar on standard error, with ``to=``.
+
+    Returns:
+        `HeatMaps` by (method, layer, target); a single one has ``.raw`` (N, *S) itself.  With
+        ``to=`` an `Explained`, from which the maps of each batch can be read.
+
+    Raises:
+        UnknownNameError: There is no such layer or method; the message names the nearest.
+        MapShapeError: A layer has no spatial extent, or none could be chosen.
+        NoGraphError: The target cannot be differentiated for a layer.
+        TargetError: The target does not fit the batch or the classes.
+        MismatchError: The folder `to` holds the maps of another run, or of other images.
+        TypeError: ``target="backward"``: there is no backward of yours in here.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> net = nn.Sequential(
+        ...     nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1),
+        ...     nn.Flatten(), nn.Linear(4, 2),
+        ... )
+        >>> explain(net, torch.ones(1, 3, 8, 8), target=1).raw.shape
+        torch.Size([1, 6, 6])
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"explain() takes a module and its images, not a {type(model).__name__}.")
+    options = {"classes": classes, "method": method, "reshape": reshape, "seed": seed}
+    if to is not None:
+        return _streamed(model, images, target, layer, options, to, progress)
+    if progress:
+        raise TypeError("progress= belongs to to=, a folder for the maps of many batches.")
+    if isinstance(target, str):
+        raise TypeError(
+            "explain() runs the model itself, so it takes a class, a callable or None as target=; "
+            f"t.cam(..., target={target!r}) uses the gradients of a backward inside a trace."
+        )
+    if not isinstance(images, (Tensor, tuple, Mapping)):
+        raise TypeError(
+            f"explain() takes a tensor of images, a tuple of arguments or a dict of keyword "
+            f"arguments, but got {type(images).__name__}; an iterable of batches needs to=, a "
+            f"folder for the maps."
+        )
+    return _explained(model, images, target, layer, options)
+
+
+def _explained(
+    model: nn.Module,
+    images: Any,
+    target: Any,
+    layer: str | Sequence[str] | None,
+    options: dict[str, Any],
+) -> HeatMaps:
+    args, kwargs = _arguments(images)
+    options = {**options, "method": methods_of(options["method"])}
+    with _untouched(model):
+        why: tuple[str, ...] = ()
+        if layer is None:
+            layer, why = _chosen(model, args, kwargs)
+        names = [layer] if isinstance(layer, str) else list(layer)
+        whole = any(one.scope == "model" for one in options["method"])
+        trace = _traced(model, args, kwargs, names, whole=whole)
+        try:
+            made = trace.cam(names, target=target, model=model, inputs=kwargs or args, **options)
+        finally:
+            trace.release()
+    return HeatMaps({key: replace(one, why=(*why, *one.why)) for key, one in made.maps.items()})
+
+
+def _streamed(
+    model: nn.Module,
+    batches: Iterable[Any],
+    target: Any,
+    layer: str | Sequence[str] | None,
+    options: dict[str, Any],
+    folder: str | os.PathLike[str],
+    progress: bool,
+) -> Explained:
+    """Explain batch by batch; a layer that is not named is chosen once, by the first batch."""
+    place: list[Any] = [layer]
+
+    def one(images: Any, labels: Any) -> HeatMaps:
+        if target == "labels" and labels is None:
+            raise TypeError('target="labels" needs batches of images and labels.')
+        wanted = labels if target == "labels" else target
+        made = _explained(model, images, wanted, place[0], options)
+        place[0] = place[0] or next(iter(made.maps.values())).layer
+        return made
+
+    settings = {
+        "model": type(model).__name__,
+        "layer": layer,
+        "target": target if isinstance(target, (int, str, list, tuple)) else _label(target),
+        **{name: one for name, one in options.items() if name != "reshape"},
+    }
+    return stream(batches, one, folder, settings, progress=progress)
+
+
+def _label(target: Any) -> Any:
+    return getattr(target, "label", None) or getattr(target, "__name__", target)
+
+
+def _arguments(images: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(images, Mapping):
+        return (), dict(images)
+    return (images if isinstance(images, tuple) else (images,)), {}
+
+
+# ------------------------------------------------------------------ running the model
+
+
+def _chosen(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[str, tuple[str, ...]]:
+    """Choose a layer from a run that keeps nothing."""
+    with torch.inference_mode(False), torch.no_grad(), Trace(model, edits="versions") as trace:
+        model(*args, **kwargs)
+    calls = CallIndex(trace.log).refresh()
+    found = choose(calls, calls.roots()[-1])
+    return found.name, tuple(found.why)
+
+
+def _traced(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    names: list[str],
+    *,
+    whole: bool,
+) -> Trace:
+    """Run the model; record a graph from the earliest of the layers on."""
+    modules = [_module(model, name) for name in names]
+    trace = Trace(model, keep=True if whole else modules, edits="versions")
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        if whole:
+            stack.enter_context(torch.enable_grad())
+            args, kwargs = _growing(args), dict(zip(kwargs, _growing(kwargs.values()), strict=True))
+        else:
+            stack.enter_context(torch.no_grad())
+            for module, name in zip(modules, names, strict=True):
+                stack.enter_context(_beginning(module, _number(name)))
+        args = tuple(map(_usable, args))
+        kwargs = {name: _usable(one) for name, one in kwargs.items()}
+        with trace:
+            model(*args, **kwargs)
+    return trace
+
+
+def _usable(argument: Any) -> Any:
+    """Return a tensor of inference mode as one that autograd can save."""
+    inference = isinstance(argument, Tensor) and argument.is_inference()
+    return argument.clone() if inference else argument
+
+
+def _module(model: nn.Module, name: str) -> nn.Module:
+    """Return the module that a name of a call, such as ``layer@1``, belongs to."""
+    base = name.rpartition("@")[0] if "@" in name else name
+    known: dict[str, nn.Module] = dict(model.named_modules())
+    if base in known:
+        return known[base]
+    if base == type(model).__name__:
+        return model
+    raise UnknownNameError(f"The model has no module {base!r}.{nearest(base, list(known))}")
+
+
+def _growing(values: Any) -> tuple[Any, ...]:
+    """Return arguments of which those of floating-point numbers require a gradient."""
+    return tuple(
+        one.detach().requires_grad_()
+        if isinstance(one, Tensor) and one.is_floating_point() and not one.requires_grad
+        else one
+        for one in values
+    )
+
+
+def _number(name: str) -> int:
+    """Return which call of a module a name such as ``layer@1`` stands for."""
+    number = name.rpartition("@")[2] if "@" in name else "0"
+    return int(number) if number.isdigit() else 0
+
+
+@contextmanager
+def _beginning(module: nn.Module, number: int) -> Iterator[None]:
+    """Let a graph begin at what a call of a module returns, if none has begun before.
+
+    Args:
+        module: The module.
+        number: Which of its calls, from 0.
+    """
+    calls = count()
+
+    def begin(_module: nn.Module, _args: Any, result: Any) -> Any:
+        return _begun(result) if next(calls) == number else result
+
+    handle = module.register_forward_hook(begin)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _begun(result: Any) -> Any:
+    """Record a graph from here on; return the result as its beginning."""
+    torch.set_grad_enabled(True)  # until the no_grad() around the model ends
+    if isinstance(result, Tensor):
+        return _leaf(result)
+    if type(result) in (tuple, list):
+        return type(result)(_leaf(one) if isinstance(one, Tensor) else one for one in result)
+    return result
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    """Return what can be differentiated for, and written to in place as the original can."""
+    if tensor.requires_grad or not tensor.is_floating_point():
+        return tensor
+    return tensor.detach().requires_grad_().clone()
+
+
+# ------------------------------------------------------------------ as it was
+
+
+@contextmanager
+def _untouched(model: nn.Module) -> Iterator[None]:
+    """Put buffers and the state of the generators of random numbers back afterwards."""
+    buffers = [(one, one.detach().clone()) for one in model.buffers() if not one.is_meta]
+    devices = {one.device for one in (*model.parameters(), *model.buffers())}
+    cuda = [one for one in devices if one.type == "cuda"]
+    with torch.random.fork_rng(devices=cuda):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, copy in buffers:
+                    if not torch.equal(buffer, copy):
+                        buffer.copy_(copy)
