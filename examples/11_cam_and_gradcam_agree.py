@@ -17,15 +17,9 @@ digits = load_digits()
 images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
 labels = torch.tensor(digits.target)
 
-model = nn.Sequential(
-    nn.Conv2d(1, 16, 3, padding=1),
-    nn.ReLU(inplace=True),
-    nn.Conv2d(16, 32, 3, padding=1),
-    nn.ReLU(inplace=True),
-    nn.AdaptiveAvgPool2d(1),
-    nn.Flatten(),
-    nn.Linear(32, 10),
-)
+trunk = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(inplace=True)]
+trunk += [nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(inplace=True)]
+model = nn.Sequential(*trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
 optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 for _ in range(60):
     optimizer.zero_grad()

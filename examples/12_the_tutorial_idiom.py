@@ -13,8 +13,6 @@ torch.manual_seed(0)
 
 
 class ActivationsAndGradients:
-    """Stores activations by a forward hook, and gradients by a tensor hook."""
-
     def __init__(self, layers):
         self.activations, self.gradients = [], []
         for layer in layers:
@@ -29,38 +27,22 @@ class ActivationsAndGradients:
             output.register_hook(lambda grad: self.gradients.insert(0, grad))
 
 
-model = nn.Sequential(
-    nn.Conv2d(3, 4, 3, padding=1),
-    nn.ReLU(inplace=True),
-    nn.Conv2d(4, 4, 3, padding=1),
-    nn.ReLU(inplace=True),
-    nn.AdaptiveAvgPool2d(1),
-    nn.Flatten(),
-    nn.Linear(4, 2),
-)
+stages = [nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3), nn.ReLU(inplace=True)]
+model = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
 model[0].requires_grad_(False)  # a frozen backbone
-images = torch.randn(1, 3, 8, 8)
-
 idiom = ActivationsAndGradients([model[0], model[2]])
 with ht.trace(model, keep=["0", "2"]) as t:
-    model(images)[0, 1].backward(retain_graph=True)
+    model(torch.randn(1, 3, 8, 8))[0, 1].backward(retain_graph=True)
 
-print(f"{len(idiom.activations)} activations, {len(idiom.gradients)} gradient.")
-print("Paired by position, layer 0 gets the gradient of layer 2:")
+print(f"{len(idiom.activations)} activations, {len(idiom.gradients)} gradient, paired by position.")
 same = torch.equal(idiom.gradients[0], t["2"].grad_output)
-print(f"  idiom.gradients[0] is the gradient of layer 2: {same}")
-print(f"  the trace says of layer 0: {t['0'].grad_outputs}")
-print()
-print("And both activations were overwritten by the in-place ReLU behind them:")
+print(f"  the first gradient is that of layer 2: {same}")
+print(f"  the trace has for layer 0: {t['0'].grad_outputs}")
 for finding in t.findings().of("stale-activation"):
-    print(f"  {finding.message}")
-print()
-print("What the layer returned, and what the idiom has of it:")
+    print(finding.message)
 for number, name in enumerate(("0", "2")):
     returned, stored = t[name].output.min(), idiom.activations[number].min()
-    print(f"  smallest value of {name}: {returned:.4f} | {stored:.4f}")
-print()
+    print(f"smallest value of layer {name}: {returned:.3f} returned, {stored:.3f} in the list")
 right = t.cam("2", target=1).raw
-weights = idiom.gradients[0].mean((2, 3), keepdim=True)
-wrong = (weights * idiom.activations[1]).sum(1)
+wrong = (idiom.gradients[0].mean((2, 3), keepdim=True) * idiom.activations[1]).sum(1)
 print(f"The idiom's map of layer 2 is off by {((wrong - right).norm() / right.norm()).item():.0%}.")

@@ -100,30 +100,50 @@ def explain(
             f"arguments, but got {type(images).__name__}; an iterable of batches needs to=, a "
             f"folder for the maps."
         )
-    return _explained(model, images, target, layer, options)
+    return _explained(model, images, target, _Choice(layer), options)
+
+
+class _Choice:
+    """Which layers to look at: those that were named, or one that is chosen at the first run.
+
+    Attributes:
+        names: The layers.
+        why: Why that one was chosen; () if they were named.
+    """
+
+    def __init__(self, layer: str | Sequence[str] | None) -> None:
+        self.names = [layer] if isinstance(layer, str) else list(layer or ())
+        self.why: tuple[str, ...] = ()
+        self._open = layer is None
+
+    def settle(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Choose from a run that keeps nothing, unless that is done."""
+        if not self._open:
+            return
+        with torch.inference_mode(False), torch.no_grad(), Trace(model, edits="versions") as trace:
+            model(*args, **kwargs)
+        calls = CallIndex(trace.log).refresh()
+        found = choose(calls, calls.roots()[-1])
+        self.names, self.why, self._open = [found.name], found.why, False
 
 
 def _explained(
-    model: nn.Module,
-    images: Any,
-    target: Any,
-    layer: str | Sequence[str] | None,
-    options: dict[str, Any],
+    model: nn.Module, images: Any, target: Any, choice: _Choice, options: dict[str, Any]
 ) -> HeatMaps:
     args, kwargs = _arguments(images)
     options = {**options, "method": methods_of(options["method"])}
     with _untouched(model):
-        why: tuple[str, ...] = ()
-        if layer is None:
-            layer, why = _chosen(model, args, kwargs)
-        names = [layer] if isinstance(layer, str) else list(layer)
+        choice.settle(model, args, kwargs)
+        names = choice.names
         whole = any(one.scope == "model" for one in options["method"])
         trace = _traced(model, args, kwargs, names, whole=whole)
         try:
             made = trace.cam(names, target=target, model=model, inputs=kwargs or args, **options)
         finally:
             trace.release()
-    return HeatMaps({key: replace(one, why=(*why, *one.why)) for key, one in made.maps.items()})
+    return HeatMaps(
+        {key: replace(one, why=(*choice.why, *one.why)) for key, one in made.maps.items()}
+    )
 
 
 def _streamed(
@@ -136,15 +156,13 @@ def _streamed(
     progress: bool,
 ) -> Explained:
     """Explain batch by batch; a layer that is not named is chosen once, by the first batch."""
-    place: list[Any] = [layer]
+    choice = _Choice(layer)
 
     def one(images: Any, labels: Any) -> HeatMaps:
         if target == "labels" and labels is None:
             raise TypeError('target="labels" needs batches of images and labels.')
         wanted = labels if target == "labels" else target
-        made = _explained(model, images, wanted, place[0], options)
-        place[0] = place[0] or next(iter(made.maps.values())).layer
-        return made
+        return _explained(model, images, wanted, choice, options)
 
     settings = {
         "model": type(model).__name__,
@@ -166,17 +184,6 @@ def _arguments(images: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 # ------------------------------------------------------------------ running the model
-
-
-def _chosen(
-    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[str, tuple[str, ...]]:
-    """Choose a layer from a run that keeps nothing."""
-    with torch.inference_mode(False), torch.no_grad(), Trace(model, edits="versions") as trace:
-        model(*args, **kwargs)
-    calls = CallIndex(trace.log).refresh()
-    found = choose(calls, calls.roots()[-1])
-    return found.name, tuple(found.why)
 
 
 def _traced(

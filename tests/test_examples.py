@@ -115,3 +115,47 @@ def test_the_scripts_leave_no_file_behind() -> None:
         name for name in os.listdir(FOLDER) if not re.fullmatch(r"\d\d_\w+\.py|README\.md", name)
     ]
     assert [name for name in found if name != "__pycache__"] == []
+
+
+def test_the_map_lies_on_the_cup(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed("10", capsys)
+    assert "_swish@1 was chosen" in text
+    coffee = re.search(r"^coffee +espresso +brightest at row (\d), column (\d)", text, re.MULTILINE)
+    assert coffee is not None
+    assert 1 <= int(coffee[1]) <= 3
+    assert 2 <= int(coffee[2]) <= 4
+
+
+def test_inplace_code_changes_the_tutorials_map_and_not_ours(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = printed("13", capsys)
+    apart = dict(re.findall(r"^  (\S+).* (\d+)%$", text, re.MULTILINE))
+    assert apart["logits"] == apart["hooktrace's"] == "0"
+    assert int(apart["tutorial's"]) > 20
+
+
+def test_cam_and_gradcam_agree_up_to_the_number_of_positions(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = printed("11", capsys)
+    right = re.search(r"right about (\d+)% of the digits", text)
+    assert right is not None
+    assert int(right[1]) > 80
+    assert "CAM / Grad-CAM = 64.0000 everywhere" in text
+    difference = re.search(r"largest difference of CAM and 64 x Grad-CAM: (\S+) of", text)
+    assert difference is not None
+    assert float(difference[1]) < 1e-5
+
+
+def test_the_idiom_of_tutorials_pairs_by_order_and_goes_stale(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = printed("12", capsys)
+    assert "2 activations, 1 gradient, paired by position." in text
+    assert "the first gradient is that of layer 2: True" in text
+    assert text.count("stored what shares memory with the output in self.activations") == 2
+    assert re.search(r"value of layer 0: -\d\.\d+ returned, 0\.000 in the list", text)
+    off = re.search(r"map of layer 2 is off by (\d+)%", text)
+    assert off is not None
+    assert int(off[1]) > 5

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from hooktrace.events import TensorSummary
 from hooktrace.views.calls import Call
 
-__all__ = ["FIRST", "LAST", "Told", "descendants", "inside", "own", "spatial_axes", "tell"]
+__all__ = ["FIRST", "LAST", "Told", "around", "descendants", "guess", "own", "spatial_axes", "tell"]
 
 FIRST = "first"
 LAST = "last"
@@ -49,17 +49,32 @@ def tell(call: Call) -> Told | None:
     return _tell(call, frozenset())
 
 
-def inside(call: Call) -> Told | None:
-    """Tell it from the modules in it, the last that returned a tensor of the same shape.
+def guess(call: Call) -> Told | None:
+    """Guess it from the modules inside, the last that returned a tensor of the same shape.
 
-    Weaker than `tell`: what a container returns need not be laid out as what is inside it.
+    If there is none, from an input of the same shape.  Weaker than `tell`: what a container returns
+    need not be laid out as what is inside it, or as what it was given.
     """
-    shape = _shape(call)
-    for one in reversed(list(descendants(call))):
-        axis = own(one)
-        if axis is not None and _shape(one) == shape:
-            return Told(axis, f"{one} inside it")
-    return None
+    seen = {call.id}
+    while True:
+        shape = _shape(call)
+        for one in reversed(list(descendants(call))):
+            axis = own(one)
+            if axis is not None and _shape(one) == shape:
+                return Told(axis, f"{one} inside {call}")
+        first = call.seen_inputs[0] if call.seen_inputs else None
+        if first is None or first.value is None or "Permute" in call.module.type:
+            return None
+        if getattr(first.summary, "shape", None) != shape:
+            return None
+        told = around(call, first.value)
+        if told is not None:
+            return Told(told.axis, f"its shape is that of its input, and {told.by}")
+        source = _source(call, first.value)
+        if source is None or source.id in seen:
+            return None
+        seen.add(source.id)
+        call = source
 
 
 def descendants(call: Call) -> Iterator[Call]:
@@ -75,19 +90,24 @@ def spatial_axes(call: Call) -> int | None:
     return int(found[1]) if found and _FIRST.fullmatch(call.module.base) else None
 
 
-def _tell(call: Call, passed: frozenset[Any]) -> Told | None:
+def _tell(call: Call, passed: frozenset[int]) -> Told | None:
     axis = own(call)
     if axis is not None:
         return Told(axis, f"{call} is {_article(call.module.type)}")
     value = _value(call)
-    if value is None or value in passed:
+    if value is None or call.id in passed:
         return None
-    passed = passed | {value}
-    return _around(call, value) or _before(call, passed)
+    passed = passed | {call.id}
+    inner = _source(call, value)
+    return (
+        around(call, value)
+        or _before(call, passed)
+        or (None if inner is None else _tell(inner, passed))
+    )
 
 
-def _around(call: Call, value: Any) -> Told | None:
-    """Tell it from another module that returned the same tensor, or that takes it."""
+def around(call: Call, value: Any) -> Told | None:
+    """Tell it of a tensor from another module that returned it, or that takes it."""
     for one in descendants(call.root):
         axis = own(one)
         if axis is None:
@@ -99,14 +119,14 @@ def _around(call: Call, value: Any) -> Told | None:
     return None
 
 
-def _before(call: Call, passed: frozenset[Any]) -> Told | None:
+def _before(call: Call, passed: frozenset[int]) -> Told | None:
     """Tell it from the input of an elementwise module or a permutation."""
     kinds = (call.module.type, call.module.base)
     same = any(_SAME.fullmatch(kind) for kind in kinds)
     if not (same or "Permute" in kinds) or not call.seen_inputs:
         return None
     value = call.seen_inputs[0].value
-    source = None if value is None or value in passed else _source(call, value)
+    source = None if value is None else _source(call, value)
     told = None if source is None else _tell(source, passed)
     if told is None or same:
         return told

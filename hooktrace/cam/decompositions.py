@@ -72,29 +72,29 @@ def leading(matrices: Tensor) -> tuple[Tensor, Tensor]:
 
 def _lanczos(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Return the largest eigenvalue of one matrix (P, P), and its eigenvector (P,)."""
-    size = len(matrix)
+    size, rounding = len(matrix), 8 * torch.finfo(matrix.dtype).eps
     start = torch.randn(size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    vector = (start / start.norm()).to(matrix)
-    basis = matrix.new_zeros(min(size, 64), size)
-    reduced = torch.zeros(size, size, dtype=matrix.dtype, device=matrix.device)
-    for step in range(size):
-        if step == len(basis):
-            basis = torch.cat([basis, torch.zeros_like(basis)])[:size]
-        basis[step] = vector
-        known = basis[: step + 1]
-        following = matrix @ vector
-        reduced[step, step] = vector @ following
+    basis = [(start / start.norm()).to(matrix)]
+    diagonal: list[Tensor] = []
+    beside: list[Tensor] = []
+    largest = 0.0
+    while True:
+        following = matrix @ basis[-1]
+        diagonal.append(basis[-1] @ following)
+        known = torch.stack(basis)
         for _ in range(2):  # once is not enough in finite precision
             following = following - known.mT @ (known @ following)
         length = following.norm()
-        if step % 8 == 7 or step == size - 1:
-            values, vectors = torch.linalg.eigh(reduced[: step + 1, : step + 1])
-            rounding = 8 * torch.finfo(matrix.dtype).eps * values.abs().max()
-            if step == size - 1 or length * vectors[-1, -1].abs() <= rounding:
-                break
-        vector = following / length
-        reduced[step, step + 1] = reduced[step + 1, step] = length
-    return values[-1], vectors[:, -1] @ known
+        largest = max(largest, float(diagonal[-1].abs()), float(length))
+        ended = len(basis) == size or float(length) <= rounding * largest
+        if ended or len(basis) % 8 == 0:
+            off = torch.stack(beside) if beside else matrix.new_zeros(0)
+            reduced = torch.diag(torch.stack(diagonal)) + off.diag(1) + off.diag(-1)
+            values, vectors = torch.linalg.eigh(reduced)
+            if ended or length * vectors[-1, -1].abs() <= rounding * values.abs().max():
+                return values[-1], vectors[:, -1] @ known
+        basis.append(following / length)
+        beside.append(length)
 
 
 def oriented(maps: Tensor, strength: Tensor) -> Tensor:
@@ -132,4 +132,5 @@ def finite_only(flat: Tensor) -> tuple[Tensor, Tensor]:
 def _in_range(flat: Tensor) -> tuple[Tensor, Tensor]:
     """Return (N, C, P) divided by the power of two that brings it to [-1, 1], and exponents."""
     _, exponent = torch.frexp(flat.abs().amax((1, 2), keepdim=True))
+    exponent = exponent.clamp(-100, 100)  # beyond, the power itself is out of range in float32
     return torch.ldexp(flat, -exponent), exponent

@@ -36,14 +36,13 @@ def factorize(
 
     Source: Cichocki and Phan 2009, IEICE Transactions E92-A, 708.
     """
+    positions, channels = matrix.shape
     if not matrix.isfinite().all():
-        return matrix.new_full((len(matrix), rank), torch.nan), matrix.new_full(
-            (rank, matrix.shape[1]), torch.nan
-        )
+        lost = matrix.new_full((1, 1), torch.nan)
+        return lost.expand(positions, rank), lost.expand(rank, channels)
     size = (matrix.mean() / rank).sqrt()
-    options = {"generator": generator, "dtype": matrix.dtype, "device": matrix.device}
-    left = torch.randn(rank, len(matrix), **options).abs() * size
-    right = torch.randn(rank, matrix.shape[1], **options).abs() * size
+    left = size * _positive(rank, positions, matrix, generator)
+    right = size * _positive(rank, channels, matrix, generator)
     first = 0.0
     for sweep in range(sweeps):
         changed = _improve(left, right @ matrix.mT, right @ right.mT)
@@ -58,19 +57,23 @@ def factorize(
     return left[order].mT, right[order]
 
 
+def _positive(rank: int, size: int, like: Tensor, generator: torch.Generator) -> Tensor:
+    """Return (rank, size), the sizes of standard normal numbers."""
+    drawn = torch.randn(rank, size, generator=generator, dtype=like.dtype, device=like.device)
+    return drawn.abs()
+
+
 def _improve(rows: Tensor, products: Tensor, gram: Tensor) -> float:
-    """Bring each row to its best values, in place; return by how much they changed.
+    """Bring each row to its best values, in place; return by how much that changed the product.
 
     Args:
         rows: (K, L) one of the two factors.
         products: (K, L) of the other factor and the matrix.
         gram: (K, K) of the other factor with itself.
     """
-    changed = rows.new_zeros(())
+    before = rows.clone()
     weights = gram.diagonal()
-    for one in range(len(rows)):
-        step = (products[one] - gram[one] @ rows) / weights[one]
-        step = torch.where(weights[one] > 0, torch.maximum(step, -rows[one]), 0)
-        rows[one] += step
-        changed += step.abs().sum() * weights[one].sqrt()
-    return float(changed)
+    inverse = torch.where(weights > 0, 1 / weights, 0)
+    for row, product, weight, others in zip(rows, products, inverse, gram, strict=True):
+        row += torch.maximum((product - others @ rows) * weight, -row)
+    return float(((rows - before).square().sum(1) * weights).sum().sqrt())

@@ -42,7 +42,8 @@ def find_grid(
     Args:
         count: How many tokens there are.
         seen: Grids that feature maps had, the latest first, each with its call.
-        image: Spatial sizes of the model's input; () if they are not known.
+        image: Spatial sizes of the model's input; () if they are not known.  A single one says
+            nothing.
 
     Returns:
         The grid of a feature map, with at most 17 tokens before it, the fewest possible; else one
@@ -59,7 +60,7 @@ def find_grid(
         return Grid(sizes, leading, f"as of {call}")
     if seen:
         return _smaller(count, seen[0][1], f"that of {seen[0][0]} made smaller")
-    return _smaller(count, image, "the proportions of the input") if image else None
+    return _smaller(count, image, "the proportions of the input") if len(image) > 1 else None
 
 
 def _smaller(count: int, whole: tuple[int, ...], by: str) -> Grid | None:

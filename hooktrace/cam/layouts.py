@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hooktrace.cam.axes import FIRST, LAST, Told, inside, spatial_axes, tell
+from hooktrace.cam.axes import FIRST, LAST, Told, around, guess, spatial_axes, tell
 from hooktrace.cam.grids import find_grid, proportion, seen_grids
 from hooktrace.errors import MapShapeError
 from hooktrace.events import TensorSummary
@@ -81,13 +81,17 @@ def image_of(root: Call) -> tuple[int, ...]:
     """Return the spatial sizes *S of a model's first input of at least three dimensions.
 
     Images in a list, as detection takes them, are (C, H, W); if their sizes differ, no one size is
-    known: ().
+    known: ().  Sizes are those after the channels, unless a module takes the input with channels last.
     """
     found = list(_images(root))
     if found and _listed(found[0]):
         sizes = {tuple(one.summary.shape[1:]) for one in found if _listed(one)}
         return sizes.pop() if len(sizes) == 1 else ()
-    return tuple(found[0].summary.shape[2:]) if found else ()
+    if not found:
+        return ()
+    told = around(root, found[0].value)
+    shape = tuple(found[0].summary.shape)
+    return shape[1:-1] if told is not None and told.axis == LAST else shape[2:]
 
 
 def _images(root: Call) -> Iterator[Any]:
@@ -133,7 +137,7 @@ def _channels_last(call: Call, shape: tuple[int, ...], image: tuple[int, ...], b
 
 def _by_size(call: Call, shape: tuple[int, ...], image: tuple[int, ...]) -> Layout:
     """Tell the layout where no module says it: by the proportions of the image."""
-    said = inside(call)
+    said = guess(call)
     if not image or len(shape) != 2 + len(image):
         if said is None:
             said = Told(FIRST, "no module says otherwise")
@@ -178,7 +182,7 @@ def _tokens(call: Call, shape: tuple[int, ...], image: tuple[int, ...]) -> Layou
     """Tell which grid the tokens (N, T, C), (T, N, C) or (N, C, T) are of."""
     batch = images_of(call.root)
     seen = seen_grids(call, len(image))
-    told = tell(call) or inside(call)
+    told = tell(call) or guess(call)
     orders = [(0, 1, 2)]
     if batch is not None and shape[0] != batch:
         orders = [(1, 0, 2)] if shape[1] == batch else []

@@ -14,7 +14,7 @@ from hooktrace.cam import methods as _methods  # noqa: F401  (fills METHODS)
 from hooktrace.cam.evidence import Evidence, Layer, Rerun
 from hooktrace.cam.heatmaps import HeatMap, HeatMaps
 from hooktrace.cam.layers import choose
-from hooktrace.cam.layouts import Layout, find_layout
+from hooktrace.cam.layouts import Layout, find_layout, image_of
 from hooktrace.cam.method import METHODS, Method
 from hooktrace.cam.question import Question
 from hooktrace.cam.targets import Target, as_target
@@ -198,7 +198,7 @@ def layer_of(calls: CallIndex, call: Call, reshape: Reshape | None = None) -> La
         NotKeptError: It was not kept.
         MapShapeError: It has no spatial extent, or its layout cannot be told.
     """
-    image = _image_of(call.root)
+    image = image_of(call.root)
     for seen in call.seen_outputs:
         summary = seen.summary
         if not isinstance(summary, TensorSummary) or "float" not in summary.dtype:
@@ -228,12 +228,3 @@ def _given(reshape: Reshape, value: Tensor) -> Layout:
             f"reshape= made {shape} of {tuple(value.shape)}; it has to return (N, C, *S)."
         )
     return Layout("as reshape= arranges it", shape[2:], reshape)
-
-
-def _image_of(root: Call) -> tuple[int, ...]:
-    """Return the spatial sizes of the model's first input of at least three dimensions."""
-    for seen in root.seen_inputs:
-        shape = getattr(seen.summary, "shape", ())
-        if len(shape) >= 3:
-            return tuple(shape[2:])
-    return ()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -54,69 +54,70 @@ class Returned:
         return tuple(self.layout.arrange(torch.empty(self.shape, device="meta")).shape)
 
 
-@dataclass
 class Returns:
     """All that the calls inside an outermost call took and returned.
 
-    Attributes:
+    Args:
         root: The outermost call.
+
+    Attributes:
         calls: The calls inside, in the order in which they began; recomputations are left out.
-        found: The values with spatial extent, in the order in which they were made.
+        found: The values with spatial extent, in the order in which they were first returned.
         readers: The calls that took a value, in order.
-        refused: Why what a call returned is no value with spatial extent, in order.
     """
 
-    root: Call
-    calls: list[Call] = field(default_factory=list)
-    found: dict[Value, Returned] = field(default_factory=dict)
-    readers: dict[Value, list[Call]] = field(default_factory=lambda: defaultdict(list))
-    refused: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.calls = [one for one in _inside(self.root) if one.exited and one.exception is None]
+    def __init__(self, root: Call) -> None:
+        self.calls = [one for one in _inside(root) if one.exited and one.exception is None]
+        self.found: dict[Value, Returned] = {}
+        self.readers: dict[Value, list[Call]] = defaultdict(list)
         self._seen: dict[Value, int] = {}
-        for call in self.calls:
-            for seen in _tensors(call.seen_inputs):
-                self._see(seen, call.called.seq)
-            for value in self.taken(call):
-                self.readers[value].append(call)
-        returned: dict[Value, list[tuple[Call, Observation]]] = defaultdict(list)
-        for call in sorted(self.calls, key=_end):
-            for seen in _tensors(call.seen_outputs):
-                self._see(seen, _end(call))
-            first = next(_tensors(call.seen_outputs), None)
-            if first is not None and call.module.name:
-                returned[_value(first)].append((call, first))
-        image = image_of(self.root)
-        self.images = _batch(self.root, len(image))
+        self._simple: set[Value] = set()  # returned by calls without calls inside
+        returned = self._read()
+        image = image_of(root)
+        images = _batch(root, len(image))
         for value, sightings in returned.items():
-            self._enter(value, sightings, image)
+            self._enter(value, sightings, image, images)
         self._latest = {value.tensor: one for value, one in self.found.items()}
 
-    def _see(self, seen: Observation, number: int) -> None:
-        value = _value(seen)
+    def _read(self) -> dict[Value, list[tuple[Call, Observation]]]:
+        """Read all sightings; return those of what calls returned, by value."""
+        returned: dict[Value, list[tuple[Call, Observation]]] = defaultdict(list)
+        for call in self.calls:
+            for value in self.taken(call):
+                self._see(value, call.called.seq)
+                self.readers[value].append(call)
+        for call in sorted(self.calls, key=_end):
+            outputs = list(_tensors(call.seen_outputs))
+            for seen in outputs:
+                self._see(_value(seen), _end(call))
+            if not call.children:
+                self._simple.update(map(_value, outputs))
+            if outputs and call.module.name:
+                returned[_value(outputs[0])].append((call, outputs[0]))
+        return returned
+
+    def _see(self, value: Value, number: int) -> None:
         self._seen[value] = min(number, self._seen.get(value, number))
 
     def _enter(
-        self, value: Value, sightings: list[tuple[Call, Observation]], image: tuple[int, ...]
+        self,
+        value: Value,
+        sightings: list[tuple[Call, Observation]],
+        image: tuple[int, ...],
+        images: int | None,
     ) -> None:
+        """Enter a value, unless it has no spatial extent or is of windows or heads."""
         call, seen = min(sightings, key=_naming)
         assert isinstance(seen.summary, TensorSummary)
         shape = seen.summary.shape
         try:
             layout = find_layout(call, shape, image)
-        except MapShapeError as error:
-            self.refused.append(str(error))
+        except MapShapeError:
             return
         calls = [one for one, _ in sightings]
         one = Returned(value, calls, call, shape, layout, self._seen[value])
-        if self.images in (None, one.arranged[0]):
+        if images in (None, one.arranged[0]):
             self.found[value] = one
-        else:
-            self.refused.append(
-                f"{call} returned {one.arranged[0]} maps for {self.images} images, such as the "
-                f"windows or heads of an attention."
-            )
 
     # -------------------------------------------------------------- how they hang together
 
@@ -125,13 +126,24 @@ class Returns:
         return list(dict.fromkeys(_value(seen) for seen in _tensors(call.seen_inputs)))
 
     def weights_after(self, one: Returned) -> bool:
-        """Whether what a call with weights took may have been computed from a value."""
-        return any(
-            self._seen[value] >= one.made
-            for call in self.calls
-            if _mixes(call) and call.called.seq > one.made
-            for value in self.taken(call)
-        )
+        """Whether a call with weights took a value, or what may have been computed from it.
+
+        What code between modules makes of which values is not recorded: later than the value, it
+        may be made of it.
+        """
+        follows = {one.value}
+        for call in self.calls:
+            if call.called.seq < one.made:
+                continue
+            if any(value in follows or self._between(value, one) for value in self.taken(call)):
+                if _mixes(call):
+                    return True
+                follows.update(_value(seen) for seen in _tensors(call.seen_outputs))
+        return False
+
+    def _between(self, value: Value, one: Returned) -> bool:
+        """Whether code between modules made a value, after another one was made."""
+        return value not in self._simple and self._seen[value] > one.made
 
     def weights_before(self, call: Call) -> bool:
         """Whether a call with weights had ended before another began."""

@@ -18,7 +18,13 @@ from hooktrace.cam import HeatMap, HeatMaps, metrics
 from hooktrace.cam.metrics.placing import filler, order
 from hooktrace.cam.metrics.randomization import rank_correlation
 from hooktrace.cam.metrics.scores import Scores, bootstrap
-from hooktrace.errors import MapShapeError, MissingExtraError, TargetError, UnknownNameError
+from hooktrace.errors import (
+    MapShapeError,
+    MissingExtraError,
+    TargetError,
+    UnknownFormatError,
+    UnknownNameError,
+)
 
 SHAPES = [(2, 12), (2, 5, 6), (2, 3, 4, 3)]
 """(C, *S) in 1-D, 2-D and 3-D."""
@@ -134,7 +140,7 @@ def test_deletion_and_insertion_agree_with_torchcam_at_the_same_map() -> None:
         )
         judge.update(images, 2)
         theirs = judge.summary()
-        scores = model(images)
+        scores = model(images).softmax(-1)
         maps = extractor(2, scores)[0].detach()
     # torchcam ranks what is left of the map after ReLU, and takes equal values from the top left
     # on; the same order without equal values:
@@ -348,7 +354,7 @@ def test_relative_sensitivity_is_that_of_captum() -> None:
     many = torch.stack(draws, 1).flatten(0, 1)  # captum repeats each image in a row
 
     theirs = captum.sensitivity_max(
-        lambda some: (explain(some[0]),),
+        lambda some: (explain(some[0] if isinstance(some, tuple) else some),),
         images,
         perturb_func=lambda some: some + 0.05 * many,
         n_perturb_samples=6,
@@ -495,6 +501,15 @@ def test_a_map_of_edges_passes_no_sanity_check_and_a_map_of_gradients_does() -> 
     assert honest.points[:, -1].abs().max() < 0.6
     assert honest.mean < edges.mean
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_plot_of_the_sanity_check_names_the_layers(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    found = metrics.randomization(input_gradients, model, torch.randn(2, 2, 8, 8))
+    drawn = found.draw(tmp_path / "sanity.svg").read_text()
+    assert "<!-- 3 -->" in drawn
+    assert "<!-- rank correlation" in drawn
 
 
 def test_randomisation_cascades_from_the_top() -> None:
@@ -692,7 +707,7 @@ def test_plots_are_pictures_and_replace_files_at_once(tmp_path: Path) -> None:
         path = metric(model, images, parts, 1).draw(tmp_path / f"{metric.__name__}.png")
         assert path.read_bytes().startswith(b"\x89PNG")
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="nonsense"):
+    with pytest.raises(UnknownFormatError, match="png"):
         metrics.deletion(model, images, parts, 1).draw(tmp_path / "one.nonsense")
     assert path.read_bytes() == before
     assert sorted(one.name for one in tmp_path.iterdir()) == ["average_drop.png", "deletion.png"]

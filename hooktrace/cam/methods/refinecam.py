@@ -33,11 +33,11 @@ class RefineCam(Method):
     libraries also subtract each map's least positive part; here zero stays zero.
 
     Attributes:
-        of: Name of the method that makes each layer's map.
+        of: The method that makes each layer's map: its name, or the method with its options.
         size: ``image`` for the size of the model's input, ``largest`` for that of the largest map.
     """
 
-    of: str = "gradcam++"
+    of: str | Method = "gradcam++"
     size: Literal["image", "largest"] = "image"
 
     name = "refinecam"
@@ -49,9 +49,9 @@ class RefineCam(Method):
             raise ValueError(f"size= is image or largest, but got {self.size!r}.")
 
     def map(self, evidence: Evidence) -> Tensor:
-        base = METHODS[self.of]()
+        base = METHODS[self.of]() if isinstance(self.of, str) else self.of
         if base.scope != "layer":
-            raise ValueError(f"of= names a method that makes a map of one layer, not {self.of!r}.")
+            raise ValueError(f"of= names a method that makes a map of one layer, not {base.name}.")
         maps = [normalized(base.map(evidence.of(layer))) for layer in evidence.layers]
         size = self._size(evidence, maps)
         resized = [_resized(one, size) for one in maps]

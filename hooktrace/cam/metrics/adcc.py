@@ -34,7 +34,7 @@ def complexity(maps: Maps) -> Scores:
     Raises:
         MapShapeError: The maps are not finite, or have no spatial axes.
 
-    Source: Poppi 2021, equation 4, arXiv 2104.10252.
+    Source: Poppi 2021, arXiv 2104.10252.
     """
     return Scores("complexity", normalized(raw_of(maps)).flatten(1).mean(1), "lower")
 
@@ -72,7 +72,7 @@ def coherency(
     Raises:
         MapShapeError: The maps do not fit the images, or are not finite.
 
-    Source: Poppi 2021, equation 3, arXiv 2104.10252.
+    Source: Poppi 2021, arXiv 2104.10252.
     """
     first = explain(images) if maps is None else maps
     again = explain(explanation(images, first, baseline))
@@ -108,7 +108,7 @@ def adcc(
         MapShapeError: The maps do not fit the images, or are not finite.
         TargetError: The classes do not fit the images or the model.
 
-    Source: Poppi 2021, equation 5, arXiv 2104.10252.
+    Source: Poppi 2021, arXiv 2104.10252.
     """
     first = explain(images) if maps is None else maps
     wanted = chosen(model, images, first, classes)

@@ -46,7 +46,7 @@ def completeness(
         MapShapeError: There are not as many maps as images, or they are not finite.
         TargetError: The classes do not fit the images or the model.
 
-    Source: Sundararajan 2017, section 3 (the axiom), arXiv 1703.01365.
+    Source: Sundararajan 2017 (the axiom), arXiv 1703.01365.
     """
     raw = raw_of(maps)
     if len(raw) != len(images):

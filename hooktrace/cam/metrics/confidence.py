@@ -20,7 +20,7 @@ def explanation(images: Tensor, maps: Maps, baseline: Baseline = "zero") -> Tens
     With the positive part L of a map, scaled to a maximum of 1, then brought to the image's size:
     ``baseline + L * (image - baseline)``.
 
-    Source: Chattopadhay 2018, section 4.1, arXiv 1710.11063, where the baseline is 0.
+    Source: Chattopadhay 2018, arXiv 1710.11063, where the baseline is 0.
     """
     rest = filler(images, baseline)
     seen = masks(maps, images).unsqueeze(1).to(images.dtype)
@@ -70,7 +70,7 @@ def average_drop(
         MapShapeError: The maps do not fit the images, or are not finite.
         TargetError: The classes do not fit the images or the model.
 
-    Source: Chattopadhay 2018, section 4.1, arXiv 1710.11063.
+    Source: Chattopadhay 2018, arXiv 1710.11063.
     """
     before, after = _pair(model, images, maps, classes, batch_size, baseline)
     drop = (before - after).clamp_min(0) / before.where(before > 0, before.new_ones(()))
@@ -91,7 +91,7 @@ def increase(
     Arguments and errors are those of `average_drop`.  The mean is the share of such images; high is
     good.
 
-    Source: Chattopadhay 2018, section 4.1, arXiv 1710.11063.
+    Source: Chattopadhay 2018, arXiv 1710.11063.
     """
     before, after = _pair(model, images, maps, classes, batch_size, baseline)
     return Scores("increase in confidence", (after > before).to(before), "higher")

@@ -47,7 +47,7 @@ def deletion(
         MapShapeError: The maps do not fit the images, or are not finite.
         TargetError: The classes do not fit the images or the model.
 
-    Source: Petsiuk 2018, section 4.1, arXiv 1806.07421.
+    Source: Petsiuk 2018, arXiv 1806.07421.
     """
     wanted = chosen(model, images, maps, classes)
     ranks = _ranks(maps, images, seed)
@@ -74,7 +74,7 @@ def insertion(
     Arguments, result and errors are those of `deletion`; the baseline is the blurred image here, as
     in the paper, so that no sharp edges come in with the first positions.
 
-    Source: Petsiuk 2018, section 4.1, arXiv 1806.07421.
+    Source: Petsiuk 2018, arXiv 1806.07421.
     """
     wanted = chosen(model, images, maps, classes)
     ranks = _ranks(maps, images, seed)

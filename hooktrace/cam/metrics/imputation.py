@@ -39,7 +39,7 @@ def imputed(images: Tensor, missing: Tensor, *, noise: float = 0.01, seed: int =
     Raises:
         MapShapeError: `missing` does not fit, or nothing of an image is known.
 
-    Source: Rong 2022, section 4.2, arXiv 2202.00449.
+    Source: Rong 2022 (noisy linear imputation), arXiv 2202.00449.
     """
     if images.shape[:1] + images.shape[2:] != missing.shape:
         raise MapShapeError(

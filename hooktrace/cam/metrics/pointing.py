@@ -41,7 +41,7 @@ def pointing_game(
     Raises:
         MapShapeError: Maps, regions and size do not fit each other.
 
-    Source: Zhang 2016, section 4.2, arXiv 1608.00507, with a tolerance of 15 pixels.
+    Source: Zhang 2016, arXiv 1608.00507, with a tolerance of 15 pixels.
     """
     canvas = _canvas(maps, regions, size)
     inside = regions_of(regions, tuple(canvas.shape[2:]), canvas.device)
@@ -65,7 +65,7 @@ def energy_pointing_game(
     The result is (N,) in [0, 1]; a map that is nowhere positive has no share anywhere: 0.
     Arguments and errors are those of `pointing_game`.
 
-    Source: Wang 2020, section 4.3, arXiv 1910.01279.
+    Source: Wang 2020 (energy-based pointing game), arXiv 1910.01279.
     """
     canvas = _canvas(maps, regions, size)
     inside = regions_of(regions, tuple(canvas.shape[2:]), canvas.device).flatten(1)

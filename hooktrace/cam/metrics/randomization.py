@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +32,20 @@ class Randomization(Curve):
     """
 
     layers: tuple[str, ...]
+
+    def draw(self, path: str | Path) -> Path:
+        """Draw the rank correlation of each image over the layers, the mean and its interval.
+
+        Args:
+            path: A file whose ending says the format: ``.png``, ``.svg``, ``.pdf``.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+            UnknownFormatError: matplotlib does not write this format.
+        """
+        from hooktrace.cam.metrics.plots import draw_stages
+
+        return draw_stages(self, self.layers, path)
 
 
 def randomization(
@@ -65,7 +80,7 @@ def randomization(
         MapShapeError: `explain` returned no maps, or maps that are not finite.
         ValueError: The model has no parameters.
 
-    Source: Adebayo 2018, section 3 (cascading randomisation), arXiv 1810.03292.
+    Source: Adebayo 2018 (cascading randomisation), arXiv 1810.03292.
     """
     spoilt = copied(model, lambda _, hook: _of_torch(hook))
     chain = [

@@ -50,7 +50,7 @@ def road_morf(
         TargetError: The classes do not fit the images or the model.
         ValueError: A fraction does not lie between 0 and 1.
 
-    Source: Rong 2022, section 4, arXiv 2202.00449.
+    Source: Rong 2022, arXiv 2202.00449.
     """
     return _removed(
         "ROAD, most relevant first", "lower", model, images, maps, classes,
@@ -69,7 +69,7 @@ def road_lerf(
 
     Arguments, result and errors are those of `road_morf`.
 
-    Source: Rong 2022, section 4, arXiv 2202.00449.
+    Source: Rong 2022, arXiv 2202.00449.
     """
     return _removed("ROAD, least relevant first", "higher", model, images, maps, classes, **options)
 

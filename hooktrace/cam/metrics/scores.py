@@ -28,7 +28,7 @@ def bootstrap(values: Tensor, level: float = 0.95, seed: int = 0) -> Tensor:
     Raises:
         ValueError: `level` does not lie between 0 and 1, or there are no images.
 
-    Source: Efron 1979; Efron and Tibshirani 1993, chapter 13.
+    Source: Efron 1979; Efron and Tibshirani 1993 (the percentile interval).
     """
     if not 0 < level < 1:
         raise ValueError(f"level= lies between 0 and 1, but got {level!r}.")
@@ -78,6 +78,7 @@ class Scores:
 
         Raises:
             MissingExtraError: matplotlib is not installed.
+            UnknownFormatError: matplotlib does not write this format.
         """
         from hooktrace.cam.metrics.plots import draw_scores
 
@@ -87,10 +88,10 @@ class Scores:
         return f"<{type(self).__name__} {self}>"
 
     def __str__(self) -> str:
+        count = len(self.values)
         low, high = self.interval()
-        images = f"{len(self.values)} image" + ("s" if len(self.values) != 1 else "")
-        mean = f"{self.mean:.4f} [{low:.4f}, {high:.4f}]"
-        return f"{self.name}: {mean}, {images}, {self.better} is better"
+        sure = f" [{low:.4f}, {high:.4f}], {count} images" if count > 1 else ", 1 image"
+        return f"{self.name}: {self.mean:.4f}{sure}, {self.better} is better"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -113,6 +114,7 @@ class Curve(Scores):
 
         Raises:
             MissingExtraError: matplotlib is not installed.
+            UnknownFormatError: matplotlib does not write this format.
         """
         from hooktrace.cam.metrics.plots import draw_curve
 

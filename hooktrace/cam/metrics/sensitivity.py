@@ -48,7 +48,7 @@ def sensitivity_max(
         MapShapeError: `explain` returned no maps, or maps that are not finite.
         ValueError: `samples` is less than 1.
 
-    Source: Yeh 2019, definition 2, arXiv 1901.09392.
+    Source: Yeh 2019, SENS_MAX, arXiv 1901.09392.
     """
     if samples < 1:
         raise ValueError(f"samples= is at least 1, but got {samples}.")

@@ -92,6 +92,8 @@ class Table:
 
 
 def _cell(scores: Scores) -> str:
+    if len(scores.values) == 1:
+        return f"{scores.mean:.3f}"
     low, high = scores.interval()
     return f"{scores.mean:.3f} [{low:.3f}, {high:.3f}]"
 

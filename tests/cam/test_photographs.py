@@ -1,0 +1,123 @@
+"""``hooktrace cam``: from photographs to pictures, with a real model."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+from typer.testing import CliRunner
+
+import hooktrace as ht
+from hooktrace.cli import app
+from hooktrace.errors import UnknownNameError
+from hooktrace.photographs import PhotographError, explain_photographs
+from hooktrace.pretrained import Classifier, ModelError, load
+
+CLASSES = {"astronaut": 560, "cat": 282, "coffee": 967, "rocket": 657}
+
+
+@pytest.fixture(scope="module")
+def known() -> Classifier:
+    return load("efficientnet-lite0")
+
+
+@pytest.fixture
+def coffee(tmp_path: Path) -> Path:
+    path = tmp_path / "coffee.png"
+    Image.fromarray(data.coffee()).save(path)
+    return path
+
+
+def test_the_model_recognises_the_four_photographs(known: Classifier) -> None:
+    photos = [Image.fromarray(getattr(data, name)()[..., :3]) for name in CLASSES]
+    images = torch.stack([known.prepare(known.crop(photo)) for photo in photos])
+    with torch.no_grad():
+        probabilities = known.model(images).softmax(1)
+    assert probabilities.argmax(1).tolist() == list(CLASSES.values())
+    assert probabilities[2, 967] > 0.9
+    assert known.names[967] == "espresso"
+
+
+def test_the_map_of_the_coffee_lies_on_the_cup(known: Classifier) -> None:
+    photo = known.crop(Image.fromarray(data.coffee()))
+    found = ht.explain(known.model, known.prepare(photo)[None], target=967).single
+    heat = found.resized()[0]
+    cup = torch.zeros(224, 224, dtype=torch.bool)
+    cup[0:150, 30:182] = True  # where the cup is in this crop, read off the picture
+    row, column = divmod(int(heat.argmax()), 224)
+    assert cup[row, column]
+    assert heat[cup].sum() > 0.75 * heat.sum()  # on 45 % of the picture
+
+
+def test_the_command_writes_a_picture_and_says_what_it_explained(
+    coffee: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    done = CliRunner().invoke(app, ["cam", str(coffee), "-o", str(folder), "--class", "espresso"])
+    assert done.exit_code == 0, done.output
+    assert "class 967 espresso, score" in done.output
+    assert "layer _swish@1" in done.output
+    with Image.open(folder / "coffee-cam.png") as picture:
+        assert picture.width > 224
+
+
+def test_a_picture_is_not_overwritten_unless_forced(coffee: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    there = folder / "coffee-cam.png"
+    there.write_text("mine")
+    with pytest.raises(PhotographError, match="is there already"):
+        explain_photographs([coffee], model="efficientnet-lite0", folder=folder)
+    assert there.read_text() == "mine"
+    explain_photographs(
+        [coffee], model="efficientnet-lite0", folder=folder, force=True, say=lambda _line: None
+    )
+    assert there.read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_read_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(PhotographError, match="There is no photograph"):
+        explain_photographs([tmp_path / "no.png"], model="no such model", folder=tmp_path)
+    broken = tmp_path / "broken.png"
+    broken.write_text("no picture")
+    with pytest.raises(PhotographError, match="cannot be read"):
+        explain_photographs([broken], model="no such model", folder=tmp_path)
+
+
+def test_names_that_do_not_exist_are_told_with_the_nearest(coffee: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="'resnet18'"):
+        load("resnet-18")
+    with pytest.raises(UnknownNameError, match="'espresso'"):
+        explain_photographs(
+            [coffee], model="efficientnet-lite0", classes=["expresso"], folder=tmp_path / "out"
+        )
+
+
+def test_a_checkpoint_is_loaded_without_running_code(tmp_path: Path) -> None:
+    path = tmp_path / "own.pt"
+    torch.manual_seed(3)
+    state = load("squeezenet1_1", "none").model.state_dict()
+    torch.save({"state_dict": state}, path)
+    found = load("squeezenet1_1", str(path)).model.state_dict()
+    assert all(torch.equal(found[name], one) for name, one in state.items())
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (exec, (f"open({str(tmp_path / 'boom')!r}, 'w')",))
+
+    torch.save(Bomb(), path)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load("squeezenet1_1", str(path))
+    assert not (tmp_path / "boom").exists()
+    with pytest.raises(ModelError, match="no checkpoint"):
+        load("squeezenet1_1", str(tmp_path / "none.pt"))
+
+
+@pytest.mark.skipif(find_spec("timm") is not None, reason="says what is said without timm")
+def test_timm_is_named_where_it_is_missing() -> None:
+    with pytest.raises(ModelError, match="pip install timm"):
+        load("timm:resnet18")
