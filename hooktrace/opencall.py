@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -161,7 +160,9 @@ def close_call(recorder: Recorder, call: OpenCall, result: Any) -> None:
             listener(call, state, found)
         if call.parent is None:
             if call.kept:
-                _keep_result(recorder, call, found, outputs, result)
+                if call.number not in recorder.kept_calls:
+                    _keep_values(recorder, call, found, outputs)
+                recorder.log.results[call.number] = describe(result)
             _close_root(recorder, state, call)
     except Exception:
         recorder.failed("the end of a module call")
@@ -233,27 +234,16 @@ def _keep(
         root = root.parent
     if root.kept is None:
         root.kept = []
-    for role, tensor, value in _keep_values(recorder, call, found, outputs):
-        root.kept.append((call.number, role, tensor, value))
-
-
-def _keep_result(
-    recorder: Recorder,
-    call: OpenCall,
-    found: list[Leaf],
-    outputs: tuple[Observation, ...],
-    result: Any,
-) -> None:
-    """Keep what an outermost call returned, in which something was kept: maps start from there."""
-    for _ in _keep_values(recorder, call, found, outputs):
-        pass
-    recorder.log.results[call.number] = describe(result)
+    _keep_values(recorder, call, found, outputs)
+    for (tensor, seen), observation in zip(found, outputs, strict=True):
+        if seen is not None:
+            root.kept.append((call.number, observation.role, tensor, seen.value))
 
 
 def _keep_values(
     recorder: Recorder, call: OpenCall, found: list[Leaf], outputs: tuple[Observation, ...]
-) -> Iterator[tuple[str, torch.Tensor, Value]]:
-    """Keep a copy and the gradient edge of every output; yield role, tensor and value of each."""
+) -> None:
+    """Keep a copy and the gradient edge of every output."""
     for (tensor, seen), observation in zip(found, outputs, strict=True):
         if seen is None:
             continue
@@ -261,7 +251,6 @@ def _keep_values(
         recorder.keep(seen.value, tensor)
         if tensor.grad_fn is not None:
             recorder.log.edges[call.number, role] = torch.autograd.graph.get_gradient_edge(tensor)
-        yield role, tensor, seen.value
 
 
 def _close_root(recorder: Recorder, state: ThreadState, call: OpenCall) -> None:

@@ -81,7 +81,7 @@ def image_of(root: Call) -> tuple[int, ...]:
     """Return the spatial sizes *S of a model's first input of at least three dimensions.
 
     Images in a list, as detection takes them, are (C, H, W); if their sizes differ, no one size is
-    known: ().  Sizes are those after the channels, unless a module takes the input with channels last.
+    known: ().  Channels come second, unless a module takes the input with channels last.
     """
     found = list(_images(root))
     if found and _listed(found[0]):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from hooktrace.cam.layouts import images_of
 from hooktrace.cam.outputs import check_scores
+from hooktrace.cam.trees import repeated
 from hooktrace.errors import GraphFreedError, NoGraphError, NotKeptError
 from hooktrace.results import build
 from hooktrace.views.calls import Call, CallIndex
@@ -97,6 +99,36 @@ class Question:
             with torch.inference_mode(False):
                 found[seen.role] = copy.detach().clone().requires_grad_(grows)
         return found
+
+    # -------------------------------------------------------------- other outputs
+
+    def scores_of(self, output: Any, rows: Tensor) -> Tensor:
+        """Return the scores of a fresh output, of the classes that the recorded run decided for.
+
+        Args:
+            output: What the model returned for M copies of images of the batch.
+            rows: (M,) the number of each one's image.
+
+        Returns:
+            (M,), with a graph if the output has one.
+        """
+        score: Any = self._score
+        count, known = len(self.scores), self.classes
+        if known is not None:
+            for name in getattr(score, "__dataclass_fields__", {}).keys() & {"index", "category"}:
+                fixed = {name: tuple(known[row] for row in rows.tolist())}
+                fresh: Any = replace(score, **fixed)
+                return torch.as_tensor(fresh(output)).reshape(-1)
+        turns = (rows.unsqueeze(0) == rows.unsqueeze(1)).tril(-1).sum(1)
+        found: list[Tensor] = [torch.empty(0)] * len(rows)
+        for turn in range(int(turns.max()) + 1):
+            here = (turns == turn).nonzero().flatten()
+            chosen = here.new_full((count,), int(here[0]))
+            chosen[rows[here]] = here
+            part = score(repeated(output, chosen, len(rows))).reshape(-1)
+            for place in here.tolist():
+                found[place] = part[int(rows[place])]
+        return torch.stack(found)
 
     # -------------------------------------------------------------- gradients
 

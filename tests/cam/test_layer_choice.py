@@ -232,7 +232,8 @@ def test_as_many_channels_as_classes_are_no_class_maps_where_weights_follow() ->
     net = nn.Sequential(
         nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 6)
     )
-    assert chosen(net, torch.ones(2, 3, 8, 8)).name == "1"
+    found = chosen(net, torch.ones(2, 3, 8, 8))
+    assert (found.name, found.against) == ("1", 0)
 
 
 def test_what_a_function_overwrites_is_chosen_with_a_word_on_it(

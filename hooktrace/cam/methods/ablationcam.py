@@ -1,0 +1,69 @@
+"""Ablation-CAM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hooktrace.cam.evidence import Evidence, wide
+from hooktrace.cam.method import Method, method
+from hooktrace.cam.replica import Tail
+
+__all__ = ["AblationCam"]
+
+
+@method
+@dataclass(frozen=True)
+class AblationCam(Method):
+    """Channels weighted by the part of the score that is lost without them.
+
+    With activations A: (N, C, *S), the score y and the score y_k with channel k set to zero:
+    ``w_k = (y - y_k) / y`` and ``map_p = sum_k w_k A_kp``.  Only what follows the layer is run,
+    and channels that are zero already are not.
+
+    Source: Desai and Ramaswamy 2020, equations 4 and 5, WACV (there followed by a ReLU).
+
+    Attributes:
+        batch_size: How many images the rest of the model is given at once.
+    """
+
+    batch_size: int = 32
+
+    name = "ablationcam"
+    title = "Ablation-CAM"
+    gradients = False
+    reruns = True
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size= is at least 1, but got {self.batch_size}.")
+
+    def map(self, evidence: Evidence) -> Tensor:
+        activations = evidence.activations
+        drops = evidence.scores.to(activations.dtype).unsqueeze(1) - self._ablated(evidence)
+        weights = drops / evidence.scores.to(activations.dtype).unsqueeze(1)
+        return (weights.unsqueeze(1) @ activations.flatten(2)).reshape(
+            activations.shape[0], *activations.shape[2:]
+        )
+
+    def _ablated(self, evidence: Evidence) -> Tensor:
+        """Return (N, C) the scores without each channel."""
+        rerun = evidence.rerun(self.name)
+        question = evidence.asked("needs the score of changed activations")
+        layer, activations = evidence.layer, evidence.activations
+        tail = Tail(rerun, evidence)
+        numbers = torch.arange(layer.value.numel(), device=activations.device)
+        places = layer.layout.arrange(numbers.reshape(layer.value.shape)).flatten(2)
+        size = layer.value[0].numel()
+        found = evidence.scores.to(activations.dtype).unsqueeze(1).repeat(1, activations.shape[1])
+        alive = (activations.flatten(2) != 0).any(2).nonzero()
+        for part in torch.split(alive, self.batch_size):
+            rows, channels = part.unbind(1)
+            changed = layer.value.index_select(0, rows)
+            inside = places[rows, channels] - (rows * size).unsqueeze(1)
+            changed.flatten(1).scatter_(1, inside, 0)
+            scores = question.scores_of(tail.run(layer.role, changed, rows), rows)
+            found[rows, channels] = wide(scores).to(found.dtype)
+        return found
