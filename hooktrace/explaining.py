@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import torch
@@ -15,8 +13,8 @@ from torch import Tensor, nn
 from hooktrace.cam.heatmaps import HeatMaps
 from hooktrace.cam.layers import choose
 from hooktrace.cam.making import methods_of
-from hooktrace.errors import UnknownNameError, nearest
 from hooktrace.explained import Explained, stream
+from hooktrace.graphedruns import traced_run, untouched
 from hooktrace.session import Trace
 from hooktrace.views.calls import CallIndex
 
@@ -75,11 +73,12 @@ def explain(
     Example:
         >>> import torch
         >>> from torch import nn
+        >>> _ = torch.manual_seed(0)
         >>> net = nn.Sequential(
         ...     nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1),
         ...     nn.Flatten(), nn.Linear(4, 2),
         ... )
-        >>> explain(net, torch.ones(1, 3, 8, 8), target=1).raw.shape
+        >>> explain(net, torch.randn(1, 3, 8, 8), target=1).raw.shape
         torch.Size([1, 6, 6])
     """
     if not isinstance(model, nn.Module):
@@ -132,11 +131,11 @@ def _explained(
 ) -> HeatMaps:
     args, kwargs = _arguments(images)
     options = {**options, "method": methods_of(options["method"])}
-    with _untouched(model):
+    with untouched(model):
         choice.settle(model, args, kwargs)
         names = choice.names
         whole = any(one.scope == "model" for one in options["method"])
-        trace = _traced(model, args, kwargs, names, whole=whole)
+        trace = traced_run(model, args, kwargs, names, whole=whole)
         try:
             made = trace.cam(names, target=target, model=model, inputs=kwargs or args, **options)
         finally:
@@ -181,122 +180,3 @@ def _arguments(images: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(images, Mapping):
         return (), dict(images)
     return (images if isinstance(images, tuple) else (images,)), {}
-
-
-# ------------------------------------------------------------------ running the model
-
-
-def _traced(
-    model: nn.Module,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    names: list[str],
-    *,
-    whole: bool,
-) -> Trace:
-    """Run the model; record a graph from the earliest of the layers on."""
-    modules = [_module(model, name) for name in names]
-    trace = Trace(model, keep=True if whole else modules, edits="versions")
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        if whole:
-            stack.enter_context(torch.enable_grad())
-            args, kwargs = _growing(args), dict(zip(kwargs, _growing(kwargs.values()), strict=True))
-        else:
-            stack.enter_context(torch.no_grad())
-            for module, name in zip(modules, names, strict=True):
-                stack.enter_context(_beginning(module, _number(name)))
-        args = tuple(map(_usable, args))
-        kwargs = {name: _usable(one) for name, one in kwargs.items()}
-        with trace:
-            model(*args, **kwargs)
-    return trace
-
-
-def _usable(argument: Any) -> Any:
-    """Return a tensor of inference mode as one that autograd can save."""
-    inference = isinstance(argument, Tensor) and argument.is_inference()
-    return argument.clone() if inference else argument
-
-
-def _module(model: nn.Module, name: str) -> nn.Module:
-    """Return the module that a name of a call, such as ``layer@1``, belongs to."""
-    base = name.rpartition("@")[0] if "@" in name else name
-    known: dict[str, nn.Module] = dict(model.named_modules())
-    if base in known:
-        return known[base]
-    if base == type(model).__name__:
-        return model
-    raise UnknownNameError(f"The model has no module {base!r}.{nearest(base, list(known))}")
-
-
-def _growing(values: Any) -> tuple[Any, ...]:
-    """Return arguments of which those of floating-point numbers require a gradient."""
-    return tuple(
-        one.detach().requires_grad_()
-        if isinstance(one, Tensor) and one.is_floating_point() and not one.requires_grad
-        else one
-        for one in values
-    )
-
-
-def _number(name: str) -> int:
-    """Return which call of a module a name such as ``layer@1`` stands for."""
-    number = name.rpartition("@")[2] if "@" in name else "0"
-    return int(number) if number.isdigit() else 0
-
-
-@contextmanager
-def _beginning(module: nn.Module, number: int) -> Iterator[None]:
-    """Let a graph begin at what a call of a module returns, if none has begun before.
-
-    Args:
-        module: The module.
-        number: Which of its calls, from 0.
-    """
-    calls = count()
-
-    def begin(_module: nn.Module, _args: Any, result: Any) -> Any:
-        return _begun(result) if next(calls) == number else result
-
-    handle = module.register_forward_hook(begin)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _begun(result: Any) -> Any:
-    """Record a graph from here on; return the result as its beginning."""
-    torch.set_grad_enabled(True)  # until the no_grad() around the model ends
-    if isinstance(result, Tensor):
-        return _leaf(result)
-    if type(result) in (tuple, list):
-        return type(result)(_leaf(one) if isinstance(one, Tensor) else one for one in result)
-    return result
-
-
-def _leaf(tensor: Tensor) -> Tensor:
-    """Return what can be differentiated for, and written to in place as the original can."""
-    if tensor.requires_grad or not tensor.is_floating_point():
-        return tensor
-    return tensor.detach().requires_grad_().clone()
-
-
-# ------------------------------------------------------------------ as it was
-
-
-@contextmanager
-def _untouched(model: nn.Module) -> Iterator[None]:
-    """Put buffers and the state of the generators of random numbers back afterwards."""
-    buffers = [(one, one.detach().clone()) for one in model.buffers() if not one.is_meta]
-    devices = {one.device for one in (*model.parameters(), *model.buffers())}
-    cuda = [one for one in devices if one.type == "cuda"]
-    with torch.random.fork_rng(devices=cuda):
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for buffer, copy in buffers:
-                    if not torch.equal(buffer, copy):
-                        buffer.copy_(copy)

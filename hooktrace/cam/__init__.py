@@ -1,6 +1,7 @@
 """Class activation maps, made from what a trace has kept.
 
-`Recording.cam` and `hooktrace.explain` make them; here are the records, the methods and the targets.
+`Recording.cam` and `hooktrace.explain` make them; here are the records, the methods, the targets
+and the metrics.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -179,8 +180,19 @@ def _warn(made: HeatMap) -> None:
                 f"The {made.method} map of {made.layer} for {made.target} {meaning} "
                 f"(image {images}); .raw has it as it is.",
                 BlankMapWarning,
-                stacklevel=6,
+                stacklevel=_frames_of_ours(),
             )
+
+
+def _frames_of_ours() -> int:
+    """Return how many frames lie between the caller and the code that asked for the map."""
+    frame, number = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(_OURS):
+        frame, number = frame.f_back, number + 1
+    return number
+
+
+_OURS = ("hooktrace.", "contextlib")
 
 
 # ------------------------------------------------------------------ the layer

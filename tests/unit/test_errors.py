@@ -33,8 +33,12 @@ ALSO: dict[str, type[BaseException]] = {
     "ConfigurationError": ValueError,
     "LeakedHookError": AssertionError,
     "CopyError": TypeError,
+    "NoGraphError": RuntimeError,
+    "GraphFreedError": RuntimeError,
+    "TargetError": ValueError,
+    "MissingModelError": TypeError,
 }
-WARNINGS = {"NothingTracedWarning", "ProbeFailedWarning"}
+WARNINGS = {"BlankMapWarning", "NothingTracedWarning", "ProbeFailedWarning"}
 
 
 def test_the_list_of_errors_here_is_complete() -> None:

@@ -90,7 +90,7 @@ def _axes(path: Path) -> Iterator[Any]:
     try:
         figure = import_module("matplotlib.figure").Figure(figsize=(6, 4), layout="constrained")
     except ImportError as error:
-        raise MissingExtraError("Drawing metrics", "matplotlib", "images") from error
+        raise MissingExtraError("Drawing metrics", "matplotlib", "cam") from error
     known = figure.canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         raise UnknownFormatError(
