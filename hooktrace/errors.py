@@ -18,6 +18,7 @@ __all__ = [
     "HooktraceError",
     "LeakedHookError",
     "MapShapeError",
+    "MethodError",
     "MismatchError",
     "MissingExtraError",
     "MissingModelError",
@@ -133,6 +134,10 @@ class GraphFreedError(NoGraphError):
 
 class TargetError(HooktraceError, ValueError):
     """A target does not fit what the model returned: its batch, its classes, or its shape."""
+
+
+class MethodError(HooktraceError, ValueError):
+    """A method of class activation maps does not apply to this model or layer."""
 
 
 class MissingModelError(HooktraceError, TypeError):

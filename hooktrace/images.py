@@ -1,4 +1,4 @@
-"""Tensors as pictures: feature maps, and what every picture of a tensor needs.
+"""Tensors as pictures: feature maps.
 
 torchvision and Pillow, which the extra ``images`` installs, are imported when the first picture is
 made.  What feature maps do and do not mean: each tile has its own contrast unless told otherwise,
@@ -8,29 +8,18 @@ so tiles say *where* a channel responds and not how strongly beside the others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hooktrace.errors import MapShapeError, MissingExtraError, NotKeptError
+from hooktrace.errors import MapShapeError, NotKeptError
+from hooktrace.pixels import enlarged, package, picture, readable
 from hooktrace.views.calls import Call, CallIndex
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = [
-    "all_feature_maps",
-    "draw",
-    "enlarged",
-    "feature_maps",
-    "package",
-    "picture",
-    "readable",
-]
-
-
-# ------------------------------------------------------------------ feature maps
+__all__ = ["all_feature_maps", "draw", "feature_maps"]
 
 
 def draw(calls: CallIndex, name: str | None, **options: Any) -> Any:
@@ -144,41 +133,3 @@ def _no_convolution(convolutions: Sequence[Call]) -> str:
         f"No convolution was kept, so there is nothing to draw. Convolutions that ran: {shown}"
         f"{more}. Keep some with trace(model, keep=[{shown}])."
     )
-
-
-# ------------------------------------------------------------------ what every picture needs
-
-
-def readable(tensor: torch.Tensor) -> torch.Tensor:
-    """Return `tensor` as float32 on the CPU.
-
-    Raises:
-        MapShapeError: It is complex.
-    """
-    if tensor.is_complex():
-        raise MapShapeError("Complex numbers have no picture; draw their absolute values instead.")
-    return tensor.detach().to("cpu", torch.float32)
-
-
-def picture(colours: torch.Tensor) -> Image.Image:
-    """Return the picture of colours (H, W, 3) from 0 to 255."""
-    pixels = colours.to(torch.uint8).contiguous().numpy()
-    return package("pillow", "PIL.Image").fromarray(pixels)  # type: ignore[no-any-return]
-
-
-def enlarged(image: Image.Image, scale: int) -> Image.Image:
-    """Return a picture in which each pixel has become `scale` x `scale` pixels."""
-    nearest = package("pillow", "PIL.Image").Resampling.NEAREST
-    return image.resize((image.width * scale, image.height * scale), nearest)
-
-
-def package(name: str, module: str) -> Any:
-    """Import a module of a package that the extra ``images`` installs.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise MissingExtraError("Drawing tensors as pictures", name, "images") from error

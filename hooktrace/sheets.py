@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from hooktrace.images import enlarged, package, picture, readable
+from hooktrace.pixels import enlarged, package, picture, readable
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,7 +14,10 @@ from torch.nn import functional
 
 from hooktrace.errors import AmbiguousCallError, MapShapeError, UnknownNameError
 
-__all__ = ["HeatMap", "HeatMaps", "normalized"]
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["HeatMap", "HeatMaps", "normalized", "resized"]
 
 NORMS = ("per_image", "shared", "none")
 SIGNS = ("relu", "abs", "keep")
@@ -48,6 +53,21 @@ def normalized(maps: Tensor, norm: str = "per_image", sign: str = "relu") -> Ten
     return shown / sizes.reshape(-1, *[1] * (maps.dim() - 1))
 
 
+def resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Bring maps (N, *S) to another size, linear in between: (N, *size).
+
+    Raises:
+        MapShapeError: The size has other dimensions than the maps.
+    """
+    if len(size) != maps.dim() - 1 or len(size) not in _MODES:
+        raise MapShapeError(
+            f"Maps of shape {tuple(maps.shape)} cannot be brought to the size {size}; give "
+            f"size=, one number for each of their {maps.dim() - 1} spatial axes."
+        )
+    mode = _MODES[len(size)]
+    return functional.interpolate(maps.unsqueeze(1), size, mode=mode, align_corners=False)[:, 0]
+
+
 @dataclass(frozen=True, eq=False)
 class HeatMap:
     """The maps of one method, layer and target, one for each image.
@@ -78,7 +98,7 @@ class HeatMap:
 
     @property
     def flags(self) -> tuple[tuple[str, ...], ...]:
-        """For each image what is wrong with its map: ``nonfinite``, ``flat``, ``all_nonpositive``."""
+        """For each image what its map lacks: ``nonfinite``, ``flat``, ``all_nonpositive``."""
         flat = self.raw.flatten(1)
         finite = flat.isfinite().all(1).tolist()
         span = (flat.amax(1) == flat.amin(1)).tolist()
@@ -120,15 +140,26 @@ class HeatMap:
         Raises:
             MapShapeError: The size of the input is not known, or has other dimensions.
         """
-        size = tuple(size or self.image)
-        maps = self.normalized(norm, sign)
-        if len(size) != maps.dim() - 1 or len(size) not in _MODES:
-            raise MapShapeError(
-                f"Maps of shape {tuple(maps.shape)} cannot be brought to the size {size}; give "
-                f"size=, one number for each of their {maps.dim() - 1} spatial axes."
-            )
-        mode = _MODES[len(size)]
-        return functional.interpolate(maps.unsqueeze(1), size, mode=mode, align_corners=False)[:, 0]
+        return resized(self.normalized(norm, sign), tuple(size or self.image))
+
+    def overlay(self, photo: Any, item: int = 0, **options: Any) -> Image.Image:
+        """Draw the map of one image over its photograph.
+
+        Args:
+            photo: A picture (PIL), an array (H, W, 3), or a tensor (3, H, W) from 0 to 1.
+            item: Which image of the batch.
+            **options: ``alpha``, the share of the map's colours (0.5); ``norm`` (``per_image`` or
+                ``shared``) and ``sign`` as in `normalized`, where ``keep`` is drawn blue, white and
+                red; ``names`` of the classes by number; ``title=False`` for the photograph's
+                size alone, without title and legend.
+
+        Raises:
+            MapShapeError: The map is not over two dimensions, or the photograph is no picture.
+            MissingExtraError: Pillow is not installed.
+        """
+        from hooktrace.cam.overlay import overlay
+
+        return overlay(self, photo, item, **options)
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.raw.shape))
@@ -200,9 +231,7 @@ class HeatMaps(Mapping[Key, HeatMap]):
         """
         if len(self.maps) != 1:
             there = ", ".join(map(str, list(self.maps)[:8]))
-            raise AmbiguousCallError(
-                f"There are {len(self.maps)} heat maps; name one of {there}."
-            )
+            raise AmbiguousCallError(f"There are {len(self.maps)} heat maps; name one of {there}.")
         return next(iter(self.maps.values()))
 
     @property
@@ -228,6 +257,36 @@ class HeatMaps(Mapping[Key, HeatMap]):
         if len(self.maps) == 1:
             return self.single.resized(size, **options)
         return {key: one.resized(size, **options) for key, one in self.maps.items()}
+
+    def overlay(self, photo: Any, item: int = 0, **options: Any) -> Image.Image:
+        """Draw `HeatMap.overlay` of the single one."""
+        return self.single.overlay(photo, item, **options)
+
+    def draw(
+        self,
+        path: str | os.PathLike[str],
+        photos: Sequence[Any] | None = None,
+        **options: Any,
+    ) -> Path:
+        """Draw all in a grid: a row for each image, a column for each method, layer and class.
+
+        Args:
+            path: Where to, ending in ``.png``; written whole or not at all.
+            photos: The photographs, as `HeatMap.overlay` takes them; None draws the maps alone, of
+                volumes the middle slice.
+            **options: ``alpha``, ``norm``, ``sign`` and ``names`` as in `HeatMap.overlay`.
+
+        Returns:
+            The path.
+
+        Raises:
+            UnknownFormatError: `path` does not end in ``.png``.
+            MapShapeError: There are more or fewer photographs than images.
+            MissingExtraError: Pillow is not installed.
+        """
+        from hooktrace.cam.overlay import draw_grid
+
+        return draw_grid(list(self.maps.values()), path, photos, **options)
 
     def __repr__(self) -> str:
         if len(self.maps) == 1:

@@ -179,6 +179,15 @@ class Question:
                 total = total + passed[0]
         return (total if direct is None else total + direct).detach()
 
+    def heads(self) -> list[Any]:
+        """Return the gradient edges of those results that the score depends on.
+
+        Raises:
+            NoGraphError: There is none.
+        """
+        with differentiable():
+            return self._seeds(create_graph=False)[0]
+
     def _differentiate(self, places: Sequence[Place], *, create_graph: bool) -> list[Tensor]:
         with differentiable():
             heads, seeds, _ = self._seeds(create_graph=create_graph)

@@ -20,9 +20,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "log",
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
         "_torch_checkpoint _torch_copies _torch_saved _torch_data _torch_dynamo _torch_storage "
-        "_torch_state _torch_replica tracebacks",
+        "_torch_state _torch_replica tracebacks pixels",
         "identity results scope spans threadstate spies features statistics optimizers hookfacts "
-        "hooktable recorder parameters firing containers opencall patches callspies spiedhooks leaves "
+        "hooktable recorder parameters firing containers opencall patches callspies spiedhooks "
+        "leaves "
         "nodespies backwardrun placement nodes walk aliases measure reach looks hold holdings "
         "modified",
         "probes",

@@ -36,6 +36,7 @@ ALSO: dict[str, type[BaseException]] = {
     "NoGraphError": RuntimeError,
     "GraphFreedError": RuntimeError,
     "TargetError": ValueError,
+    "MethodError": ValueError,
     "MissingModelError": TypeError,
 }
 WARNINGS = {"BlankMapWarning", "NothingTracedWarning", "ProbeFailedWarning"}
