@@ -24,6 +24,7 @@ bench: $(VENV)/.dev
 
 rules: $(VENV)/.dev
 	$(BIN)/python -c "from pathlib import Path; from hooktrace.doctor import pages; pages.write(Path('docs'))"
+	$(BIN)/python -c "from pathlib import Path; from hooktrace.cam import pages; pages.write(Path('docs'))"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

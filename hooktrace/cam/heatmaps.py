@@ -146,7 +146,8 @@ class HeatMap:
         """Draw the map of one image over its photograph.
 
         Args:
-            photo: A picture (PIL), an array (H, W, 3), or a tensor (3, H, W) from 0 to 1.
+            photo: A picture (PIL), an array (H, W, 3), or a tensor (3, H, W) from 0 to 1, of what
+                the model has seen: the same section, in any size.
             item: Which image of the batch.
             **options: ``alpha``, the share of the map's colours (0.5); ``norm`` (``per_image`` or
                 ``shared``) and ``sign`` as in `normalized`, where ``keep`` is drawn blue, white and

@@ -173,7 +173,7 @@ def _legend(whole: Any, draw: Any, top: int, norm: str, signed: bool) -> None:
     low = -1 if signed else 0
     length = 80
     ramp = colours_of(torch.linspace(low, 1, length).expand(10, -1), signed=signed)
-    text = "largest of the image" if norm == "per_image" else "largest of all images"
+    text = "its largest" if norm == "per_image" else "largest of all"
     _written(draw, (4, top), str(low), 11, _FAINT, 20)
     whole.paste(picture(ramp), (20, top + 2))
     _written(draw, (26 + length, top), f"1 = {text}", 11, _FAINT, whole.width - length - 30)
