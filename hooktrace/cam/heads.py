@@ -27,8 +27,8 @@ __all__ = ["weights_in_graph", "weights_in_model"]
 _POOLING = re.compile(r"(Mean|(Mkldnn)?AdaptiveAvgPool[123]D|AvgPool[23]D)Backward\d+")
 _LINEAR = re.compile(r"(Addmm|Mm|Linear|MkldnnLinear|Convolution)Backward\d+")
 _PASSING = re.compile(
-    r"((Unsafe)?View|ReshapeAlias|Squeeze|Unsqueeze|Permute|Transpose|T|Clone|Alias|ToCopy|Select)"
-    r"Backward\d+|BackwardHookFunctionBackward"
+    r"((Unsafe)?View|ReshapeAlias|AsStrided|Squeeze|Unsqueeze|Permute|Transpose|T|Clone|Alias"
+    r"|ToCopy|Select)Backward\d+|BackwardHookFunctionBackward"
 )
 _WANTED = "CAM needs average pooling over all positions and one linear layer after it, nothing else"
 _ADVICE = "Choose the layer right before the pooling, or use Grad-CAM, which takes any model."

@@ -114,6 +114,33 @@ def test_a_hook_that_wraps_the_layer_for_backward_does_not_disturb() -> None:
     torch.testing.assert_close(found, expected(model, x, [1, 1]), rtol=1e-12, atol=1e-14)
 
 
+def test_channels_last_in_memory_does_not_disturb() -> None:
+    model = Pooled(POOLS["adaptive"]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = images().to(memory_format=torch.channels_last)
+    found = traced(model, x).cam("layer", target=1, method="cam").raw
+    torch.testing.assert_close(found, expected(model, x, [1, 1]), rtol=1e-12, atol=1e-14)
+
+
+def test_tokens_without_a_place_in_space_count_in_the_mean() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = nn.Conv2d(3, 7, 2, 2)
+            self.layer, self.head = nn.Linear(7, 7), nn.Linear(7, 4)
+
+        def forward(self, images: Tensor) -> Tensor:
+            tokens = self.patches(images).flatten(2).mT
+            tokens = torch.cat([torch.ones_like(tokens[:, :1]), tokens], 1)
+            return self.head(self.layer(tokens).mean(1))
+
+    model, x = Tokens().double(), torch.randn(1, 3, 8, 8, dtype=torch.double)
+    t = traced(model, x)
+    found = t.cam("layer", target=1, method="cam").raw
+    tokens = t["layer"].output[:, 1:].detach()
+    wanted = (tokens @ model.head.weight[1]).reshape(1, 4, 4).detach()
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-14)
+
+
 # ------------------------------------------------------------------ where it does not
 
 
@@ -254,4 +281,12 @@ def test_a_model_that_calls_no_linear_module_is_told_so() -> None:
     with torch.no_grad():
         t = traced(model, x)
     with pytest.raises(MethodError, match="called no module of type Linear"):
+        t.cam("layer", target=1, method="cam", model=model, inputs=x)
+
+
+def test_a_last_linear_layer_that_does_not_take_the_channels_is_refused() -> None:
+    model, x = Pooled(head=nn.Sequential(nn.Linear(7, 9), nn.Linear(9, 4))), images()
+    with torch.no_grad():
+        t = traced(model, x)
+    with pytest.raises(MethodError, match=r"head\.1, takes 9 features .* has 7 channels"):
         t.cam("layer", target=1, method="cam", model=model, inputs=x)
