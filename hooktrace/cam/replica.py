@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hooktrace._torch_replica import replicate, version_of
+from hooktrace._torch_replica import replicate
 from hooktrace.cam.evidence import Evidence, Rerun
+from hooktrace.cam.recordedrun import RecordedRun
 from hooktrace.cam.trees import mapped, repeated, tensors_of
-from hooktrace.errors import MapShapeError, TargetError
+from hooktrace.errors import MapShapeError
 from hooktrace.results import Container, Slot, describe
 
 __all__ = ["Replica", "Tail", "call_number"]
@@ -41,9 +41,20 @@ class Replica:
         with self._forked():
             return self.model(*mapped(args, torch.clone), **mapped(kwargs, torch.clone))
 
-    def run_rows(self, rows: Tensor, count: int, images: Tensor | None = None) -> Any:
-        """Run on copies of the images `rows` of the batch of `count`, or on `images` instead."""
-        args, kwargs = (repeated(one, rows, count) for one in (self.args, self.kwargs))
+    def run_rows(
+        self, rows: Tensor, count: int, images: Tensor | None = None, *, shared: bool = False
+    ) -> Any:
+        """Run on the images `rows` of the batch of `count`, or on `images` instead.
+
+        Args:
+            rows: Which of the images, (M,).
+            count: How many there are.
+            images: What to run on instead of the batch of images.
+            shared: Whether the model does not write to its inputs: then they are not copied.
+        """
+        args, kwargs = (
+            repeated(one, rows, count, shared=shared) for one in (self.args, self.kwargs)
+        )
         if images is not None:
             places = [id(one) for one in tensors_of((self.args, self.kwargs))]
             wanted = places.index(id(self._image))
@@ -77,18 +88,6 @@ class Replica:
             yield
 
 
-@dataclass
-class _Seen:
-    """One call of a module in the recorded run."""
-
-    module: nn.Module
-    number: int
-    result: Any = None
-    finished: bool = False
-    wrote: bool = False
-    inner: list[_Seen] = field(default_factory=list)
-
-
 def roles(description: Any) -> Iterator[str]:
     """Yield the roles of a description's tensors, in its order."""
     if isinstance(description, Slot):
@@ -96,12 +95,6 @@ def roles(description: Any) -> Iterator[str]:
     elif isinstance(description, Container):
         for _, item in description.items:
             yield from roles(item)
-
-
-def _modules_in(seen: _Seen) -> Iterator[nn.Module]:
-    for one in seen.inner:
-        yield one.module
-        yield from _modules_in(one)
 
 
 def call_number(evidence: Evidence) -> int:
@@ -117,8 +110,10 @@ class Tail:
     """What follows a layer: the model with what was called before it replayed.
 
     One run is recorded.  From then on each module that was called and finished before the layer
-    returns what it returned then, and so does the layer, with a value of the caller's; code
-    between modules is run.  A module that wrote into its input is run, not replayed.
+    returns what its result held when the layer was called, and so does the layer, with a value of
+    the caller's; code between modules is run.  That is tried out with the recorded value: if the
+    output is not the recorded one bit for bit, as where code reads a result before an in-place
+    module overwrites it, modules that write into their input are run instead of replayed.
 
     Args:
         rerun: The model and what it was called with.
@@ -136,74 +131,54 @@ class Tail:
         self._index = call_number(evidence)
         self._rows = torch.zeros(0, dtype=torch.long)
         self._value: Any = None
-        self._own: Any = None
         self._calls: dict[nn.Module, int] = {}
-        self._results: dict[tuple[nn.Module, int], Any] = {}
-        self._inside: dict[tuple[nn.Module, int], list[nn.Module]] = {}
-        self._record(str(layer.call))
+        self._forwards = {one: one.forward for one in self._replica.model.modules()}
+        recording = RecordedRun(self._replica, self._place, self._index, str(layer.call))
+        self._own = recording.own
+        self._inputs_shared = not recording.writes_inputs
+        self._sharing = True
+        self._results = recording.replayed(careful=False)
         self._override()
+        if not self._faithful(recording.output):
+            self._results = recording.replayed(careful=True)
+            self._override()
 
     def run(self, role: str, value: Tensor, rows: Tensor) -> Any:
         """Return the model's output where the layer's `role` is `value`, of the images `rows`."""
         order = iter(tensors_of(self._own))
         names = {id(next(order)): one for one in roles(describe(self._own))}
-        self._value = mapped(
-            self._own,
-            lambda one: value if names[id(one)] == role else repeated(one, rows, self._count),
+        return self._run(
+            mapped(
+                self._own,
+                lambda one: value if names[id(one)] == role else repeated(one, rows, self._count),
+            ),
+            rows,
         )
-        self._rows = rows
+
+    def _run(self, value: Any, rows: Tensor) -> Any:
+        self._value, self._rows = value, rows
         self._calls.clear()
-        return self._replica.run_rows(rows, self._count)
-
-    def _record(self, label: str) -> None:
-        top = _Seen(self._replica.model, 0)
-        open_calls, counts = [top], dict[nn.Module, int]()
-        frozen: list[_Seen] = []
-
-        def spied(module: nn.Module, original: Callable[..., Any]) -> Callable[..., Any]:
-            def forward(*args: Any, **kwargs: Any) -> Any:
-                number = counts[module] = counts.get(module, -1) + 1
-                seen = _Seen(module, number)
-                if module is self._place and number == self._index:
-                    done = (one for call in open_calls for one in call.inner)
-                    frozen.extend(one for one in done if one.finished)
-                open_calls[-1].inner.append(seen)
-                open_calls.append(seen)
-                before = [(one, version_of(one)) for one in tensors_of((args, kwargs))]
-                try:
-                    result = original(*args, **kwargs)
-                finally:
-                    open_calls.pop()
-                seen.wrote = any(version_of(one) != version for one, version in before)
-                seen.finished = True
-                for one in seen.inner:
-                    if not any(one is kept for kept in frozen):
-                        one.result = None
-                if module is self._place and number == self._index:
-                    self._own = mapped(result, torch.clone)
-                if counts.get(self._place, -1) < self._index:
-                    seen.result = mapped(result, torch.clone)
-                return result
-
-            return forward
-
-        places = list(self._replica.model.modules())
-        originals = [module.forward for module in places]
-        for module in places:
-            module.forward = spied(module, module.forward)
         try:
-            self._replica.run()
-        finally:
-            for module, original in zip(places, originals, strict=True):
-                module.forward = original
-        if counts.get(self._place, -1) < self._index:
-            raise TargetError(f"The model, run again with these inputs, does not call {label}.")
-        for one in frozen:
-            if not one.wrote and one.module is not self._place:
-                self._results[one.module, one.number] = one.result
-                self._inside[one.module, one.number] = list(_modules_in(one))
+            shared = self._inputs_shared and self._sharing
+            return self._replica.run_rows(rows, self._count, shared=shared)
+        except RuntimeError:  # code between modules wrote to what was no copy of its own
+            if not self._sharing:
+                raise
+            self._sharing = False
+            return self._run(value, rows)
+
+    def _faithful(self, recorded: Any) -> bool:
+        """Whether a replay with what the layer returned gives the recorded output, bit for bit."""
+        try:
+            found = self._run(mapped(self._own, torch.clone), torch.arange(self._count))
+        except RuntimeError:
+            return False
+        pairs = zip(tensors_of(found), tensors_of(recorded), strict=True)
+        return all(torch.equal(one, other) for one, other in pairs)
 
     def _override(self) -> None:
+        for module, forward in self._forwards.items():
+            module.forward = forward
         for module in {self._place, *(module for module, _ in self._results)}:
             module.forward = self._replaying(module, module.forward)
 
@@ -212,10 +187,13 @@ class Tail:
             number = self._calls[module] = self._calls.get(module, -1) + 1
             if module is self._place and number == self._index:
                 return self._value
-            if (module, number) in self._results:
-                for one in self._inside[module, number]:
-                    self._calls[one] = self._calls.get(one, -1) + 1
-                return repeated(self._results[module, number], self._rows, self._count)
-            return original(*args, **kwargs)
+            kept = self._results.get((module, number))
+            if kept is None:
+                return original(*args, **kwargs)
+            for one in kept.inside:
+                self._calls[one] = self._calls.get(one, -1) + 1
+            return repeated(
+                kept.result, self._rows, self._count, shared=kept.shared and self._sharing
+            )
 
         return forward

@@ -30,12 +30,22 @@ def tensors_of(tree: Any) -> list[Tensor]:
     return found
 
 
-def repeated(tree: Any, rows: Tensor, count: int) -> Any:
-    """Return a tree with each tensor of `count` images as copies of the images `rows`."""
+def repeated(tree: Any, rows: Tensor, count: int, *, shared: bool = False) -> Any:
+    """Return a tree with each tensor of `count` images as copies of the images `rows`.
+
+    Args:
+        tree: Tensors in tuples, lists and dicts.
+        rows: Which images, (M,).
+        count: How many there are; other tensors stay as they are.
+        shared: Whether nobody writes to them, so that they need not be copies of their own.
+    """
+    first = int(rows[0]) if shared and len(rows) and bool((rows == rows[0]).all()) else None
 
     def change(tensor: Tensor) -> Tensor:
-        if tensor.dim() and len(tensor) == count:
-            return tensor.index_select(0, rows.to(tensor.device))
-        return tensor.clone()
+        if not tensor.dim() or len(tensor) != count:
+            return tensor if shared else tensor.clone()
+        if first is not None:
+            return tensor[first].expand(len(rows), *tensor.shape[1:])
+        return tensor.index_select(0, rows.to(tensor.device))
 
     return mapped(tree, change)

@@ -11,9 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import hooktrace as ht
+from hooktrace.cam.evidence import Evidence, Rerun
+from hooktrace.cam.making import layer_of
 from hooktrace.cam.methods.ablationcam import AblationCam
 from hooktrace.cam.methods.scorecam import ScoreCam
+from hooktrace.cam.replica import Tail
 from hooktrace.errors import MissingModelError
+from hooktrace.views.calls import CallIndex
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}  # float64
 
@@ -84,9 +88,44 @@ def test_ablationcam_is_the_loop_over_whole_runs(layer: str, batch_size: int) ->
         handle.remove()
         weights.append(1 - ablated[pick, classes] / logits[pick, classes])
     expected = torch.einsum("cn,ncij->nij", torch.stack(weights), activations)
-    torch.testing.assert_close(
-        maps(model, layer, AblationCam(batch_size)).raw, expected, rtol=1e-8, atol=1e-11
-    )
+    torch.testing.assert_close(maps(model, layer, AblationCam(batch_size)).raw, expected, **EXACT)
+
+
+class ReadsBefore(Net):
+    """Reads what a module returned before an in-place one overwrites it, and uses both."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        normed = self.norm(self.first(images))
+        before = normed * 2
+        y = self.second(self.relu(normed))
+        return self.head((self.third(y) + before + normed).mean((2, 3)))
+
+
+@pytest.mark.parametrize("kind", [Net, ReadsBefore])
+@pytest.mark.parametrize("layer", ["first", "norm", "second", "third"])
+@pytest.mark.parametrize("rows", [[1, 1, 1], [0, 1]])
+def test_a_replayed_tail_gives_bit_for_bit_what_whole_runs_give(
+    kind: type[Net], layer: str, rows: list[int]
+) -> None:
+    model, data = kind(), images()
+    activation, _ = recorded(model, layer, data)
+    with ht.trace(model, keep=[layer]) as t:
+        model(data)
+    index = CallIndex(t.log).refresh()
+    own = layer_of(index, index.one(layer))
+    evidence = Evidence(index, own, [own], None, Rerun(model, (data,), {}))
+    value = activation[rows].clone()
+    value[:, 2] = 0
+    place = model.get_submodule(layer)
+    handle = place.register_forward_hook(lambda _module, _args, _output: value.clone())
+    with torch.no_grad():
+        whole = model(data[rows])
+    handle.remove()
+    with torch.no_grad():
+        found = Tail(evidence.rerun("ablationcam"), evidence).run(
+            "output", value.clone(), torch.tensor(rows)
+        )
+    assert torch.equal(found, whole)
 
 
 @pytest.mark.parametrize("order", ["resize_first", "normalize_first"])
