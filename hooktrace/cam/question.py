@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy as shallow
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hooktrace.cam.backwards import run_back
 from hooktrace.cam.layouts import images_of
 from hooktrace.cam.outputs import check_scores
 from hooktrace.cam.trees import repeated
-from hooktrace.errors import GraphFreedError, NoGraphError, NotKeptError
+from hooktrace.errors import NoGraphError, NotKeptError
 from hooktrace.results import build
 from hooktrace.views.calls import Call, CallIndex
 
@@ -29,11 +31,6 @@ __all__ = ["Place", "Question", "differentiable"]
 Place = tuple[Any, str]
 """A recorded output: the number of the call, and the role of the output."""
 
-WAYS_OUT = (
-    "Ask for the map before backward(), call backward(retain_graph=True), use "
-    'target="backward" for the gradients that backward brought, or ht.explain(model, images), '
-    "which runs the model itself."
-)
 _FROZEN = (
     "Require a gradient of the input or of a parameter before the layer, run without no_grad(), "
     "or use ht.explain(model, images), which does without both."
@@ -65,20 +62,47 @@ class Question:
         self, calls: CallIndex, root: Call, score: Callable[[Any], Tensor], label: str
     ) -> None:
         self._calls = calls
-        self.log = log = calls.log
+        self.log = calls.log
         self.root = root
+        self._leaves = self._results()
+        self._ask(score, label)
+
+    def _ask(self, score: Callable[[Any], Tensor], label: str) -> None:
         self.label = label
         self._score = score
-        self._leaves = self._results()
         with differentiable():
-            result = build(log.results[root.id], self._leaves)
+            result = build(self.log.results[self.root.id], self._leaves)
             scores = score(result)
-            check_scores(scores, label, result, images_of(root))
+            check_scores(scores, label, result, images_of(self.root))
         self._scores = scores
         self.scores = scores.detach().reshape(-1)
         chosen = getattr(score, "classes", None)
         self.classes = None if chosen is None else tuple(chosen(result))
         self._found: dict[Place, Tensor] = {}
+        self._others: dict[Any, Question] = {}
+
+    def asking(self, score: Callable[[Any], Tensor], label: str) -> Question:
+        """Return a question for another score of the same result, on the same copies of it.
+
+        Args:
+            score: As for this one, and hashable: an equal one gets the same question again, with
+                the gradients that it has found.
+            label: What the score is, in a few words.
+
+        Raises:
+            TargetError: The score does not fit what the model returned.
+        """
+        if score not in self._others:
+            other = shallow(self)
+            other._ask(score, label)
+            self._others[score] = other
+        return self._others[score]
+
+    @property
+    def result(self) -> Any:
+        """What the model returned, put together of the copies, detached."""
+        copies = {role: one.detach() for role, one in self._leaves.items()}
+        return build(self.log.results[self.root.id], copies)
 
     def _results(self) -> dict[str, Tensor]:
         """Return the kept results by role, as leaves that a score can be differentiated for."""
@@ -185,8 +209,17 @@ class Question:
         Raises:
             NoGraphError: There is none.
         """
+        return self.start()[0]
+
+    def start(self) -> tuple[list[Any], list[Tensor]]:
+        """Return `heads`, and the gradient of the summed score for each: where a backward begins.
+
+        Raises:
+            NoGraphError: There is none.
+        """
         with differentiable():
-            return self._seeds(create_graph=False)[0]
+            heads, seeds, _ = self._seeds(create_graph=False)
+        return heads, seeds
 
     def _differentiate(self, places: Sequence[Place], *, create_graph: bool) -> list[Tensor]:
         with differentiable():
@@ -244,17 +277,8 @@ class Question:
         create_graph: bool,
     ) -> list[Tensor]:
         """Run autograd from the results' edges to those of the places."""
-        try:
-            found = torch.autograd.grad(
-                heads, edges, seeds, retain_graph=True, create_graph=create_graph, allow_unused=True
-            )
-        except RuntimeError as error:
-            if "backward through the graph a second time" not in str(error):
-                raise
-            raise GraphFreedError(
-                f"A backward has freed the graph of {self.root}, so no gradient can be taken "
-                f"through it. {WAYS_OUT}"
-            ) from None
+        found = run_back(heads, seeds, edges, str(self.root), create_graph=create_graph)
+        reached = []
         for place, one in zip(places, found, strict=True):
             if one is None:
                 raise NoGraphError(
@@ -263,7 +287,8 @@ class Question:
                     f"it, or only a view of it that was written to in place later. Choose a "
                     f"layer on the way, such as the one after it."
                 )
-        return list(found)
+            reached.append(one)
+        return reached
 
     def _named(self, place: Place) -> str:
         return str(self._calls.calls[place[0]])

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from hooktrace.cam.evidence import Evidence, wide
+from hooktrace.cam.evidence import Evidence, Layer, wide
 from hooktrace.cam.method import Method, method
+from hooktrace.cam.question import Question
+from hooktrace.errors import MethodError
 
 __all__ = ["ShapleyCam"]
 
@@ -26,6 +28,7 @@ class ShapleyCam(Method):
 
     Raises:
         NoGradientError: With ``target="backward"``, which has no second derivative.
+        MethodError: An operation between the layer and the result has none, as fused attention.
     """
 
     name = "shapleycam"
@@ -34,8 +37,22 @@ class ShapleyCam(Method):
     def map(self, evidence: Evidence) -> Tensor:
         layer = evidence.layer
         question = evidence.asked("takes a second derivative of the score")
-        bent = layer.layout.arrange(question.curvature(layer.place, layer.value))
+        bent = layer.layout.arrange(_bent(question, layer))
         corrected = evidence.gradients - wide(bent) / 2
         weights = corrected.flatten(2).mean(2).unsqueeze(1)
         flat = evidence.activations.flatten(2)
         return (weights @ flat).reshape(flat.shape[0], *layer.activations.shape[2:])
+
+
+def _bent(question: Question, layer: Layer) -> Tensor:
+    """Return the Hessian of the score times what the layer returned, of its shape."""
+    try:
+        return question.curvature(layer.place, layer.value)
+    except RuntimeError as error:
+        if "is not implemented" not in str(error):
+            raise
+        raise MethodError(
+            f"ShapleyCAM needs the second derivative of all that lies between {layer.call} and the "
+            f"result, but PyTorch says: {error}. Fused attention has none; let the model run with "
+            f"torch.nn.attention.sdpa_kernel(SDPBackend.MATH)."
+        ) from None

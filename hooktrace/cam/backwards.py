@@ -1,0 +1,55 @@
+"""Backward runs between gradient edges, which fill no ``.grad`` and leave the graph as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hooktrace.errors import GraphFreedError
+
+__all__ = ["run_back"]
+
+_WAYS_OUT = (
+    "Ask for the map before backward(), call backward(retain_graph=True), use "
+    'target="backward" for the gradients that backward brought, or ht.explain(model, images), '
+    "which runs the model itself."
+)
+
+
+def run_back(
+    heads: Sequence[Any],
+    seeds: Sequence[Tensor],
+    edges: Sequence[Any],
+    label: str,
+    *,
+    create_graph: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """Return what arrives at some edges if gradients start at others.
+
+    Args:
+        heads: Gradient edges where it starts.
+        seeds: The gradient for each.
+        edges: Where it is to arrive.
+        label: What the graph is of, in a few words.
+        create_graph: Whether the gradients are to be differentiated again.
+
+    Returns:
+        For each of `edges` the gradient; None where no way leads from the heads.
+
+    Raises:
+        GraphFreedError: A backward has freed the graph.
+    """
+    try:
+        return torch.autograd.grad(
+            heads, edges, seeds, retain_graph=True, create_graph=create_graph, allow_unused=True
+        )
+    except RuntimeError as error:
+        if "backward through the graph a second time" not in str(error):
+            raise
+        raise GraphFreedError(
+            f"A backward has freed the graph of {label}, so no gradient can be taken "
+            f"through it. {_WAYS_OUT}"
+        ) from None
