@@ -1,42 +1,18 @@
-"""What a model returned, as a description from which it can be put together again.
-
-The description holds no tensor: in the place of each stands its role, under which the log has it.
-Nothing of the user's runs while it is made.
-"""
+"""Describes what a model returned.  Nothing of the user's runs while that is done."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
+from hooktrace.descriptions import Container, Slot
 from hooktrace.identity import text_of
 
-__all__ = ["Container", "Slot", "build", "describe"]
+__all__ = ["describe"]
 
 _DEEPEST = 20
-
-
-class Slot(NamedTuple):
-    """The place of a tensor: its role, such as ``output['logits']``."""
-
-    role: str
-
-
-class Container(NamedTuple):
-    """A tuple, list, dict or dataclass: its class, and what it holds, by key.
-
-    Attributes:
-        kind: The class.
-        how: ``sequence``, ``named`` (a named tuple), ``mapping`` or ``attributes`` (a dataclass).
-        items: Pairs of a key and a description.
-    """
-
-    kind: type
-    how: str
-    items: tuple[tuple[Any, Any], ...]
 
 
 def describe(tree: Any, role: str = "output", depth: int = 0) -> Any:
@@ -62,29 +38,3 @@ def describe(tree: Any, role: str = "output", depth: int = 0) -> Any:
         return tree if isinstance(tree, (bool, int, float, str, type(None))) else text_of(tree)
     items = tuple((key, describe(item, role + place, depth + 1)) for key, item, place in pairs)
     return Container(type(tree), how, items)
-
-
-def build(description: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
-    """Put a result together again.
-
-    Args:
-        description: What `describe` made.
-        tensors: By role, what goes to each place.
-
-    Raises:
-        KeyError: There is no tensor for a role.
-    """
-    if isinstance(description, Slot):
-        return tensors[description.role]
-    if not isinstance(description, Container):
-        return description
-    items = [(key, build(item, tensors)) for key, item in description.items]
-    if description.how == "attributes":
-        return description.kind(**dict(items))
-    if description.how == "mapping":
-        try:
-            return description.kind(items)
-        except TypeError:  # a subclass with a constructor of its own, such as defaultdict
-            return dict(items)
-    values = [item for _, item in items]
-    return description.kind(*values) if description.how == "named" else description.kind(values)

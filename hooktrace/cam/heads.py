@@ -19,8 +19,8 @@ from hooktrace.cam.axes import descendants
 from hooktrace.cam.evidence import Evidence, wide
 from hooktrace.cam.outputs import logits_of
 from hooktrace.cam.question import Question
+from hooktrace.descriptions import build
 from hooktrace.errors import MethodError
-from hooktrace.results import build
 
 __all__ = ["weights_in_graph", "weights_in_model"]
 

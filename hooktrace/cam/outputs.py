@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from hooktrace.descriptions import Container, Slot, build
 from hooktrace.errors import TargetError
-from hooktrace.results import Container, Slot, build, describe
+from hooktrace.results import describe
 
 __all__ = ["batch_of", "check_scores", "items_of", "logits_of", "tensor_of"]
 

@@ -22,8 +22,8 @@ from hooktrace.cam.backwards import run_back
 from hooktrace.cam.layouts import images_of
 from hooktrace.cam.outputs import check_scores
 from hooktrace.cam.trees import repeated
+from hooktrace.descriptions import build
 from hooktrace.errors import NoGraphError, NotKeptError
-from hooktrace.results import build
 from hooktrace.views.calls import Call, CallIndex
 
 __all__ = ["Place", "Question", "differentiable"]

@@ -14,8 +14,9 @@ from hooktrace._torch_replica import replicate
 from hooktrace.cam.evidence import Evidence, Rerun
 from hooktrace.cam.recordedrun import RecordedRun
 from hooktrace.cam.trees import mapped, repeated, tensors_of
+from hooktrace.descriptions import Container, Slot
 from hooktrace.errors import MapShapeError
-from hooktrace.results import Container, Slot, describe
+from hooktrace.results import describe
 
 __all__ = ["Replica", "Tail", "call_number"]
 

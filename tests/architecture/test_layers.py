@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "hooktrace"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors records overwrites held tensorstats tables trials modes steps events kinds "
+        "errors records descriptions overwrites held tensorstats tables trials modes steps events kinds "
         "findings _registry",
         "log",
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
@@ -74,6 +74,7 @@ ORDER = (
 WITHOUT_TORCH = (
     "errors",
     "records",
+    "descriptions",
     "tensorstats",
     "held",
     "tables",

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 import hooktrace as ht
+from hooktrace.descriptions import build
 from hooktrace.identity import leaves
-from hooktrace.results import build, describe
+from hooktrace.results import describe
 
 Pair = namedtuple("Pair", "mean spread")
 
