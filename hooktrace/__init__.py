@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from hooktrace.hooklist import HookList
     from hooktrace.inventory import hooks
     from hooktrace.leaks import no_leaked_hooks
+    from hooktrace.loading import load
+    from hooktrace.recording import Recording
     from hooktrace.session import Trace, trace
 
 __version__ = "0.1.0"
@@ -31,12 +33,14 @@ _PUBLIC = {
     "Comparison": "hooktrace.comparison",
     "Counterfactual": "hooktrace.experiments.counterfactuals",
     "HookList": "hooktrace.hooklist",
+    "Recording": "hooktrace.recording",
     "Trace": "hooktrace.session",
     "check": "hooktrace.experiments.preflight",
     "compare": "hooktrace.comparison",
     "counterfactual": "hooktrace.experiments.counterfactuals",
     "explain": "hooktrace.explaining",
     "hooks": "hooktrace.inventory",
+    "load": "hooktrace.loading",
     "no_leaked_hooks": "hooktrace.leaks",
     "trace": "hooktrace.session",
 }
@@ -46,6 +50,7 @@ __all__ = [
     "Comparison",
     "Counterfactual",
     "HookList",
+    "Recording",
     "Trace",
     "__version__",
     "cam",
@@ -56,6 +61,7 @@ __all__ = [
     "events",
     "explain",
     "hooks",
+    "load",
     "no_leaked_hooks",
     "trace",
 ]

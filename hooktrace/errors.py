@@ -30,6 +30,7 @@ __all__ = [
     "ProbeFailedWarning",
     "RenderError",
     "TargetError",
+    "TraceFormatError",
     "TraceStateError",
     "UnknownFormatError",
     "UnknownNameError",
@@ -72,6 +73,10 @@ class NoStatisticsError(HooktraceError, LookupError):
 
 class TraceStateError(HooktraceError, RuntimeError):
     """A trace was used in a state that does not allow it, such as entered twice."""
+
+
+class TraceFormatError(HooktraceError, ValueError):
+    """A file is no trace, is damaged, is beyond the limits, or is of a later version."""
 
 
 class UnsupportedKeepError(HooktraceError, TypeError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, MutableMapping, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, overload
@@ -25,6 +27,7 @@ from hooktrace.events import (
     Value,
 )
 from hooktrace.held import Held, ModifiedSave
+from hooktrace.origins import Origin, Surroundings
 from hooktrace.tensorstats import StatsTable
 from hooktrace.trials import Trial
 
@@ -65,29 +68,40 @@ class NodeTable:
     """Rows of autograd nodes, put together when they are read.
 
     Attributes:
-        parts: What the recorder writes: for each node a list [name, call, edges].
+        parts: What the recorder writes: for each node, by its number, a list [name, call, edges].
+            A node that was forgotten, or left out of a file, has no name.
         leaves: For ``AccumulateGrad`` nodes, the tensor whose ``.grad`` they fill.
     """
 
     def __init__(self) -> None:
-        self.parts: list[list[Any]] = []
+        self.parts: dict[NodeId, list[Any]] = _Parts()
         self.leaves: dict[NodeId, TensorId] = {}
+        self._numbers = itertools.count()
 
     def add(self, name: str) -> Any:
         """Add a node of which only the name is known yet; return its number."""
-        parts = self.parts
-        parts.append([name, None, ()])
-        return len(parts) - 1
+        number: Any = next(self._numbers)
+        self.parts[number] = [name, None, ()]
+        return number
+
+    def put(self, number: NodeId, name: str, call: CallId | None, edges: Any) -> None:
+        """Put in a node of a known number."""
+        self.parts[number] = [name, call, edges]
 
     def __getitem__(self, number: NodeId) -> TracedNode:
         name, call, edges = self.parts[number]
         return TracedNode(number, name, call, tuple(edges), self.leaves.get(number))
 
     def __iter__(self) -> Iterator[TracedNode]:
-        return (self[NodeId(number)] for number in range(len(self.parts)))
+        return (self[number] for number in tuple(self.parts))
 
     def __len__(self) -> int:
         return len(self.parts)
+
+
+class _Parts(dict[NodeId, list[Any]]):
+    def __missing__(self, number: NodeId) -> list[Any]:
+        return ["", None, ()]
 
 
 class TensorTable:
@@ -165,6 +179,8 @@ class EventLog:
         raised_at: ``file:line`` of the code outside of PyTorch that raised `error`, if known.
         error: Why the block ended early, as ``Type: message``; None if it did not.
         sealed: Whether the block has ended.
+        surroundings: In what the program ran.
+        origin: The file that the log was read from; None if it was recorded in this process.
     """
 
     def __init__(self) -> None:
@@ -188,8 +204,8 @@ class EventLog:
         self.modified: list[ModifiedSave] = []
         self.producers: dict[Value, tuple[NodeId, int]] = {}
         self.contents: dict[Value, Observation] = {}
-        self.snapshots: dict[Value, Any] = {}
-        self.overwritten: dict[tuple[CallId, str], Any] = {}
+        self.snapshots: MutableMapping[Value, Any] = {}
+        self.overwritten: MutableMapping[tuple[CallId, str], Any] = {}
         self.edges: dict[tuple[CallId, str], Any] = {}
         self.results: dict[CallId, Any] = {}
         self.accumulated: dict[TensorId, Any] = {}
@@ -209,10 +225,15 @@ class EventLog:
         self.raised_at = ""
         self.error: str | None = None
         self.sealed = False
+        self.surroundings = Surroundings()
+        self.origin: Origin | None = None
 
     @property
     def events(self) -> list[Event]:
-        """The timeline, as far as it has been written; ``events[i].seq == i``."""
+        """The timeline, as far as it has been written, in the order of ``seq``.
+
+        ``events[i].seq == i``, unless it was read from a file that holds only some of the steps.
+        """
         self._read_rows()
         return self._events
 
@@ -228,6 +249,19 @@ class EventLog:
                     self._by_kind.setdefault(type(event), []).append(event)
                 rows[self._read] = None
                 self._read += 1
+
+    def put_back(self, events: Sequence[Event]) -> None:
+        """Take the timeline of a log that was saved."""
+        with self._reading:
+            self._events = list(events)
+            for event in events:
+                self._by_kind.setdefault(type(event), []).append(event)
+
+    def at(self, seq: int) -> Event | None:
+        """Return the event of this number; None if it is not here."""
+        events = self.events
+        place = bisect_left(events, seq, key=attrgetter("seq"))
+        return events[place] if place < len(events) and events[place].seq == seq else None
 
     def __len__(self) -> int:
         return len(self.events)

@@ -112,6 +112,29 @@ class Recording:
         """Return what happened in this run that could not be seen, each with the reason."""
         return blind_spots(self.log)
 
+    # -------------------------------------------------------------- kept
+
+    def save(self, path: str | Path, *, force: bool = True) -> Path:
+        """Write everything to a file, whole or not at all, from which `hooktrace.load` reads it.
+
+        The file holds records and kept tensors: no code, no pickle, no model.
+
+        Args:
+            path: The file, by custom ``name.hooktrace``.
+            force: Whether to replace a file that is there.
+
+        Raises:
+            FileExistsError: There is such a file, and `force` is False.
+            OSError: The folder does not exist or cannot be written to.
+        """
+        from hooktrace import storage
+
+        path = Path(path)
+        if not force and path.exists():
+            raise FileExistsError(f"{path} exists already.")
+        self._settle()
+        return storage.save(self.log, path)
+
     # -------------------------------------------------------------- shown
 
     def findings(self, select: Iterable[str] | None = None, ignore: Iterable[str] = ()) -> Findings:

@@ -12,7 +12,7 @@ leaves the next one behind.
 from __future__ import annotations
 
 import math
-from typing import ClassVar, NewType
+from typing import TYPE_CHECKING, Any, ClassVar, NewType
 
 import msgspec
 
@@ -39,6 +39,11 @@ CallId = NewType("CallId", int)
 HookId = NewType("HookId", int)
 NodeId = NewType("NodeId", int)
 StorageId = NewType("StorageId", int)
+
+if TYPE_CHECKING:
+    Number = float
+else:
+    Number = Any  # an element of a tensor, which may be a bool or complex as well
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -127,7 +132,7 @@ class Observation(Record, frozen=True, gc=False):
     value: Value | None
     summary: TensorSummary | str
     storage: StorageId | None = None
-    numbers: tuple[float, ...] | None = None
+    numbers: tuple[Number, ...] | None = None
     stats: int | None = None
 
     def __str__(self) -> str:

@@ -19,6 +19,7 @@ from hooktrace.probes import Probes
 from hooktrace.recorder import Recorder
 from hooktrace.recording import Recording
 from hooktrace.scope import Keep, Scope, resolve_models
+from hooktrace.surroundings import surroundings
 from hooktrace.tracebacks import raising_line, unlink_own_frames
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Trace(Recording):
     def __enter__(self) -> Trace:
         if self._probes is not None or self.log.sealed:
             raise TraceStateError("A trace can be entered once; make a new one with trace(...).")
+        self.log.surroundings = surroundings()
         self._probes = Probes(self._recorder, caller_frame(2))
         self._probes.begin()
         return self

@@ -98,6 +98,15 @@ class StatsTable:
         self.settle()
         return iter(tuple(self._rows.values()))
 
+    def items(self) -> Iterator[tuple[int, TensorStats]]:
+        """Yield the statistics with their numbers."""
+        self.settle()
+        return iter(tuple(self._rows.items()))
+
+    def update(self, rows: Iterable[tuple[int, TensorStats]]) -> None:
+        """Take statistics that were saved."""
+        self._rows.update(rows)
+
     def of(self, seen: Observation | None) -> TensorStats | None:
         """Return the statistics of what was seen; None if there are none."""
         if seen is None or seen.stats is None:

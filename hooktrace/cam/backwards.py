@@ -8,15 +8,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooktrace.errors import GraphFreedError
+from hooktrace.errors import GraphFreedError, NoGraphError
+from hooktrace.log import EventLog
 
-__all__ = ["run_back"]
+__all__ = ["check_graph", "run_back"]
 
 _WAYS_OUT = (
     "Ask for the map before backward(), call backward(retain_graph=True), use "
     'target="backward" for the gradients that backward brought, or ht.explain(model, images), '
     "which runs the model itself."
 )
+
+
+def check_graph(log: EventLog) -> None:
+    """Check that a log can have an autograd graph.
+
+    Raises:
+        NoGraphError: It was read from a file.
+    """
+    if log.origin is not None:
+        raise NoGraphError(
+            f"{log.origin.path} holds no autograd graph, so no gradient can be taken through it. "
+            f'Use target="backward" for the gradients that a backward inside the block brought, or '
+            f"methods that need none, such as eigencam."
+        )
 
 
 def run_back(

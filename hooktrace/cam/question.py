@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooktrace.cam.backwards import run_back
+from hooktrace.cam.backwards import check_graph, run_back
 from hooktrace.cam.layouts import images_of
 from hooktrace.cam.outputs import check_scores
 from hooktrace.cam.trees import repeated
@@ -245,6 +245,7 @@ class Question:
                 f"The target ({self.label}) does not depend on what {self.root} returned in a way "
                 f"that can be differentiated."
             )
+        check_graph(self.log)
         edges = self.log.edges
         ways = [role for role in depends if (self.root.id, role) in edges]
         if not ways:

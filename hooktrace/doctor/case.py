@@ -181,8 +181,8 @@ class Case:
         """For each leaf, a node that uses it."""
         leaves = self.log.nodes.leaves
         return {
-            leaves[behind]: NodeId(node)
-            for node, parts in enumerate(self.log.nodes.parts)
+            leaves[behind]: node
+            for node, parts in self.log.nodes.parts.items()
             for behind, _ in parts[2]
             if behind in leaves
         }
@@ -190,7 +190,7 @@ class Case:
     @cached_property
     def compiled_nodes(self) -> list[str]:
         """The names of the nodes that stand for compiled code."""
-        names = (parts[0] for parts in self.log.nodes.parts)
+        names = (parts[0] for parts in self.log.nodes.parts.values())
         return [name for name in names if name.startswith("CompiledFunction")]
 
     def node_of(self, value: Value) -> NodeId | None:
@@ -222,8 +222,8 @@ class Case:
     @cached_property
     def senders(self) -> dict[NodeId, list[NodeId]]:
         """The nodes that send gradients to each node."""
-        rows = enumerate(self.log.nodes.parts)
-        return _grouped((to, NodeId(number)) for number, parts in rows for to, _ in parts[2])
+        rows = self.log.nodes.parts.items()
+        return _grouped((to, number) for number, parts in rows for to, _ in parts[2])
 
     @cached_property
     def tensors_at(self) -> dict[NodeId, list[TensorId]]:

@@ -24,7 +24,7 @@ def advice(case: Case, call: Call | None) -> str:
 
 
 def _names(case: Case, call: Call | None) -> list[str]:
-    parts = case.log.nodes.parts if call is not None else ()
+    parts = case.log.nodes.parts.values() if call is not None else ()
     found = (name for name, around, _ in parts if call is not None and around == call.id)
     return list(dict.fromkeys(found))
 

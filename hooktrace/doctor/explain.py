@@ -55,7 +55,7 @@ def explain(log: EventLog, calls: CallIndex) -> str | None:
 def concerns(log: EventLog, finding: Finding) -> bool:
     """Whether a finding points at the exception that left the block, or quotes it."""
     error = log.error or ""
-    if any(getattr(log.events[seq], "exception", None) == error for seq in finding.events):
+    if any(getattr(log.at(seq), "exception", None) == error for seq in finding.events):
         return True
     return any(len(text) > _SHORT and error.startswith(text) for text in finding.evidence)
 

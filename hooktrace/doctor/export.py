@@ -41,8 +41,7 @@ def place(source: str) -> tuple[str, int] | None:
 
 
 def _events(found: Finding, log: EventLog) -> list[dict[str, Any]]:
-    events = log.events
-    return [{"seq": seq, "kind": type(events[seq]).__name__} for seq in found.events]
+    return [{"seq": seq, "kind": type(log.at(seq)).__name__} for seq in found.events]
 
 
 # ------------------------------------------------------------------ JSON

@@ -43,7 +43,7 @@ def misfits(case: Case) -> Iterator[Misfit]:
         fitting = (one for one in reversed(before) if one.hook in hooks and _became(one, type_))
         firing = next(fitting, None)
         if firing is not None:
-            ended = case.log.events[seq] if seq < len(case.log.events) else None
+            ended = case.log.at(seq)
             call = case.calls.calls[ended.call] if isinstance(ended, ModuleExited) else None
             sure = named is not None and named[1] is not None
             yield Misfit(firing, type_, str(call or "the code after it"), error, seq, sure)

@@ -15,22 +15,23 @@ PACKAGE = Path(__file__).parents[2] / "hooktrace"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors records descriptions overwrites held tensorstats tables trials modes steps events kinds "
-        "findings _registry",
+        "errors records descriptions origins overwrites held tensorstats tables trials modes steps "
+        "events kinds findings _registry",
         "log",
+        "storage",
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
         "_torch_checkpoint _torch_copies _torch_saved _torch_data _torch_dynamo _torch_storage "
         "_torch_state _torch_replica tracebacks pixels",
-        "identity results scope spans threadstate spies features statistics optimizers hookfacts "
-        "hooktable recorder parameters firing containers opencall patches callspies spiedhooks "
+        "surroundings identity results scope spans threadstate spies features statistics optimizers "
+        "hookfacts hooktable recorder parameters firing containers opencall patches callspies spiedhooks "
         "leaves "
         "nodespies backwardrun placement nodes walk aliases measure reach looks hold holdings "
         "modified",
         "probes",
         "views",
         "render doctor cam",
-        "recording session leaks hooklist inventory images sheets pairing agreement captures "
-        "comparison",
+        "recording session loading leaks hooklist inventory images sheets pairing agreement "
+        "captures comparison",
         "experiments explained graphedruns explaining pretrained photographs",
         "demo",
         "cli pytest_plugin",
@@ -67,6 +68,7 @@ ORDER = (
     ],
     ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
     ["recording", "session"],
+    ["recording", "loading"],
     ["pairing", "agreement", "sheets", "captures", "comparison"],
 )
 """Within a layer: each may import those before it, and not those after it."""
@@ -85,6 +87,7 @@ WITHOUT_TORCH = (
     "findings",
     "_registry",
     "log",
+    "origins",
     "views",
     "render",
     "doctor",
@@ -98,6 +101,7 @@ VIEWS_MAY_IMPORT = {
     "events",
     "kinds",
     "log",
+    "origins",
     "views",
     "_registry",
 }

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from observed import run_with_trace
+from traced_zoo import LIGHT, trace_of
 from zoo import PROGRAMS
 
 import hooktrace as ht
@@ -31,30 +32,10 @@ from hooktrace.events import (
     Value,
 )
 
-LIGHT = [name for name in PROGRAMS if name not in ("alexnet", "resnet18", "export", "make_fx")]
-
-
-@pytest.fixture(scope="module")
-def traces() -> dict[str, ht.Trace]:
-    return {}
-
 
 @pytest.fixture
-def t(request: pytest.FixtureRequest, traces: dict[str, ht.Trace]) -> ht.Trace:
-    name = request.param
-    if name not in traces:
-        traces[name] = run_with_trace(PROGRAMS[name], entered)[1]
-        if traces[name] is None:  # the step raised: the trace is the one that was entered
-            traces[name] = LAST[-1]
-    return traces[name]
-
-
-LAST: list[ht.Trace] = []
-
-
-def entered(models: Any) -> ht.Trace:
-    LAST.append(ht.trace(keep=True))
-    return LAST[-1]
+def t(request: pytest.FixtureRequest) -> ht.Trace:
+    return trace_of(request.param)
 
 
 every_program = pytest.mark.parametrize("t", LIGHT, indirect=True)
@@ -220,7 +201,7 @@ def values_of(record: Any) -> list[Value]:
     ],
 )
 def test_every_firing_that_the_user_saw_is_in_the_trace(name: str, kinds: dict[str, str]) -> None:
-    _, t = run_with_trace(PROGRAMS[name], entered)
+    _, t = run_with_trace(PROGRAMS[name], lambda models: ht.trace(keep=True))
     _, step = PROGRAMS[name]()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

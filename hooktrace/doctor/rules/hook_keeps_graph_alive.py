@@ -93,7 +93,7 @@ def _evidence(group: list[Held]) -> Iterator[str]:
 
 def _step(case: Case, held: Held) -> tuple[str, int]:
     """Return in which step a tensor was stored: by the outermost call, or the backward run."""
-    fired = case.log.events[held.firing]
+    fired = case.log.at(held.firing)
     assert isinstance(fired, HookFired)
     if fired.call is not None and fired.call in case.calls.calls:
         return "call", case.calls.calls[fired.call].root.id

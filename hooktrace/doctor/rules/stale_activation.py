@@ -60,7 +60,7 @@ class StaleActivation(Rule):
     def _of_group(self, case: Case, group: list[Held]) -> Iterator[Finding]:
         held = next((one for one in group if not one.doubt), group[0])
         hook = case.log.hooks[held.hook]
-        fired = case.log.events[held.firing]
+        fired = case.log.at(held.firing)
         assert isinstance(fired, HookFired)
         given = next(one.value for one in fired.inputs if one.role == held.role)
         row = case.log.tensors[held.values[0].tensor if given is None else given.tensor]

@@ -110,7 +110,7 @@ def _what(held: Held) -> str:
 
 def _events(case: Case, held: Held) -> list[tuple[int, str]]:
     """Return what wrote to a stored gradient, as far as it was seen: seq and words."""
-    fired = case.log.events[held.firing]
+    fired = case.log.at(held.firing)
     assert isinstance(fired, HookFired)
     tensors = {held.values[0].tensor}
     tensors |= {one.value.tensor for one in fired.inputs if one.role == held.role and one.value}

@@ -1,0 +1,142 @@
+"""Reading a log from a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from hooktrace.errors import TraceFormatError
+from hooktrace.events import Event
+from hooktrace.log import EventLog
+from hooktrace.origins import Origin
+from hooktrace.storage.archive import Reader
+from hooktrace.storage.restore import Rebuilt
+from hooktrace.storage.tensors import Vault
+from hooktrace.storage.wire import (
+    FORMAT,
+    Ending,
+    Facts,
+    Manifest,
+    PartTables,
+    decode,
+    decode_events,
+)
+
+Made = TypeVar("Made")
+
+__all__ = ["LIMIT_BYTES", "load_log", "read_events"]
+
+LIMIT_BYTES = 4 << 30
+"""How many bytes a file may unpack to, apart from the kept tensors, which are not packed."""
+
+
+def load_log(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> EventLog:
+    """Read a log from a file that `save` wrote, or that was being written.
+
+    No code in the file is run, as there is none.  Kept tensors are read when they are asked for.
+
+    Args:
+        path: The file.
+        limit_bytes: How many bytes it may unpack to, apart from kept tensors.
+
+    Raises:
+        TraceFormatError: It is no trace, is damaged, beyond the limits, or of a later version.
+        FileNotFoundError: There is no such file.
+    """
+    file = _File(path, limit_bytes)
+    rebuilt = Rebuilt(str(file.path))
+    for facts in file.facts():
+        rebuilt.facts(facts)
+    steps: list[int] = []
+    for place in file.parts:
+        tables = file.tables(place)
+        events = [event for chunk in file.chunks(place) for event in chunk]
+        if len(events) != tables.events:
+            raise TraceFormatError(
+                f"{path} is damaged: {place} has {len(events)} events, not {tables.events}."
+            )
+        vault = Vault(file.reader, f"{place}/tensors", tables.kept.views)
+        rebuilt.part(events, tables, vault)
+        steps += range(tables.first_step, tables.first_step + min(tables.steps, len(events)))
+    ended = "ending.msgpack" in file.reader
+    if ended:
+        rebuilt.ending(file.record(Ending, "ending.msgpack"))
+    log = rebuilt.finish()
+    log.sealed = True
+    log.surroundings = file.manifest.surroundings
+    left_out = (steps[-1] + 1 - len(steps)) if steps else 0
+    log.origin = Origin(str(path), ended, tuple(steps), left_out)
+    return log
+
+
+def read_events(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> Iterator[Event]:
+    """Yield the events of a file, of which a few thousand are in memory at a time.
+
+    Args and errors are those of `load_log`.
+    """
+    file = _File(path, limit_bytes)
+    for place in file.parts:
+        for chunk in file.chunks(place):
+            yield from chunk
+
+
+class _File:
+    """The records in a file."""
+
+    def __init__(self, path: str | os.PathLike[str], limit_bytes: int) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise FileNotFoundError(f"There is no file {self.path}.")
+        self.reader = Reader(self.path, limit_bytes)
+        self.manifest = self._manifest()
+        numbers = [one.split("/")[1] for one in self.reader if one.endswith("/tables.msgpack")]
+        self.parts = [f"parts/{one}" for one in sorted(filter(str.isdecimal, numbers), key=int)]
+
+    def record(self, kind: type[Made], name: str) -> Made:
+        """Return the record in an entry."""
+        return decode(kind, self.reader.read(name), f"{self.path} at {name}")
+
+    def facts(self) -> Iterator[Facts]:
+        """Yield the facts in order."""
+        number = 0
+        while f"facts/{number}.msgpack" in self.reader:
+            yield self.record(Facts, f"facts/{number}.msgpack")
+            number += 1
+
+    def tables(self, place: str) -> PartTables:
+        """Return the tables of a part."""
+        return self.record(PartTables, f"{place}/tables.msgpack")
+
+    def chunks(self, place: str) -> Iterator[list[Event]]:
+        """Yield the events of a part, some at a time."""
+        number = 0
+        while (name := f"{place}/{number}.msgpack") in self.reader:
+            yield decode_events(self.reader.read(name), f"{self.path} at {name}")
+            number += 1
+
+    def _manifest(self) -> Manifest:
+        if "manifest.json" not in self.reader:
+            raise TraceFormatError(
+                f"{self.path} is not a trace: it is a zip file without a manifest of hooktrace."
+            )
+        raw = self.reader.read("manifest.json")
+        try:
+            version = msgspec.json.decode(raw, type=_Versioned).format
+            if version > FORMAT:
+                raise TraceFormatError(
+                    f"{self.path} has version {version} of the format, and this hooktrace reads up "
+                    f"to version {FORMAT}. Install the latest hooktrace."
+                )
+            return msgspec.json.decode(raw, type=Manifest)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            if isinstance(error, TraceFormatError):
+                raise
+            raise TraceFormatError(f"{self.path} is damaged at manifest.json: {error}") from None
+
+
+class _Versioned(msgspec.Struct):
+    format: int
