@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hooktrace import __version__
+from hooktrace import __version__, commands
 from hooktrace.errors import HooktraceError
 
 __all__ = ["app", "main"]
@@ -153,6 +153,9 @@ def cam(
     if quiet:
         for picture in pictures:
             typer.echo(picture)
+
+
+commands.register(app)
 
 
 def _silent(_text: str) -> None:

@@ -92,6 +92,11 @@ class Recording:
                 return tensors.tensor_view(self.log, name)
             raise
 
+    @property
+    def index(self) -> CallIndex:
+        """The index of the calls, up to date, as the functions of `hooktrace.render` take it."""
+        return self._calls.refresh()
+
     def calls(self, pattern: str = "*") -> list[Call]:
         """Return the module calls whose name matches an fnmatch pattern, in order."""
         return self._calls.refresh().matching(pattern)

@@ -22,11 +22,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
         "_torch_checkpoint _torch_copies _torch_saved _torch_data _torch_dynamo _torch_storage "
         "_torch_state _torch_replica tracebacks pixels",
-        "surroundings identity results scope spans threadstate spies features statistics optimizers "
-        "hookfacts hooktable recorder parameters firing containers opencall patches callspies spiedhooks "
-        "leaves "
-        "nodespies backwardrun placement nodes walk aliases measure reach looks hold holdings "
-        "modified",
+        "surroundings identity results scope spans threadstate spies features statistics "
+        "optimizers hookfacts hooktable recorder parameters firing containers opencall patches "
+        "callspies spiedhooks leaves nodespies backwardrun placement nodes walk aliases measure "
+        "reach looks hold holdings modified",
         "probes",
         "views",
         "render doctor cam",
@@ -34,6 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "captures comparison",
         "experiments explained graphedruns explaining pretrained photographs",
         "demo",
+        "commands",
         "cli pytest_plugin",
     )
 )

@@ -1,0 +1,17 @@
+"""The commands, one in each file: options, and one public call.
+
+Nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add all commands to the command line, in the order in which the help lists them."""
+    from hooktrace.commands import show
+
+    app.command()(show.show)
