@@ -100,6 +100,9 @@ def open_call(
         if parent is None:
             recorder.check_parameters(recorder.scope.parameters())
             module_id, around = recorder.scope.find(module, None), None
+            if recorder.on_step is not None and module_id is not None:
+                if not recorder.on_step(module_id):
+                    return None
         else:
             module_id, around = recorder.scope.find(module, parent.module), parent.number
         if module_id is None:

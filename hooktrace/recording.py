@@ -27,15 +27,16 @@ __all__ = ["Recording"]
 
 
 class Recording:
-    """A log and all that can be asked of it.  Each method is one call downwards.
-
-    Attributes:
-        log: The event log with its tables.
-    """
+    """A log and all that can be asked of it.  Each method is one call downwards."""
 
     def __init__(self, log: EventLog) -> None:
-        self.log = log
+        self._log = log
         self._calls = CallIndex(log)
+
+    @property
+    def log(self) -> EventLog:
+        """The event log with its tables."""
+        return self._log
 
     def _settle(self) -> None:
         """Have measured what edits changed, where that is done only when it is asked for."""
@@ -66,7 +67,7 @@ class Recording:
 
     def writes(self) -> list[effects.WriteView]:
         """Return every write in place to a tensor that was seen, in order."""
-        return effects.writes(self.log, self._calls.refresh())
+        return effects.writes(self.log, self.index)
 
     def __getitem__(self, name: str) -> Any:
         """Return the module call of this name, or the named tensor.
@@ -85,7 +86,7 @@ class Recording:
                 f"t.calls()[i] counts calls, t.events[i] events."
             )
         try:
-            return self._calls.refresh().one(name)
+            return self.index.one(name)
         except UnknownNameError:
             known = tensors.named_tensors(self.log)
             if name in known:
@@ -95,17 +96,19 @@ class Recording:
     @property
     def index(self) -> CallIndex:
         """The index of the calls, up to date, as the functions of `hooktrace.render` take it."""
+        if self._calls.log is not self.log:
+            self._calls = CallIndex(self.log)
         return self._calls.refresh()
 
     def calls(self, pattern: str = "*") -> list[Call]:
         """Return the module calls whose name matches an fnmatch pattern, in order."""
-        return self._calls.refresh().matching(pattern)
+        return self.index.matching(pattern)
 
     @property
     def steps(self) -> list[list[Call]]:
         """The calls grouped by outermost call: the steps of a training loop."""
         steps: dict[int, list[Call]] = {}
-        for call in self._calls.refresh():
+        for call in self.index:
             steps.setdefault(call.root.id, []).append(call)
         return list(steps.values())
 
@@ -156,7 +159,7 @@ class Recording:
             ConfigurationError: ``pyproject.toml`` says what cannot be.
         """
         self._settle()
-        return diagnose(self.log, self._calls.refresh(), select=select, ignore=ignore)
+        return diagnose(self.log, self.index, select=select, ignore=ignore)
 
     def why(self, hook: Any) -> Stories:
         """Return what a hook did, or why it never fired; print it.
@@ -169,7 +172,7 @@ class Recording:
             UnknownNameError: There is no such hook; the message names the nearest.
         """
         found = self.findings()
-        return why(self.log, self._calls.refresh(), hook, found)
+        return why(self.log, self.index, hook, found)
 
     def blame(self, tensor: Any) -> Blame:
         """Return where a tensor's gradient came from, and who changed it on the way; print it.
@@ -183,7 +186,7 @@ class Recording:
             NoGradientError: No backward run gave it a gradient.
         """
         self._settle()
-        return blame(self.log, self._calls.refresh(), tensor)
+        return blame(self.log, self.index, tensor)
 
     def feature_maps(self, name: str | None = None, **options: Any) -> Any:
         """Draw kept outputs of convolutions as grids, one tile for each channel.
@@ -199,7 +202,7 @@ class Recording:
         """
         from hooktrace import images
 
-        return images.draw(self._calls.refresh(), name, **options)
+        return images.draw(self.index, name, **options)
 
     def cam(self, layers: str | Sequence[str] | None = None, **options: Any) -> HeatMaps:
         """Make class activation maps of kept layers, one signed map for each image.
@@ -234,13 +237,13 @@ class Recording:
         """
         from hooktrace.cam.making import cam
 
-        return cam(self._calls.refresh(), layers, **options)
+        return cam(self.index, layers, **options)
 
     def __str__(self) -> str:
         from hooktrace.render.text import table
 
         found = self.findings()
-        return table(self.log, self._calls.refresh(), found.line)
+        return table(self.log, self.index, found.line)
 
     def graph(self, view: str = "all") -> networkx.MultiDiGraph:
         """Return the trace as a graph, or one of its sub-views.
@@ -254,7 +257,7 @@ class Recording:
         from hooktrace.views.graph import graph
 
         self._settle()
-        return graph(self.log, self._calls.refresh(), view)
+        return graph(self.log, self.index, view)
 
     def digraph(self, **options: Any) -> Digraph:
         """Return the diagram as a `graphviz.Source` that needs no ``dot`` on the PATH.
@@ -270,7 +273,7 @@ class Recording:
         from hooktrace.render.diagram import digraph
 
         self._settle()
-        return digraph(self.log, self._calls.refresh(), **options)
+        return digraph(self.log, self.index, **options)
 
     def draw(self, path: str | Path, **options: Any) -> Path:
         """Draw the diagram into a ``.svg``, ``.png`` or ``.dot`` file, whole or not at all.
@@ -286,10 +289,10 @@ class Recording:
         from hooktrace.render.diagram import draw
 
         self._settle()
-        return draw(self.log, self._calls.refresh(), path, **options)
+        return draw(self.log, self.index, path, **options)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         from hooktrace.render.diagram import mimebundle
 
         self._settle()
-        return mimebundle(self.log, self._calls.refresh(), str(self))
+        return mimebundle(self.log, self.index, str(self))

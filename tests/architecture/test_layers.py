@@ -17,6 +17,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "errors records descriptions origins overwrites held tensorstats tables trials modes steps "
         "events kinds findings _registry",
+        "logtables",
         "log",
         "storage",
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
@@ -25,7 +26,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "surroundings identity results scope spans threadstate spies features statistics "
         "optimizers hookfacts hooktable recorder parameters firing containers opencall patches "
         "callspies spiedhooks leaves nodespies backwardrun placement nodes walk aliases measure "
-        "reach looks hold holdings modified",
+        "reach looks hold holdings modified streaming",
         "probes",
         "views",
         "render doctor cam",
@@ -66,6 +67,7 @@ ORDER = (
         "aliases",
         "modified",
     ],
+    ["identity", "recorder", "measure", "streaming"],
     ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
     ["recording", "session"],
     ["recording", "loading"],
@@ -86,6 +88,7 @@ WITHOUT_TORCH = (
     "kinds",
     "findings",
     "_registry",
+    "logtables",
     "log",
     "origins",
     "views",
@@ -100,6 +103,7 @@ VIEWS_MAY_IMPORT = {
     "modes",
     "events",
     "kinds",
+    "logtables",
     "log",
     "origins",
     "views",
