@@ -23,10 +23,11 @@ from hooktrace.events import (
 from hooktrace.firing import describe_error
 from hooktrace.hooktable import caller_frame
 from hooktrace.log import EventLog
+from hooktrace.models import resolve_models
 from hooktrace.probes import Probes
 from hooktrace.recorder import Recorder
 from hooktrace.recording import Recording
-from hooktrace.scope import Keep, Scope, resolve_models
+from hooktrace.scope import Keep, Scope
 from hooktrace.storage.reading import load_log
 from hooktrace.streaming import Steps, Stream
 from hooktrace.surroundings import surroundings
@@ -59,13 +60,14 @@ class Trace(Recording):
         stats: bool = False,
         to: str | os.PathLike[str] | None = None,
         steps: Steps | None = None,
+        only: str | None = None,
     ) -> None:
         if edits not in ("values", "versions"):
             raise ValueError(f"edits= is 'values' or 'versions', but got {edits!r}.")
         log = EventLog()
         super().__init__(log)
         models, everything = resolve_models(model)
-        self._scope = Scope(log, models, everything=everything, keep=keep)
+        self._scope = Scope(log, models, everything=everything, keep=keep, only=only)
         strict = os.environ.get("HOOKTRACE_STRICT", "") == "1"
         log.copies = edits == "values"
         self._recorder = Recorder(log, self._scope, copies=log.copies, stats=stats, strict=strict)

@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
         "_torch_checkpoint _torch_copies _torch_saved _torch_data _torch_dynamo _torch_storage "
         "_torch_state _torch_replica tracebacks pixels",
-        "surroundings identity results scope spans threadstate spies features statistics "
+        "surroundings models identity results scope spans threadstate spies features statistics "
         "optimizers hookfacts hooktable recorder parameters firing containers opencall patches "
         "callspies spiedhooks leaves nodespies backwardrun placement nodes walk aliases measure "
         "reach looks hold holdings modified streaming",
@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "render doctor cam",
         "recording session loading leaks hooklist inventory images sheets pairing agreement "
         "captures comparison",
-        "experiments explained graphedruns explaining pretrained photographs",
+        "experiments explained graphedruns explaining pretrained photographs running",
         "demo",
         "commands",
         "cli pytest_plugin",
