@@ -85,8 +85,9 @@ def run(
 ) -> None:
     """Run a script, unmodified, under a trace of every module it calls, and write a file.
 
-    Options for hooktrace come before SCRIPT; what follows is for the script, whose output, exit code and exceptions stay its own. hooktrace prints to standard error. The file is
-    written while the script runs, so that an interrupted or killed one leaves a trace, too.
+    Options for hooktrace come before SCRIPT; what follows is for the script, whose output, exit
+    code and exceptions stay its own. hooktrace prints to standard error. The file is written while
+    the script runs, so that an interrupted or killed one leaves a trace, too.
     """
     from hooktrace.running import Script, free_name
 
