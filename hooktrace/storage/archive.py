@@ -252,11 +252,6 @@ def _head(file: IO[bytes]) -> _Head | None:
     end = file.tell()
     entry = _Entry(end, packed, size, crc, how == 8)
     return _Head(name.decode("utf-8", "replace"), end, entry, not flags & _SIZES_FOLLOW)
-        name.decode("utf-8", "replace"),
-        end,
-        _Entry(end, packed, size, crc, how == 8),
-        not flags & _SIZES_FOLLOW,
-    )
 
 
 def _unpacked(packed: bytes, entry: _Entry) -> bytes | None:
