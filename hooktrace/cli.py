@@ -166,6 +166,6 @@ def main() -> None:
     """Run the command line; what hooktrace itself complains about is shown without a traceback."""
     try:
         app()
-    except HooktraceError as error:
+    except (HooktraceError, OSError) as error:
         typer.echo(f"hooktrace: {error}", err=True)
         sys.exit(1)

@@ -9,6 +9,8 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any, TypeVar, overload
 
+from msgspec.structs import replace
+
 from hooktrace.events import (
     CallId,
     Change,
@@ -188,6 +190,12 @@ class EventLog:
         for table in tables:
             table.clear()
         self.stats.forget()
+
+    def forgive_left(self) -> None:
+        """Take it that the hooks which are left registered are meant to be."""
+        for number, row in self.registrations.items():
+            if row.left:
+                self.registrations[number] = replace(row, left=False)
 
     def put_back(self, events: Sequence[Event]) -> None:
         """Take the timeline of a log that was saved."""

@@ -48,7 +48,12 @@ class Trace(Recording):
     If it is written to a file, only the current step can be read inside the block, and what the
     file holds after it.
 
-    Args and errors are those of `trace`.
+    Args and errors are those of `trace`, and:
+
+    Args:
+        steps: Which steps the file keeps.
+        only: Without a model: the class of those to be recorded, an fnmatch pattern.
+        program: Whether the block is a whole program, which may leave its hooks registered.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Trace(Recording):
         to: str | os.PathLike[str] | None = None,
         steps: Steps | None = None,
         only: str | None = None,
+        program: bool = False,
     ) -> None:
         if edits not in ("values", "versions"):
             raise ValueError(f"edits= is 'values' or 'versions', but got {edits!r}.")
@@ -72,6 +78,7 @@ class Trace(Recording):
         log.copies = edits == "values"
         self._recorder = Recorder(log, self._scope, copies=log.copies, stats=stats, strict=strict)
         self._probes: Probes | None = None
+        self._program = program
         self._to = None if to is None else Path(to)
         self._steps = steps or Steps()
         self._stream: Stream | None = None
@@ -127,6 +134,8 @@ class Trace(Recording):
         try:
             if probes is not None:
                 probes.finish()
+            if probes is not None and self._program:
+                self._log.forgive_left()
         finally:
             self._log.sealed = True
 

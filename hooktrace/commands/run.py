@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hooktrace.recording import Recording
     from hooktrace.running import Ended, Script
 
-__all__ = ["SCRIPTS_OWN", "run"]
+__all__ = ["SCRIPTS_OWN", "run", "steps_of"]
 
 SCRIPTS_OWN = {
     "allow_interspersed_args": False,  # options after the script are the script's
@@ -102,8 +102,9 @@ def run(
         "keep": keep or False,
         "stats": stats,
         "to": path,
-        "steps": _steps(steps, skip, every, everything=all_steps),
+        "steps": steps_of(steps, skip, every, everything=all_steps),
         "only": only,
+        "program": True,
     }
     ended, t = _traced(wanted, options)
     failed = _tell(t, path, table=table, fail_on=fail_on.value, quiet=quiet)
@@ -117,11 +118,12 @@ def _check(script: Script) -> None:
     try:
         script.load()
     except SyntaxError as error:  # shown as Python shows it
-        sys.excepthook(type(error), error, None)
+        sys.excepthook(type(error), error.with_traceback(None), None)
         raise typer.Exit(1) from None
 
 
-def _steps(steps: int | None, skip: int, every: int, *, everything: bool) -> Any:
+def steps_of(steps: int | None, skip: int, every: int, *, everything: bool) -> Any:
+    """Return the steps that the options ask for."""
     from hooktrace.streaming import Steps
 
     if everything:
