@@ -267,7 +267,7 @@ class Firing(Open):
     ) -> None:
         recorder = self.recorder
         if self.site is not None:
-            recorder.check_parameters(_torch_hooks.own_parameters(self.site))
+            recorder.check_parameters(_torch_hooks.parameters_of([self.site]))
         if self.there is not None:
             recorder.holdings.after(self)
         recorder.state().leave(self)

@@ -98,7 +98,7 @@ def open_call(
         stack = state.stack
         parent = innermost_call(stack) if stack else None
         if parent is None:
-            recorder.check_parameters(recorder.scope.parameters())
+            recorder.check_models()
             module_id, around = recorder.scope.find(module, None), None
         else:
             module_id, around = recorder.scope.find(module, parent.module), parent.number
@@ -256,7 +256,7 @@ def _keep_values(
 def _close_root(recorder: Recorder, state: ThreadState, call: OpenCall) -> None:
     """At the end of the outermost call: who wrote to what, and is what was kept still there?"""
     recorder.check_alive(state, state.recent)
-    recorder.check_parameters(recorder.scope.parameters())
+    recorder.check_models()
     recorder.holdings.check()
     state.recent.clear()
     for number, role, tensor, value in call.kept or ():

@@ -84,11 +84,24 @@ class Scope:
         """
         for ref, names, _ in tuple(self._names.values()):
             module = ref()
-            if module is not None and _torch_hooks.has_parameters(module):
+            found = () if module is None else _torch_hooks.own_parameters(module)
+            if found:
                 for name in names if aliases else names[:1]:
                     start = f"{name}." if name else ""
-                    for own, parameter in _torch_hooks.own_parameters(module):
+                    for own, parameter in found:
                         yield start + own, parameter
+
+    def live_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that the models have now."""
+        places = tuple(self._names.values())
+        return _torch_hooks.parameters_of(
+            module for ref, _, _ in places if (module := ref()) is not None
+        )
+
+    @property
+    def has_aliases(self) -> bool:
+        """Whether a module has several names."""
+        return any(len(names) > 1 for _, names, _ in self._names.values())
 
     def find(self, module: nn.Module, parent: ModuleId | None) -> ModuleId | None:
         """Return the row of `module` if it belongs to the trace.
