@@ -106,8 +106,10 @@ def open_call(
             return None
         number: Any = next(recorder.calls)
         call = OpenCall(number, module_id, module, parent)
-        if parent is None and recorder.statistics is not None:
-            recorder.statistics.take_parameters(number, recorder.scope, recorder.identities)
+        if parent is None:
+            recorder.called = True
+            if recorder.statistics is not None:
+                recorder.statistics.take_parameters(number, recorder.scope, recorder.identities)
         if len(args) == 1 and not kwargs and isinstance(args[0], torch.Tensor):
             seen, entry = recorder.sight(state, args[0], "args[0]")
             call.arguments, call.inputs = [(args[0], entry)], (seen,)

@@ -79,6 +79,7 @@ class Recorder:
         self.statistics = Statistics(log.stats, self.failed) if stats else None
         self.hooks = HookTable(log, scope, self.identities)
         self.calls = itertools.count()
+        self.called = False  # whether a module was
         self.backwards = itertools.count()
         self.backward = -1  # the latest one to begin, on any thread
         self.kept_calls: set[CallId] = set()

@@ -208,8 +208,10 @@ class Scope:
         return next(f"{name}-{n}" for n in range(2, len(taken) + 3) if f"{name}-{n}" not in taken)
 
     def _keeps(self, names: list[str], module: nn.Module) -> bool:
-        if any(module is kept for kept in (ref() for ref in self._kept_modules)):
+        if any(module is ref() for ref in self._kept_modules):
             return True
+        if not self._patterns:
+            return False
         labels = [name or type(module).__name__ for name in names]
         return any(fnmatchcase(name, one) for name in (*names, *labels) for one in self._patterns)
 
@@ -298,13 +300,11 @@ def _config(module: nn.Module) -> str:
 
 def _base(kind: type[nn.Module]) -> str:
     """Return the name of the first class that PyTorch defines among those of a module."""
-    own = (one.__name__ for one in kind.__mro__ if one.__module__.startswith("torch.nn."))
-    return next(own, "Module")
+    for one in kind.__mro__:
+        if one.__module__.startswith("torch.nn."):
+            return one.__name__
+    return "Module"
 
 
 def _size(module: nn.Module) -> int:
-    return sum(
-        parameter.numel()
-        for _, parameter in _torch_hooks.own_parameters(module)
-        if not nn.parameter.is_lazy(parameter)
-    )
+    return sum([parameter.numel() for _, parameter in _torch_hooks.own_parameters(module)])
