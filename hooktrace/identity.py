@@ -176,9 +176,7 @@ class Identities:
             )
         return number
 
-    def enter_parameters(
-        self, named: Iterable[tuple[str, torch.Tensor]]
-    ) -> Iterator[torch.Tensor]:
+    def enter_parameters(self, named: Iterable[tuple[str, torch.Tensor]]) -> Iterator[torch.Tensor]:
         """Enter the parameters of models with their names, and yield them."""
         table, rows, numbers = self.table, self.log.tensors, self._numbers
         for name, parameter in named:
