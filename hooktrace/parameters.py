@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
+from torch import nn
 
 from hooktrace import _torch
 from hooktrace._torch_hooks import has_hooks
@@ -10,13 +13,12 @@ from hooktrace.errors import UnknownNameError
 from hooktrace.events import TensorId
 from hooktrace.recorder import Recorder
 
-__all__ = ["note_replaced", "number_of", "watch"]
+__all__ = ["number_of", "settle", "watch"]
 
 
 def watch(recorder: Recorder) -> None:
     """Remember the parameters of the models, their names, and the hooks they have."""
-    for number, parameter in recorder.identities.enter_parameters(recorder.scope.parameters()):
-        recorder.is_leaf(number)
+    for parameter in recorder.identities.enter_parameters(recorder.scope.parameters()):
         if has_hooks(parameter):
             recorder.watch_hooks(parameter)
 
@@ -47,14 +49,35 @@ def number_of(recorder: Recorder, tensor: torch.Tensor) -> TensorId:
     )
 
 
-def note_replaced(recorder: Recorder) -> None:
-    """Note which parameters the models have no more, and others by their names."""
-    log, known = recorder.log, recorder.identities.known
-    now = {}
-    for name, parameter in recorder.scope.parameters():
-        seen = known(parameter)
-        now[name] = None if seen is None else seen.id
-    left = set(now.values())
-    for row in log.tensors:
-        if row.parameter and row.id not in left and row.name in now:
-            log.replaced[row.id] = row.name
+def settle(recorder: Recorder, parameters: list[tuple[str, nn.Parameter]]) -> None:
+    """Note which parameters the models have no more, and what those are that they have.
+
+    Args:
+        recorder: Whose log it fills.
+        parameters: Those that the models have when the block ends, with their names.
+    """
+    try:
+        log, scope = recorder.log, recorder.scope
+        rows, there = log.tensors, log.parameters
+        _note_names(recorder, parameters)
+        gone = [row for row in rows if row.parameter and row.id not in there]
+        if gone:
+            now = {name for name, _ in parameters}
+            log.replaced = {row.id: row.name for row in gone if row.name in now}
+        if scope.has_aliases:
+            names = dict(there)
+            _note_names(recorder, scope.parameters(aliases=True))
+            there.update(names)
+    except Exception:
+        recorder.failed("the parameters")
+
+
+def _note_names(recorder: Recorder, named: Iterable[tuple[str, nn.Parameter]]) -> None:
+    """Note the names of parameters, and whether they require a gradient."""
+    seen, rows = recorder.identities.seen, recorder.log.tensors
+    there, aliases = recorder.log.parameters, recorder.log.aliases
+    for name, parameter in named:
+        number = seen(parameter).id
+        there[number] = name, parameter.requires_grad
+        if rows[number].name != name:
+            aliases[name] = number

@@ -87,11 +87,24 @@ class Scope:
         """
         for ref, names, _ in tuple(self._names.values()):
             module = ref()
-            if module is not None and _torch_hooks.has_parameters(module):
+            found = () if module is None else _torch_hooks.own_parameters(module)
+            if found:
                 for name in names if aliases else names[:1]:
                     start = f"{name}." if name else ""
-                    for own, parameter in _torch_hooks.own_parameters(module):
+                    for own, parameter in found:
                         yield start + own, parameter
+
+    def live_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that the models have now."""
+        places = tuple(self._names.values())
+        return _torch_hooks.parameters_of(
+            module for ref, _, _ in places if (module := ref()) is not None
+        )
+
+    @property
+    def has_aliases(self) -> bool:
+        """Whether a module has several names."""
+        return any(len(names) > 1 for _, names, _ in self._names.values())
 
     def find(self, module: nn.Module, parent: ModuleId | None) -> ModuleId | None:
         """Return the row of `module` if it belongs to the trace.
@@ -199,8 +212,10 @@ class Scope:
         return next(f"{name}-{n}" for n in range(2, len(taken) + 3) if f"{name}-{n}" not in taken)
 
     def _keeps(self, names: list[str], module: nn.Module) -> bool:
-        if any(module is kept for kept in (ref() for ref in self._kept_modules)):
+        if any(module is ref() for ref in self._kept_modules):
             return True
+        if not self._patterns:
+            return False
         labels = [name or type(module).__name__ for name in names]
         return any(fnmatchcase(name, one) for name in (*names, *labels) for one in self._patterns)
 
@@ -251,16 +266,14 @@ def _config(module: nn.Module) -> str:
 
 def _base(kind: type[nn.Module]) -> str:
     """Return the name of the first class that PyTorch defines among those of a module."""
-    own = (one.__name__ for one in kind.__mro__ if one.__module__.startswith("torch.nn."))
-    return next(own, "Module")
+    for one in kind.__mro__:
+        if one.__module__.startswith("torch.nn."):
+            return one.__name__
+    return "Module"
 
 
 def _size(module: nn.Module) -> int:
-    return sum(
-        parameter.numel()
-        for _, parameter in _torch_hooks.own_parameters(module)
-        if not nn.parameter.is_lazy(parameter)
-    )
+    return sum([parameter.numel() for _, parameter in _torch_hooks.own_parameters(module)])
 
 
 def _is_of(kind: type[nn.Module], pattern: str) -> bool:

@@ -15,7 +15,6 @@ from hooktrace.errors import NothingTracedWarning, TraceStateError, nearest
 from hooktrace.events import (
     Event,
     HookFired,
-    ModuleCalled,
     ModuleId,
     SchedulerStepped,
     StepStarted,
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Trace", "trace"]
 
-_RAN: tuple[type[Event], ...] = (ModuleCalled, HookFired, StepStarted, SchedulerStepped)
+_RAN: tuple[type[Event], ...] = (HookFired, StepStarted, SchedulerStepped)
 
 
 class Trace(Recording):
@@ -174,8 +173,9 @@ class Trace(Recording):
                 raise
 
     def _warn(self) -> None:
-        called = len(self._log.of(ModuleCalled)) > 0
-        ran = called or (not self._scope.outsiders and any(self._log.of(kind) for kind in _RAN))
+        ran = self._recorder.called or (
+            not self._scope.outsiders and any(self._log.of(kind) for kind in _RAN)
+        )
         if not self._scope.everything and not ran:
             model = " and ".join(type(one).__name__ for one in self._scope.models()) or "the model"
             others = ", ".join(f"{name} ({n}x)" for name, n in self._scope.outsiders.items())

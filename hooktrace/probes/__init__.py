@@ -27,7 +27,6 @@ from hooktrace.probes import (
     saved_tensors,
     shared_gradients,
     state_dicts,
-    trainable,
 )
 from hooktrace.recorder import Recorder
 
@@ -45,7 +44,6 @@ FAMILIES: tuple[Any, ...] = (
     optimizers,
     nodes,
     saved_tensors,
-    trainable,
 )
 
 
@@ -85,14 +83,14 @@ class Probes:
     def finish(self) -> None:
         """Stop to listen and leave nothing behind."""
         self.recorder.ending = True
+        there = list(self.recorder.scope.parameters())
         try:
             self.recorder.check_gradients()
-            self.recorder.check_parameters(self.recorder.scope.parameters())
+            self.recorder.check_parameters(parameter for _, parameter in there)
             self.recorder.hooks.facts.settle()
             if self.recorder.scope.everything:
                 self._look_again()
             self.recorder.holdings.finish()
-            parameters.note_replaced(self.recorder)
             self.plain.close()
             self._note_unseen()
         except Exception:
@@ -103,6 +101,7 @@ class Probes:
             for family in FAMILIES:
                 if hasattr(family, "finish"):
                     family.finish(self.recorder)
+            parameters.settle(self.recorder, there)
             self.recorder.holdings.forget()
             self.recorder.close()
 
