@@ -16,7 +16,11 @@ from hooktrace.errors import MissingModelError, NoGradientError
 from hooktrace.log import EventLog
 from hooktrace.views.calls import Call, CallIndex
 
-__all__ = ["Evidence", "Layer", "Rerun", "wide"]
+__all__ = ["Evidence", "Layer", "Rerun", "Scorer", "wide"]
+
+Scorer = Callable[[Any, Tensor], Tensor]
+"""From what the model returned for M copies of images, and the number of each one's image (M,), to
+the scores (M,)."""
 
 
 def wide(tensor: Tensor) -> Tensor:
@@ -151,6 +155,14 @@ class Evidence:
             )
         return self.question
 
+    def scorer(self, why: str) -> Scorer:
+        """Return the score of fresh outputs, of the classes that the recorded run decided for.
+
+        Raises:
+            NoGradientError: With ``target="backward"``, which knows no score.
+        """
+        return self.asked(why).scores_of
+
     def rerun(self, method: str) -> Rerun:
         """Return the model to run it again.
 
@@ -159,9 +171,9 @@ class Evidence:
         """
         if self._rerun is None:
             raise MissingModelError(
-                f"{method} runs the model again, and a trace keeps neither the model nor its "
-                f"inputs. Give both: t.cam(..., model=model, inputs=images), or use "
-                f"ht.explain(model, images, method={method!r})."
+                f"{method} needs model= and inputs=: it runs the model again, and a trace keeps "
+                f"neither the model nor its inputs. Give both: t.cam(..., model=model, "
+                f"inputs=images), or use ht.explain(model, images, method={method!r})."
             )
         return self._rerun
 

@@ -17,7 +17,7 @@ from hooktrace.cam.trees import mapped, repeated, tensors_of
 from hooktrace.errors import MapShapeError
 from hooktrace.results import Container, Slot, describe
 
-__all__ = ["Replica", "Tail", "call_number"]
+__all__ = ["Replica", "Tail", "by_role", "call_number"]
 
 
 class Replica:
@@ -56,16 +56,24 @@ class Replica:
             repeated(one, rows, count, shared=shared) for one in (self.args, self.kwargs)
         )
         if images is not None:
-            places = [id(one) for one in tensors_of((self.args, self.kwargs))]
-            wanted = places.index(id(self._image))
-            order = itertools.count()
-
-            def change(tensor: Tensor) -> Tensor:
-                return images if next(order) == wanted else tensor
-
-            args, kwargs = mapped((args, kwargs), change)
+            args, kwargs = self._with(images, args, kwargs)
         with self._forked():
             return self.model(*args, **kwargs)
+
+    def arguments(self, images: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what the model was called with, with other images in the place of its own."""
+        return self._with(images, self.args, self.kwargs)
+
+    def _with(self, images: Tensor, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], Any]:
+        places = [id(one) for one in tensors_of((self.args, self.kwargs))]
+        wanted = places.index(id(self._image))
+        order = itertools.count()
+
+        def change(tensor: Tensor) -> Tensor:
+            return images if next(order) == wanted else tensor
+
+        found: tuple[tuple[Any, ...], Any] = mapped((args, kwargs), change)
+        return found
 
     def images(self, count: int, sizes: tuple[int, ...]) -> Tensor:
         """Return the input that is the batch of images: (N, channels, *sizes).
@@ -88,13 +96,19 @@ class Replica:
             yield
 
 
-def roles(description: Any) -> Iterator[str]:
+def by_role(tree: Any, change: Callable[[str, Tensor], Any]) -> Any:
+    """Return a result with every tensor changed, of which the change is told the role."""
+    found = _roles(describe(tree))
+    return mapped(tree, lambda one: change(next(found), one))
+
+
+def _roles(description: Any) -> Iterator[str]:
     """Yield the roles of a description's tensors, in its order."""
     if isinstance(description, Slot):
         yield description.role
     elif isinstance(description, Container):
         for _, item in description.items:
-            yield from roles(item)
+            yield from _roles(item)
 
 
 def call_number(evidence: Evidence) -> int:
@@ -145,12 +159,10 @@ class Tail:
 
     def run(self, role: str, value: Tensor, rows: Tensor) -> Any:
         """Return the model's output where the layer's `role` is `value`, of the images `rows`."""
-        order = iter(tensors_of(self._own))
-        names = {id(next(order)): one for one in roles(describe(self._own))}
         return self._run(
-            mapped(
+            by_role(
                 self._own,
-                lambda one: value if names[id(one)] == role else repeated(one, rows, self._count),
+                lambda name, one: value if name == role else repeated(one, rows, self._count),
             ),
             rows,
         )

@@ -51,7 +51,7 @@ class AblationCam(Method):
     def _ablated(self, evidence: Evidence) -> Tensor:
         """Return (N, C) the scores without each channel."""
         rerun = evidence.rerun(self.name)
-        question = evidence.asked("needs the score of changed activations")
+        score = evidence.scorer("needs the score of changed activations")
         layer, activations = evidence.layer, evidence.activations
         tail = Tail(rerun, evidence)
         numbers = torch.arange(layer.value.numel(), device=activations.device)
@@ -64,6 +64,6 @@ class AblationCam(Method):
             changed = layer.value.index_select(0, rows)
             inside = places[rows, channels] - (rows * size).unsqueeze(1)
             changed.flatten(1).scatter_(1, inside, 0)
-            scores = question.scores_of(tail.run(layer.role, changed, rows), rows)
+            scores = score(tail.run(layer.role, changed, rows), rows)
             found[rows, channels] = wide(scores).to(found.dtype)
         return found
