@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor
@@ -44,6 +44,16 @@ class Method(ABC):
     @abstractmethod
     def map(self, evidence: Evidence) -> Tensor:
         """Return the signed map (N, *S), unnormalised, before any ReLU."""
+
+    @property
+    def label(self) -> str:
+        """Its name, and the options that are not the default: ``fem(form='activations')``."""
+        options = [
+            f"{one.name}={getattr(self, one.name)!r}"
+            for one in fields(self)
+            if getattr(self, one.name) != one.default
+        ]
+        return f"{self.name}({', '.join(options)})" if options else self.name
 
     def details(self, evidence: Evidence) -> Mapping[str, Any]:
         """Return what else it found, for `HeatMap.extra`; it is called after `map`."""

@@ -183,3 +183,20 @@ def test_an_error_in_a_stream_leaves_no_half_file(tmp_path: Path) -> None:
 def test_a_folder_without_maps_is_told() -> None:
     with pytest.raises(ht.errors.TraceStateError, match=r"no manifest\.json"):
         Explained("nowhere")
+
+
+def test_one_method_with_several_options_has_a_map_for_each() -> None:
+    kind: Any = ht.cam.METHODS["fem"]
+    methods = ["gradcam", kind(), kind(form="activations"), kind(sigmas=1.0)]
+    images = torch.randn(2, 3, 8, 8)
+    maps = ht.explain(net(), images, method=methods)
+    assert [name for name, _, _ in maps] == [
+        "gradcam",
+        "fem",
+        "fem(form='activations')",
+        "fem(sigmas=1.0)",
+    ]
+    assert maps["fem(sigmas=1.0)"].method == "fem(sigmas=1.0)"
+    assert not torch.equal(maps["fem"].raw, maps["fem(form='activations')"].raw)
+    single = ht.explain(net(), images, method=kind(sigmas=1.0))
+    assert torch.equal(maps["fem(sigmas=1.0)"].raw, single["fem"].raw)
