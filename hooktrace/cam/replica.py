@@ -33,6 +33,8 @@ class Replica:
         self.model = replicate(rerun.model)
         self.args, self.kwargs = rerun.args, rerun.kwargs
         self._image: Tensor | None = None
+        devices = {one.device for one in self.model.parameters() if one.is_cuda}
+        self._devices = sorted(one.index for one in devices)
 
     def run(self, args: Any = None, kwargs: Any = None) -> Any:
         """Run on copies of the arguments, by default the recorded ones, with forked RNG."""
@@ -91,8 +93,7 @@ class Replica:
 
     @contextmanager
     def _forked(self) -> Iterator[None]:
-        devices = {one.device for one in self.model.parameters() if one.is_cuda}
-        with torch.random.fork_rng(sorted(one.index for one in devices)):
+        with torch.random.fork_rng(self._devices):
             yield
 
 
