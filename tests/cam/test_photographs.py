@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,9 +10,13 @@ import pytest
 import torch
 from PIL import Image
 from skimage import data
+from torch import Tensor
 from typer.testing import CliRunner
 
 import hooktrace as ht
+from hooktrace.cam.evidence import Evidence
+from hooktrace.cam.masking import Masked
+from hooktrace.cam.methods.scorecam import ScoreCam
 from hooktrace.cli import app
 from hooktrace.errors import UnknownNameError
 from hooktrace.photographs import PhotographError, explain_photographs
@@ -121,3 +126,35 @@ def test_a_checkpoint_is_loaded_without_running_code(tmp_path: Path) -> None:
 def test_timm_is_named_where_it_is_missing() -> None:
     with pytest.raises(ModelError, match="pip install timm"):
         load("timm:resnet18")
+
+
+@dataclass(frozen=True)
+class Counted(ScoreCam):
+    """Counts the images that the model would be given, and runs none."""
+
+    counts: list[int] = field(default_factory=list)
+
+    def scores(self, evidence: Evidence, masked: Masked) -> Tensor:
+        self.counts.append(masked.runs)
+        return torch.zeros(evidence.activations.shape[:2])
+
+
+@pytest.mark.parametrize(
+    ("name", "runs"), [("astronaut", 900), ("cat", 460), ("coffee", 543), ("rocket", 638)]
+)
+def test_score_cam_runs_once_for_all_channels_that_are_constant(
+    known: Classifier, name: str, runs: int
+) -> None:
+    image = known.prepare(known.crop(Image.fromarray(getattr(data, name)()[..., :3])))[None]
+    kept: list[Tensor] = []
+    handle = known.model.get_submodule("_swish").register_forward_hook(
+        lambda *args: kept.append(args[2].detach().clone())
+    )
+    method = Counted()
+    ht.explain(known.model, image, method=method, layer="_swish@1")
+    handle.remove()
+    channels = kept[-1][0].flatten(1)
+    constant = int((channels.amax(1) == channels.amin(1)).sum())
+    assert len(channels) == 1280
+    assert method.counts == [runs]
+    assert runs == 1280 - constant + 1
