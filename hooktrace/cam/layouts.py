@@ -36,12 +36,14 @@ class Layout:
         grid: Sizes of the spatial axes *S.
         arrange: From what the layer returned to (N, C, *S).
         tokens: How many leading tokens have no place in space.
+        batch: Which axis of what the layer returned the images are along.
     """
 
     why: str
     grid: tuple[int, ...]
     arrange: Callable[[Tensor], Tensor]
     tokens: int = 0
+    batch: int = 0
 
 
 def find_layout(call: Call, shape: tuple[int, ...], image: tuple[int, ...]) -> Layout:
@@ -212,4 +214,5 @@ def _token_layout(order: tuple[int, ...], grid: tuple[int, ...], leading: int, b
         placed = tensor.permute(order)[:, leading:].movedim(-1, 1)
         return placed.reshape(*placed.shape[:2], *grid)
 
-    return Layout(f"tokens {axes}: {before}a grid of {_sizes(grid)}, {by}", grid, arrange, leading)
+    why = f"tokens {axes}: {before}a grid of {_sizes(grid)}, {by}"
+    return Layout(why, grid, arrange, leading, order[0])

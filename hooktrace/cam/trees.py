@@ -54,7 +54,7 @@ def tensors_of(tree: Any) -> list[Tensor]:
     return found
 
 
-def repeated(tree: Any, rows: Tensor, count: int, *, shared: bool = False) -> Any:
+def repeated(tree: Any, rows: Tensor, count: int, *, shared: bool = False, axis: int = 0) -> Any:
     """Return a tree with each tensor of `count` images as copies of the images `rows`.
 
     Args:
@@ -62,14 +62,18 @@ def repeated(tree: Any, rows: Tensor, count: int, *, shared: bool = False) -> An
         rows: Which images, (M,).
         count: How many there are; other tensors stay as they are.
         shared: Whether nobody writes to them, so that they need not be copies of their own.
+        axis: Which axis the images are along, where that fits; else the first.
     """
     first = int(rows[0]) if shared and len(rows) and bool((rows == rows[0]).all()) else None
 
     def change(tensor: Tensor) -> Tensor:
-        if not tensor.dim() or len(tensor) != count:
+        fits = [one for one in (axis, 0) if one < tensor.dim() and tensor.shape[one] == count]
+        if not fits:
             return tensor if shared else tensor.clone()
+        along = fits[0]
         if first is not None:
-            return tensor[first].expand(len(rows), *tensor.shape[1:])
-        return tensor.index_select(0, rows.to(tensor.device))
+            sizes = [len(rows) if one == along else -1 for one in range(tensor.dim())]
+            return tensor.narrow(along, first, 1).expand(sizes)
+        return tensor.index_select(along, rows.to(tensor.device))
 
     return mapped(tree, change)

@@ -42,28 +42,34 @@ class AblationCam(Method):
 
     def map(self, evidence: Evidence) -> Tensor:
         activations = evidence.activations
-        drops = evidence.scores.to(activations.dtype).unsqueeze(1) - self._ablated(evidence)
-        weights = drops / evidence.scores.to(activations.dtype).unsqueeze(1)
+        own, ablated = self._scores(evidence)
+        weights = (own.unsqueeze(1) - ablated) / own.unsqueeze(1)
         return (weights.unsqueeze(1) @ activations.flatten(2)).reshape(
             activations.shape[0], *activations.shape[2:]
         )
 
-    def _ablated(self, evidence: Evidence) -> Tensor:
-        """Return (N, C) the scores without each channel."""
+    def _scores(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        """Return the scores (N,), and those without each channel (N, C)."""
         rerun = evidence.rerun(self.name)
         score = evidence.scorer("needs the score of changed activations")
         layer, activations = evidence.layer, evidence.activations
         tail = Tail(rerun, evidence)
-        numbers = torch.arange(layer.value.numel(), device=activations.device)
-        places = layer.layout.arrange(numbers.reshape(layer.value.shape)).flatten(2)
-        size = layer.value[0].numel()
-        found = evidence.scores.to(activations.dtype).unsqueeze(1).repeat(1, activations.shape[1])
+        axis = layer.layout.batch
+        values = layer.value.movedim(axis, 0)
+        numbers = torch.arange(values.numel(), device=values.device).reshape(values.shape)
+        places = layer.layout.arrange(numbers.movedim(0, axis)).flatten(2)
+        size = values[0].numel()
+        every = torch.arange(len(values), device=values.device)
+        own = wide(score(tail.run(layer.role, layer.value.clone(), every), every))
+        own = own.to(activations.dtype)
+        found = own.unsqueeze(1).repeat(1, activations.shape[1])
         alive = (activations.flatten(2) != 0).any(2).nonzero()
         for part in torch.split(alive, self.batch_size):
             rows, channels = part.unbind(1)
-            changed = layer.value.index_select(0, rows)
+            changed = values.index_select(0, rows)
             inside = places[rows, channels] - (rows * size).unsqueeze(1)
             changed.flatten(1).scatter_(1, inside, 0)
-            scores = score(tail.run(layer.role, changed, rows), rows)
+            output = tail.run(layer.role, changed.movedim(0, axis), rows)
+            scores = score(output, rows)
             found[rows, channels] = wide(scores).to(found.dtype)
-        return found
+        return own, found
