@@ -121,6 +121,12 @@ class _Choice:
             return
         with torch.inference_mode(False), torch.no_grad(), Trace(model, edits="versions") as trace:
             model(*args, **kwargs)
+        self.settle_by(trace)
+
+    def settle_by(self, trace: Trace) -> None:
+        """Choose from a run that there has been, unless that is done."""
+        if not self._open:
+            return
         calls = CallIndex(trace.log).refresh()
         found = choose(calls, calls.roots()[-1])
         self.names, self.why, self._open = [found.name], found.why, False
@@ -132,12 +138,14 @@ def _explained(
     args, kwargs = _arguments(images)
     options = {**options, "method": methods_of(options["method"])}
     with untouched(model):
-        choice.settle(model, args, kwargs)
-        names = choice.names
         whole = any(one.scope == "model" for one in options["method"])
-        trace = traced_run(model, args, kwargs, names, whole=whole)
+        if not whole:
+            choice.settle(model, args, kwargs)
+        trace = traced_run(model, args, kwargs, choice.names, whole=whole)
         try:
-            made = trace.cam(names, target=target, model=model, inputs=kwargs or args, **options)
+            choice.settle_by(trace)
+            given = {"model": model, "inputs": kwargs or args}
+            made = trace.cam(choice.names, target=target, **given, **options)
         finally:
             trace.release()
     return HeatMaps(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +38,7 @@ class Layer:
         value: What it held when the call returned, as the layer returned it.
         layout: How its axes are laid out.
         image: Spatial sizes *S of the model's input; () if they are not known.
+        made: What `Evidence.once` has made of it.
     """
 
     call: Call
@@ -45,6 +46,7 @@ class Layer:
     value: Tensor
     layout: Layout
     image: tuple[int, ...]
+    made: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def place(self) -> Place:
@@ -182,10 +184,16 @@ class Evidence:
         return torch.Generator(self.activations.device).manual_seed(self.seed)
 
     def shared(self, name: str, make: Callable[[], Any]) -> Any:
-        """Return what several methods need of this layer, made once."""
+        """Return what several methods need of this layer and score, made once."""
         if name not in self.__dict__:
             self.__dict__[name] = make()
         return self.__dict__[name]
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what is the same for every score, made once for all of them."""
+        if name not in self.layer.made:
+            self.layer.made[name] = make()
+        return self.layer.made[name]
 
 
 def _arrived(layer: Layer) -> Tensor:

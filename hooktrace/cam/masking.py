@@ -9,15 +9,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hooktrace.cam.evidence import Evidence, wide
 from hooktrace.cam.method import Method
 from hooktrace.cam.replica import Replica
+from hooktrace.cam.resizing import resized
 
 __all__ = ["Masked", "MaskingMethod"]
-
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 See = Callable[[Tensor, Tensor], Tensor]
 """From images (M, colours, *sizes) and masks (M, 1, *sizes) to what the model is given."""
@@ -61,18 +59,17 @@ class Masked:
             torch.split(self._rows, self._batch_size),
             strict=True,
         ):
-            masks = self._masks(part.unsqueeze(1)).to(self.images.dtype)
+            masks = self._masks(part).to(self.images.dtype)
             output = self._replica.run_rows(rows, count, see(self.images[rows], masks))
             found.append(wide(self._score(output, rows)).to(part.dtype))
         return torch.cat(found)[self._places].reshape(self._shape)
 
     def _masks(self, channels: Tensor) -> Tensor:
-        """Return the masks (M, 1, *sizes) of channels (M, 1, *S)."""
+        """Return the masks (M, 1, *sizes) of channels (M, *S)."""
         if self._order == "normalize_first":
             channels = _scaled(channels)
-        mode = _MODES[len(self._sizes)]
-        resized = functional.interpolate(channels, self._sizes, mode=mode, align_corners=False)
-        return _scaled(resized) if self._order == "resize_first" else resized
+        large = resized(channels, self._sizes)
+        return (_scaled(large) if self._order == "resize_first" else large).unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -135,8 +132,8 @@ def _distinct(activations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _scaled(masks: Tensor) -> Tensor:
-    """Bring each mask (M, 1, *S) to [0, 1]; one that is the same everywhere to 0."""
-    axes = tuple(range(2, masks.dim()))
+    """Bring each mask (M, *S) to [0, 1]; one that is the same everywhere to 0."""
+    axes = tuple(range(1, masks.dim()))
     low = masks.amin(axes, keepdim=True)
     span = masks.amax(axes, keepdim=True) - low
     return torch.where(span > 0, (masks - low) / span, 0)

@@ -33,7 +33,7 @@ class Replica:
     def __init__(self, rerun: Rerun) -> None:
         self.model = replicate(rerun.model)
         self.args, self.kwargs = rerun.args, rerun.kwargs
-        self._buffers = Buffers(rerun.model, self.model)
+        self._state = Buffers(rerun.model, self.model)
         self._image: Tensor | None = None
         devices = {one.device for one in self.model.parameters() if one.is_cuda}
         self._devices = sorted(one.index for one in devices)
@@ -105,7 +105,7 @@ class Replica:
 
     @contextmanager
     def _forked(self) -> Iterator[None]:
-        self._buffers.put_back()
+        self._state.put_back()
         with torch.random.fork_rng(self._devices):
             yield
 

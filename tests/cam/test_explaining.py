@@ -52,6 +52,20 @@ def test_a_layer_is_chosen_and_the_reason_told() -> None:
     assert found.image == (8, 8)
 
 
+@pytest.mark.parametrize(
+    ("method", "runs"),
+    [("gradcam", 2), ("fullgrad", 1), (["gradcam", "fullgrad"], 1), ("guided_backprop", 1)],
+)
+def test_a_layer_is_chosen_by_the_run_that_keeps_everything_if_there_is_one(
+    method: Any, runs: int
+) -> None:
+    model, seen = net(), []
+    model.register_forward_hook(lambda *_: seen.append(1))
+    found = ht.explain(model, torch.randn(1, 3, 8, 8), method=method)
+    assert len(seen) == runs
+    assert all("3 was chosen" in one.why[0] for one in found.maps.values())
+
+
 def test_t_cam_chooses_the_same_layer() -> None:
     model, images = net(), torch.randn(2, 3, 8, 8)
     with ht.trace(model, keep=True) as t:

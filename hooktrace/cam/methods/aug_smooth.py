@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hooktrace.cam.evidence import Evidence
 from hooktrace.cam.freshruns import FreshEvidence, FreshRuns
-from hooktrace.cam.heatmaps import resized
 from hooktrace.cam.method import METHODS, Method, method
+from hooktrace.cam.resizing import resized
 
 __all__ = ["AugSmooth"]
 
