@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hooktrace.cam.evidence import Evidence, wide
 from hooktrace.cam.method import Method
+from hooktrace.cam.progress import steps
 from hooktrace.cam.replica import Replica
 from hooktrace.cam.resizing import resized
 
@@ -54,11 +55,9 @@ class Masked:
     def scores(self, see: See) -> Tensor:
         """Return (N, C) the scores of the images seen through each channel."""
         count, found = self._shape[0], []
-        for part, rows in zip(
-            torch.split(self._channels, self._batch_size),
-            torch.split(self._rows, self._batch_size),
-            strict=True,
-        ):
+        parts = [torch.split(one, self._batch_size) for one in (self._channels, self._rows)]
+        pairs = zip(*parts, strict=True)
+        for part, rows in steps(pairs, len(parts[0]), "masked images"):
             masks = self._masks(part).to(self.images.dtype)
             output = self._replica.run_rows(rows, count, see(self.images[rows], masks))
             found.append(wide(self._score(output, rows)).to(part.dtype))

@@ -125,7 +125,6 @@ def test_keyword_arguments_and_tuples_are_passed_on() -> None:
         (torch.randn(2, 3, 8, 8), {"target": [1]}, TargetError, "batch of 2"),
         (torch.randn(1, 3, 8, 8), {"target": 1, "classes": [1]}, TypeError, "exclude"),
         (torch.randn(1, 3, 8, 8), {"target": "backward"}, TypeError, r"t\.cam"),
-        (torch.randn(1, 3, 8, 8), {"progress": True}, TypeError, "to="),
         (iter([]), {}, TypeError, "needs to="),
     ],
 )
@@ -214,3 +213,17 @@ def test_one_method_with_several_options_has_a_map_for_each() -> None:
     assert not torch.equal(maps["fem"].raw, maps["fem(form='activations')"].raw)
     single = ht.explain(net(), images, method=kind(sigmas=1.0))
     assert torch.equal(maps["fem(sigmas=1.0)"].raw, single["fem"].raw)
+
+
+@pytest.mark.parametrize("method", ["ablationcam", "iscam", "smoothgradcam++", "aug_smooth"])
+def test_progress_of_a_method_that_runs_often_goes_to_standard_error(
+    method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = torch.randn(2, 3, 8, 8)
+    quiet = ht.explain(net(), images, method=method).raw
+    assert capsys.readouterr() == ("", "")
+    assert torch.equal(ht.explain(net(), images, method=method, progress=True).raw, quiet)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ht.cam.METHODS[method].title in err
+    assert "100%" in err

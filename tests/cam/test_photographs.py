@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from hooktrace.cam.evidence import Evidence
 from hooktrace.cam.masking import Masked
 from hooktrace.cam.methods.scorecam import ScoreCam
 from hooktrace.cli import app
-from hooktrace.errors import UnknownNameError
+from hooktrace.errors import TargetError, UnknownNameError
 from hooktrace.photographs import PhotographError, explain_photographs
 from hooktrace.pretrained import Classifier, ModelError, load
 
@@ -84,6 +85,44 @@ def test_a_picture_is_not_overwritten_unless_forced(coffee: Path, tmp_path: Path
     assert there.read_bytes().startswith(b"\x89PNG")
 
 
+def test_off_a_terminal_there_is_no_bar(coffee: Path, tmp_path: Path) -> None:
+    words = ["cam", str(coffee), "-o", str(tmp_path / "out"), "--method", "ablationcam"]
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "class 967 espresso" in done.stdout
+
+
+def test_a_folder_for_the_pictures_that_is_none_is_told(coffee: Path, tmp_path: Path) -> None:
+    (tmp_path / "coffee-cam.png").mkdir()
+    for folder, says in (
+        (coffee, "is no folder"),
+        (coffee / "in", "is no folder"),
+        (tmp_path, "is a folder"),
+    ):
+        with pytest.raises(PhotographError, match=says):
+            explain_photographs([coffee], model="no such model", folder=folder, force=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"methods": ["gradcm"]}, "'gradcam'"),
+        ({"classes": ["expresso"]}, "'espresso'"),
+        ({"layer": "_swis"}, "'_swish'"),
+        ({"classes": ["1000"]}, "no class 1000"),
+        ({"model": "resnet-18"}, "'resnet18'"),
+    ],
+)
+def test_what_is_not_there_is_told_with_the_nearest(
+    coffee: Path, tmp_path: Path, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises((UnknownNameError, TargetError), match=says):
+        explain_photographs(
+            [coffee], **{"model": "efficientnet-lite0", "folder": tmp_path / "out", **options}
+        )
+    assert not (tmp_path / "out" / "coffee-cam.png").exists()
+
+
 def test_what_cannot_be_read_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(PhotographError, match="There is no photograph"):
         explain_photographs([tmp_path / "no.png"], model="no such model", folder=tmp_path)
@@ -91,15 +130,6 @@ def test_what_cannot_be_read_is_told_before_a_model_is_loaded(tmp_path: Path) ->
     broken.write_text("no picture")
     with pytest.raises(PhotographError, match="cannot be read"):
         explain_photographs([broken], model="no such model", folder=tmp_path)
-
-
-def test_names_that_do_not_exist_are_told_with_the_nearest(coffee: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="'resnet18'"):
-        load("resnet-18")
-    with pytest.raises(UnknownNameError, match="'espresso'"):
-        explain_photographs(
-            [coffee], model="efficientnet-lite0", classes=["expresso"], folder=tmp_path / "out"
-        )
 
 
 def test_a_checkpoint_is_loaded_without_running_code(tmp_path: Path) -> None:

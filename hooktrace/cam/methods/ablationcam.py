@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hooktrace.cam.evidence import Evidence, wide
 from hooktrace.cam.method import Method, method
+from hooktrace.cam.progress import steps
 from hooktrace.cam.replica import Tail
 
 __all__ = ["AblationCam"]
@@ -64,7 +65,8 @@ class AblationCam(Method):
         own = own.to(activations.dtype)
         found = own.unsqueeze(1).repeat(1, activations.shape[1])
         alive = (activations.flatten(2) != 0).any(2).nonzero()
-        for part in torch.split(alive, self.batch_size):
+        parts = torch.split(alive, self.batch_size)
+        for part in steps(parts, len(parts), self.title):
             rows, channels = part.unbind(1)
             changed = values.index_select(0, rows)
             inside = places[rows, channels] - (rows * size).unsqueeze(1)

@@ -12,6 +12,7 @@ from torch import Tensor
 from hooktrace.cam.evidence import Evidence
 from hooktrace.cam.freshruns import FreshEvidence, FreshRuns
 from hooktrace.cam.method import METHODS, Method, method
+from hooktrace.cam.progress import steps
 from hooktrace.cam.resizing import resized
 
 __all__ = ["AugSmooth"]
@@ -66,13 +67,14 @@ class AugSmooth(Method):
         if base.scope != "layer" or isinstance(base, AugSmooth):
             raise ValueError(f"of= names a method that makes a map of one layer, not {base.name}.")
         runs = FreshRuns(evidence, self.name)
+        views = list(self._views())
         made = [
             _back(
                 base.map(FreshEvidence(evidence, runs, _seen(runs.images, view), self.name)),
                 view,
                 evidence.layer.layout.grid,
             )
-            for view in self._views()
+            for view in steps(views, len(views), self.title)
         ]
         return torch.stack(made).mean(0)
 

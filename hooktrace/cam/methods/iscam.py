@@ -12,6 +12,7 @@ from torch import Tensor
 from hooktrace.cam.evidence import Evidence
 from hooktrace.cam.masking import Masked, MaskingMethod
 from hooktrace.cam.method import method
+from hooktrace.cam.progress import steps
 
 __all__ = ["IsCam"]
 
@@ -52,7 +53,9 @@ class IsCam(MaskingMethod):
             raise ValueError(f"steps= is at least {least} here, but got {self.steps}.")
 
     def scores(self, evidence: Evidence, masked: Masked) -> Tensor:
-        found = [masked.scores(partial(_dimmed, one)) for one in self._factors()]
+        factors = self._factors()
+        path = steps(factors, len(factors), self.title)
+        found = [masked.scores(partial(_dimmed, one)) for one in path]
         return torch.stack(found).sum(0) / self.steps
 
     def _factors(self) -> list[float]:

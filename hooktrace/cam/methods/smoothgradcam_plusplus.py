@@ -13,6 +13,7 @@ from hooktrace.cam.evidence import Evidence
 from hooktrace.cam.freshruns import FreshRuns
 from hooktrace.cam.method import Method, method
 from hooktrace.cam.noise import drawn
+from hooktrace.cam.progress import steps
 
 __all__ = ["SmoothGradCamPlusPlus"]
 
@@ -78,7 +79,9 @@ class SmoothGradCamPlusPlus(Method):
         shape, device = evidence.activations.shape, evidence.activations.device
         kind = torch.float32 if device.type == "mps" else torch.float64
         sums = [torch.zeros(shape, dtype=kind, device=device) for _ in range(3)]
-        for images, rows in self._noisy(runs.images, evidence.generator()):
+        noisy = self._noisy(runs.images, evidence.generator())
+        batches = -(-self.samples * len(runs.images) // self.batch_size)
+        for images, rows in steps(noisy, batches, self.title):
             found = runs.gradients(runs.run(images, rows))
             gradients = evidence.layer.layout.arrange(found).to(kind)
             for power, total in enumerate(sums, start=1):

@@ -12,6 +12,7 @@ from hooktrace.cam.evidence import Evidence
 from hooktrace.cam.masking import Masked, MaskingMethod
 from hooktrace.cam.method import method
 from hooktrace.cam.noise import drawn
+from hooktrace.cam.progress import steps
 
 __all__ = ["SsCam"]
 
@@ -61,7 +62,7 @@ class SsCam(MaskingMethod):
         shape = (1 if self.noise == "activation" else colours, *sizes)
         found = [
             self._noisy(masked, self.sigma * drawn(shape, masked.images, generator))
-            for _ in range(self.samples)
+            for _ in steps(range(self.samples), self.samples, self.title)
         ]
         return torch.stack(found).mean(0)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hooktrace.cam.evidence import wide
 from hooktrace.cam.heatmaps import HeatMap, HeatMaps
 from hooktrace.cam.picking import picked
+from hooktrace.cam.progress import bars, steps
 from hooktrace.cam.targets import ClassScore, as_target, logits_of
 from hooktrace.errors import TargetError
 
@@ -96,11 +97,10 @@ def of_classes(scores: Tensor, classes: Sequence[int]) -> Tensor:
     return picked(scores, ClassScore(tuple(classes)).classes(scores))
 
 
-def tracked(steps: Iterable[Any], total: int, label: str, progress: bool) -> Iterator[Any]:
-    """Yield steps, with a bar on the terminal if `progress` asks for one."""
+def tracked(parts: Iterable[Any], total: int, label: str, progress: bool) -> Iterator[Any]:
+    """Yield parts of some work, with a bar on standard error if `progress` asks for one."""
     if not progress:
-        yield from steps
+        yield from parts
         return
-    from rich.progress import track
-
-    yield from track(steps, label, total=total)
+    with bars(piped=True):
+        yield from steps(parts, total, label)
