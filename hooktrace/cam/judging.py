@@ -151,7 +151,12 @@ class Judge:
 
     @cached_property
     def _class_maps(self) -> dict[object, Returned]:
-        """The values with as many channels as there are scores, after which come no weights."""
+        """The values with as many channels as there are scores, after which come no weights.
+
+        Embeddings have as many numbers as the last layer has channels; nobody normalises scores.
+        """
+        if self.returns.ends_normed:
+            return {}
         scores = {shape[1] for shape in self._results}
         return {
             value: one

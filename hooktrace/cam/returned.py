@@ -149,6 +149,12 @@ class Returns:
         """Whether a call with weights had ended before another began."""
         return any(_mixes(one) and _end(one) < call.called.seq for one in self.calls)
 
+    @cached_property
+    def ends_normed(self) -> bool:
+        """Whether the last weights of the model are those of a norm, as where the head is off."""
+        weighted = [one for one in self.calls if one.module.parameters and not one.children]
+        return bool(weighted) and "Norm" in max(weighted, key=_end).module.base
+
     def later(self, one: Returned) -> Returned | None:
         """Return what a module left in the place of a value, by writing to it."""
         latest = self._latest[one.value.tensor]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -152,10 +153,20 @@ def test_a_checkpoint_is_loaded_without_running_code(tmp_path: Path) -> None:
         load("squeezenet1_1", str(tmp_path / "none.pt"))
 
 
-@pytest.mark.skipif(find_spec("timm") is not None, reason="says what is said without timm")
-def test_timm_is_named_where_it_is_missing() -> None:
+def test_timm_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModelError, match="pip install timm"):
         load("timm:resnet18")
+
+
+def test_a_model_that_timm_has_not_is_told_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = SimpleNamespace(list_models=lambda: ["resnet18", "resnet34", "vit_tiny"])
+    monkeypatch.setitem(sys.modules, "timm", there)
+    for name in ("timm:resnet-18", "timm:resnet-18.a1_in1k"):
+        with pytest.raises(UnknownNameError, match="'resnet18'"):
+            load(name)
 
 
 @dataclass(frozen=True)
