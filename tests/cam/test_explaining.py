@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,32 @@ def test_a_wrong_question_is_told_what_there_is(
 ) -> None:
     with pytest.raises(error, match=says):
         ht.explain(net(), images, **options)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "name"),
+    [
+        ("GradCAM", "gradcam"),
+        ("Grad-CAM", "gradcam"),
+        ("grad_cam", "gradcam"),
+        ("GradCAMPlusPlus", "gradcam++"),
+        ("gradcam_plus_plus", "gradcam++"),
+        ("GradCAMpp", "gradcam++"),
+        ("Grad-CAM++", "gradcam++"),
+        ("SmoothGradCAMpp", "smoothgradcam++"),
+        ("GradCAMElementWise", "gradcam_elementwise"),
+        ("SS-CAM", "sscam"),
+        ("KPCA_CAM", "kpcacam"),
+        ("EigenGradCAM", "eigengradcam"),
+        ("GuidedBackprop", "guided_backprop"),
+        ("DeepFeatureFactorization", "dff"),
+        ("RandomCAM", "random"),
+        ("ablation", "ablationcam"),
+    ],
+)
+def test_other_spellings_of_a_method_are_told_its_name(spelled: str, name: str) -> None:
+    with pytest.raises(UnknownNameError, match=rf"Did you mean '{re.escape(name)}'"):
+        ht.explain(net(), torch.randn(1, 3, 8, 8), method=spelled)
 
 
 def test_what_is_no_model_is_refused() -> None:
