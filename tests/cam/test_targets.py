@@ -366,3 +366,23 @@ def test_the_map_of_detected_boxes_is_a_grad_cam_of_their_scores() -> None:
         lambda output: torch.stack([one["scores"][0] for one in output]),
     )
     close(ours, truth)
+
+
+def test_a_detector_is_explained_by_the_end_of_its_backbone_or_a_named_level() -> None:
+    torch.manual_seed(0)
+    model = torchvision.models.detection.fasterrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=3, min_size=64, max_size=96,
+        box_score_thresh=0.0, box_detections_per_img=4, rpn_post_nms_top_n_test=8,
+    ).eval()  # fmt: skip
+    images = [torch.rand(3, 64, 80)]
+    with torch.no_grad():
+        (found,) = model(images)
+    target = targets.DetectionBoxes(found["labels"][:1], found["boxes"][:1], of="score")
+    chosen = ht.explain(model, (images,), target=target).single
+    assert chosen.layer == "backbone.body.layer4"
+    assert any("a head on one" in one for one in chosen.why)
+    for method in ("gradcam", "ablationcam"):  # a dict of levels is returned
+        level = ht.explain(model, (images,), target=target, method=method, layer="backbone.fpn")
+        assert level.raw.shape == (1, 16, 24)  # the detector pads to a multiple of 32
+        assert level.single.scores is not None
+        torch.testing.assert_close(level.single.scores, found["scores"][:1])
