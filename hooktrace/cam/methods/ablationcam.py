@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from hooktrace.cam.evidence import Evidence, wide
+from hooktrace.cam.layouts import listed
 from hooktrace.cam.method import Method, method
 from hooktrace.cam.progress import steps
 from hooktrace.cam.replica import Tail
+from hooktrace.errors import MethodError
 
 __all__ = ["AblationCam"]
 
@@ -52,6 +54,7 @@ class AblationCam(Method):
     def _scores(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
         """Return the scores (N,), and those without each channel (N, C)."""
         rerun = evidence.rerun(self.name)
+        together = self._at_once(evidence)
         score = evidence.scorer("needs the score of changed activations")
         layer, activations = evidence.layer, evidence.activations
         tail = Tail(rerun, evidence)
@@ -65,7 +68,7 @@ class AblationCam(Method):
         own = own.to(activations.dtype)
         found = own.unsqueeze(1).repeat(1, activations.shape[1])
         alive = (activations.flatten(2) != 0).any(2).nonzero()
-        parts = torch.split(alive, self.batch_size)
+        parts = torch.split(alive, together)
         for part in steps(parts, len(parts), self.title):
             rows, channels = part.unbind(1)
             changed = values.index_select(0, rows)
@@ -75,3 +78,19 @@ class AblationCam(Method):
             scores = score(output, rows)
             found[rows, channels] = wide(scores).to(found.dtype)
         return own, found
+
+    def _at_once(self, evidence: Evidence) -> int:
+        """Return how many images the model can be given at once.
+
+        Raises:
+            MethodError: It takes a list of images, and was given several.
+        """
+        if not any(map(listed, evidence.root.seen_inputs)):
+            return self.batch_size
+        count = len(evidence.activations)
+        if count > 1:
+            raise MethodError(
+                f"{self.title} of a model that takes a list of images is made of one image at a "
+                f"time, but got {count}."
+            )
+        return 1
