@@ -390,7 +390,13 @@ def test_a_detector_is_explained_by_the_end_of_its_backbone_or_a_named_level() -
         assert level.single.scores is not None
         torch.testing.assert_close(level.single.scores, found["scores"][:1])
     with pytest.raises(MethodError, match="one image at a time, but got 2"):
-        ht.explain(model, (images * 2,), target=target, method="ablationcam", layer="backbone.fpn")
+        ht.explain(
+            model,
+            (images * 2,),
+            target=lambda output: torch.stack([one["scores"].sum() for one in output]),
+            method="ablationcam",
+            layer="backbone.fpn",
+        )
 
 
 def test_boxes_that_need_gradients_are_told_apart_without_a_warning() -> None:
