@@ -149,6 +149,7 @@ def cam(
         folder=output,
         force=force,
         say=_silent if quiet else typer.echo,
+        progress=not quiet,
     )
     if quiet:
         for picture in pictures:

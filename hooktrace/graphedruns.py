@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hooktrace.cam.trees import mapped
 from hooktrace.errors import UnknownNameError, nearest
 from hooktrace.session import Trace
 
@@ -109,11 +110,7 @@ def _beginning(module: nn.Module, number: int) -> Iterator[None]:
 def _begun(result: Any) -> Any:
     """Record a graph from here on; return the result as its beginning."""
     torch.set_grad_enabled(True)  # until the no_grad() around the model ends
-    if isinstance(result, Tensor):
-        return _leaf(result)
-    if type(result) in (tuple, list):
-        return type(result)(_leaf(one) if isinstance(one, Tensor) else one for one in result)
-    return result
+    return mapped(result, _leaf)
 
 
 def _leaf(tensor: Tensor) -> Tensor:

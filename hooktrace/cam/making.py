@@ -61,11 +61,12 @@ def cam(
     else:
         wanted = [(_key(target), as_target(target))]
     rerun = None if model is None else Rerun(model, *_arguments(inputs))
+    methods = _named(methods_of(method))
     for key, score in wanted:
         evidences = _evidences(calls, made, score, rerun, seed)
-        for one in methods_of(method):
+        for title, one in methods.items():
             for label, picture in _pictures(one, names, evidences, key):
-                found[one.name, label, key] = replace(picture, why=(*why, *picture.why))
+                found[title, label, key] = replace(picture, method=title, why=(*why, *picture.why))
     return HeatMaps(found)
 
 
@@ -100,6 +101,12 @@ def methods_of(wanted: Any) -> list[Method]:
         one if isinstance(one, Method) else one() if isinstance(one, type) else METHODS[one]()
         for one in several
     ]
+
+
+def _named(methods: list[Method]) -> dict[str, Method]:
+    """Return methods by name; by name and options where several have one name."""
+    names = [one.name for one in methods]
+    return {one.label if names.count(one.name) > 1 else one.name: one for one in methods}
 
 
 def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
