@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hooktrace.inventory import hooks
     from hooktrace.leaks import no_leaked_hooks
     from hooktrace.session import Trace, trace
+    from hooktrace.summaries import Summary
+    from hooktrace.summarizing import summary
 
 __version__ = "0.1.0"
 
@@ -31,6 +33,7 @@ _PUBLIC = {
     "Comparison": "hooktrace.comparison",
     "Counterfactual": "hooktrace.experiments.counterfactuals",
     "HookList": "hooktrace.hooklist",
+    "Summary": "hooktrace.summaries",
     "Trace": "hooktrace.session",
     "check": "hooktrace.experiments.preflight",
     "compare": "hooktrace.comparison",
@@ -38,6 +41,7 @@ _PUBLIC = {
     "explain": "hooktrace.explaining",
     "hooks": "hooktrace.inventory",
     "no_leaked_hooks": "hooktrace.leaks",
+    "summary": "hooktrace.summarizing",
     "trace": "hooktrace.session",
 }
 _MODULES = ("cam", "errors", "events")
@@ -46,6 +50,7 @@ __all__ = [
     "Comparison",
     "Counterfactual",
     "HookList",
+    "Summary",
     "Trace",
     "__version__",
     "cam",
@@ -57,6 +62,7 @@ __all__ = [
     "explain",
     "hooks",
     "no_leaked_hooks",
+    "summary",
     "trace",
 ]
 

@@ -13,6 +13,7 @@ from hooktrace.events import (
     Change,
     Event,
     HookId,
+    Member,
     ModuleId,
     NodeId,
     Observation,
@@ -157,6 +158,10 @@ class EventLog:
         stats: Statistics of what tensors held, by the number that a sighting carries.
         kept: The modules whose values are kept.
         parts: Names of all modules of the traced models, called or not.
+        members: Those modules with the parameters and buffers that they have when the block ends,
+            in the order of ``named_modules()``.
+        flops: Floating-point operations by name of module, and of a whole under the name of its
+            root; None where they were not counted.
         copies: Whether the tensor arguments of hooks were copied.
         released: Whether what was kept has been let go.
         roots: Names of the traced models ("" for a single one).
@@ -202,6 +207,8 @@ class EventLog:
         self.kept: set[ModuleId] = set()
         self.roots: list[str] = []
         self.parts: set[str] = set()
+        self.members: list[Member] = []
+        self.flops: dict[str, int] | None = None
         self.copies = True
         self.released = False
         self.sticky = False

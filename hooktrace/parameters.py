@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from hooktrace import _torch
-from hooktrace._torch_hooks import has_hooks
+from hooktrace._torch_hooks import has_hooks, own_buffers, own_parameters
 from hooktrace.errors import UnknownNameError
-from hooktrace.events import TensorId
+from hooktrace.events import Member, OwnTensor, TensorId
 from hooktrace.recorder import Recorder
 
-__all__ = ["note_replaced", "number_of", "watch"]
+__all__ = ["note_replaced", "number_of", "take_stock", "watch"]
 
 
 def watch(recorder: Recorder) -> None:
@@ -58,3 +58,16 @@ def note_replaced(recorder: Recorder) -> None:
     for row in log.tensors:
         if row.parameter and row.id not in left and row.name in now:
             log.replaced[row.id] = row.name
+
+
+def take_stock(recorder: Recorder) -> None:
+    """Enter the modules of the models with their parameters and buffers, as they are now."""
+    seen = recorder.identities.seen
+    members = []
+    for module, names, root, row in recorder.scope.members():
+        own = [(name, seen(one), False) for name, one in own_parameters(module)]
+        own += [(name, seen(one), True) for name, one in own_buffers(module)]
+        tensors = tuple(OwnTensor(name, one.id, one.summary, buffer) for name, one, buffer in own)
+        kind = type(module).__name__
+        members.append(Member(names[0], tuple(names[1:]), kind, root, row, tensors))
+    recorder.log.members = members

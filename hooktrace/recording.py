@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hooktrace.cam.heatmaps import HeatMaps
     from hooktrace.log import EventT
     from hooktrace.render.engine import Digraph
+    from hooktrace.summaries import Summary
 
 __all__ = ["Recording"]
 
@@ -156,6 +157,20 @@ class Recording:
         """
         self._settle()
         return blame(self.log, self._calls.refresh(), tensor)
+
+    def summary(self, **options: Any) -> Summary:
+        """Return a row for each module: shapes, parameters, memory, time, hooks; print it.
+
+        Args:
+            **options: ``depth``: levels of modules to show (3; None for all).  ``sort``: a column
+                to sort by, largest first, such as ``"forward"``.  ``columns``: which to show.
+
+        Raises:
+            UnknownNameError: There is no such column; the message names the nearest.
+        """
+        from hooktrace.summaries import Summary
+
+        return Summary(self.log, self._calls.refresh(), **options)
 
     def feature_maps(self, name: str | None = None, **options: Any) -> Any:
         """Draw kept outputs of convolutions as grids, one tile for each channel.

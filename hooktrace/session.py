@@ -23,6 +23,7 @@ from hooktrace.tracebacks import raising_line, unlink_own_frames
 
 if TYPE_CHECKING:
     from hooktrace.doctor.blame import Blame
+    from hooktrace.summaries import Summary
 
 __all__ = ["Trace", "trace"]
 
@@ -122,6 +123,11 @@ class Trace(Recording):
         if isinstance(tensor, torch.Tensor):
             tensor = parameters.number_of(self._recorder, tensor)
         return super().blame(tensor)
+
+    def summary(self, **options: Any) -> Summary:  # noqa: D102 - that of what it extends
+        if not self.log.sealed:
+            parameters.take_stock(self._recorder)
+        return super().summary(**options)
 
     def _settle(self) -> None:
         measure.settle(self.log)

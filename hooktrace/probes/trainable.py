@@ -1,9 +1,10 @@
-"""The parameters that the models have when the block ends, and which of them are to be trained."""
+"""What the models have when the block ends: parameters, which of them are trained, buffers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hooktrace.parameters import take_stock
 from hooktrace.patches import Patch
 from hooktrace.recorder import Recorder
 
@@ -25,5 +26,6 @@ def finish(recorder: Recorder) -> None:
             number = recorder.identities.seen(parameter).id
             if recorder.log.tensors[number].name != name:
                 recorder.log.aliases[name] = number
+        take_stock(recorder)
     except Exception:
         recorder.failed("the parameters")

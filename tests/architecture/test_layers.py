@@ -30,8 +30,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "views",
         "render doctor cam",
         "recording session leaks hooklist inventory images sheets pairing agreement captures "
-        "comparison",
-        "experiments explained graphedruns explaining pretrained photographs",
+        "comparison summaries",
+        "experiments explained graphedruns explaining summarizing pretrained photographs",
         "demo",
         "cli pytest_plugin",
     )
@@ -66,7 +66,7 @@ ORDER = (
         "modified",
     ],
     ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
-    ["recording", "session"],
+    ["summaries", "recording", "session"],
     ["pairing", "agreement", "sheets", "captures", "comparison"],
 )
 """Within a layer: each may import those before it, and not those after it."""
