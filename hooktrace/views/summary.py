@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from math import prod
 from typing import NamedTuple
 
 from hooktrace.events import (
-    CallId,
-    GradientAccumulated,
-    GradientComputed,
     Member,
     ModuleId,
     Observation,
@@ -21,6 +17,7 @@ from hooktrace.events import (
     TensorSummary,
 )
 from hooktrace.log import EventLog
+from hooktrace.views.backwardspans import backward_spans
 from hooktrace.views.calls import Call, CallIndex
 
 __all__ = ["Cost", "ModuleRow", "Sizes", "Totals", "summarise"]
@@ -127,8 +124,11 @@ class _Books:
             if call.first is None:
                 self.calls[call.called.module].append(call)
         self.roots = [call for call in calls.roots() if call.first is None]
-        self.spans = _spans(log, calls)
-        self._stretch()
+        holders = [
+            (self._calls_of(member), tensors)
+            for member, tensors in zip(self.members, self.inside, strict=True)
+        ]
+        self.spans = backward_spans(log, calls, holders)
         self.on_module: dict[ModuleId | None, list[str]] = defaultdict(list)
         self.on_tensor: dict[TensorId | None, list[str]] = defaultdict(list)
         for hook in log.hooks:
@@ -136,23 +136,8 @@ class _Books:
             self.on_module[hook.module].append(text)
             self.on_tensor[hook.tensor].append(text)
 
-    def _stretch(self) -> None:
-        """Let the spans of modules reach to when the last of their parameters had its gradient.
-
-        A module that was called several times in a run gets one gradient for all calls, so there
-        it cannot be told which of them ended then.
-        """
-        filled: dict[TensorId, list[GradientAccumulated]] = defaultdict(list)
-        for event in self.log.of(GradientAccumulated):
-            filled[event.tensor].append(event)
-        for member, tensors in zip(self.members, self.inside, strict=True):
-            calls = self.calls[member.module] if member.module is not None else []
-            for event in chain(*(filled.get(tensor, ()) for tensor in tensors if filled)):
-                reached = [one for one in calls if event.backward in self.spans.get(one.id, ())]
-                if len(reached) == 1:
-                    span = self.spans[reached[0].id][event.backward]
-                    if event.before is not None or not span.sent:
-                        span.end = max(span.end, event.time_ns)
+    def _calls_of(self, member: Member) -> list[Call]:
+        return self.calls[member.module] if member.module is not None else []
 
     def close(self) -> tuple[list[ModuleRow], Totals]:
         counted: dict[TensorId, str] = {}
@@ -174,7 +159,7 @@ class _Books:
     def _row(
         self, member: Member, tensors: dict[TensorId, OwnTensor], counted: dict[TensorId, str]
     ) -> ModuleRow:
-        calls = self.calls[member.module] if member.module is not None else []
+        calls = self._calls_of(member)
         new, shared = [], []
         for one in member.tensors:
             full = f"{member.name}.{one.name}" if member.name else one.name
@@ -287,40 +272,3 @@ def _memory(seen: Iterable[Observation]) -> int:
 
 def _shapes(seen: Iterable[Observation]) -> tuple[TensorSummary, ...]:
     return tuple(one.summary for one in seen if isinstance(one.summary, TensorSummary))
-
-
-@dataclass
-class _Span:
-    """When one backward run was in one call.
-
-    Attributes:
-        sent: Whether a gradient with respect to an input was seen.
-    """
-
-    start: int
-    end: int
-    sent: bool = False
-
-
-def _spans(log: EventLog, calls: CallIndex) -> dict[CallId, dict[int, _Span]]:
-    """Return for each call and backward run when that reached it, and its last gradient.
-
-    The gradients of a call are also those of the calls in it, and of its recomputations.  Some are
-    seen only after their node has run, so a call begins when what came before it was seen: but for
-    a ``.grad`` that was empty, which is noted late.
-    """
-    spans: dict[CallId, dict[int, _Span]] = defaultdict(dict)
-    before = 0
-    for event in log.events:
-        if isinstance(event, GradientComputed):
-            call = calls.calls.get(event.call) if event.call is not None else None
-            own = call
-            while call is not None:
-                call = call.first or call
-                span = spans[call.id].setdefault(event.backward, _Span(before, event.time_ns))
-                span.end = max(span.end, event.time_ns)
-                span.sent |= call is own and event.gradient.role.startswith("grad_input")
-                call = call.parent
-        if not (isinstance(event, GradientAccumulated) and event.before is None):
-            before = event.time_ns
-    return spans
