@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hooktrace import cam, errors, events
+    from hooktrace.boardlogging import TensorBoardLogger
     from hooktrace.comparison import Comparison, compare
     from hooktrace.experiments.counterfactuals import Counterfactual, counterfactual
     from hooktrace.experiments.preflight import check
@@ -34,6 +35,7 @@ _PUBLIC = {
     "Counterfactual": "hooktrace.experiments.counterfactuals",
     "HookList": "hooktrace.hooklist",
     "Summary": "hooktrace.summaries",
+    "TensorBoardLogger": "hooktrace.boardlogging",
     "Trace": "hooktrace.session",
     "check": "hooktrace.experiments.preflight",
     "compare": "hooktrace.comparison",
@@ -51,6 +53,7 @@ __all__ = [
     "Counterfactual",
     "HookList",
     "Summary",
+    "TensorBoardLogger",
     "Trace",
     "__version__",
     "cam",

@@ -164,9 +164,6 @@ class Recording:
         Args:
             **options: ``depth``: levels of modules to show (3; None for all).  ``sort``: a column
                 to sort by, largest first, such as ``"forward"``.  ``columns``: which to show.
-
-        Raises:
-            UnknownNameError: There is no such column; the message names the nearest.
         """
         from hooktrace.summaries import Summary
 
@@ -274,6 +271,26 @@ class Recording:
 
         self._settle()
         return draw(self.log, self._calls.refresh(), path, **options)
+
+    def tensorboard(self, log_dir: str | Path, *, images: bool = False, **options: str) -> Path:
+        """Write the trace for TensorBoard: graph with hooks, table, findings, curves over steps.
+
+        Args:
+            log_dir: The folder of the run, which is made and returned.
+            images: Whether to draw kept convolutions.
+            **options: ``modules``: pattern of those that curves and histograms are written of;
+                ``filename_suffix``: end of the name of the event file.
+
+        Raises:
+            MissingExtraError: TensorBoard is not installed (the extra ``tensorboard``).
+            NotKeptError: `images` without any convolution that was kept.
+        """
+        from hooktrace.boards.exporting import export
+
+        self._settle()
+        drawn = self.feature_maps() if images else {}
+        told = {"trace": str(self), "findings": str(self.findings())}
+        return export(self.log, self._calls.refresh(), log_dir, told, drawn, **options)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         from hooktrace.render.diagram import mimebundle

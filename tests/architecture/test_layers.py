@@ -23,15 +23,17 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_torch_state _torch_replica tracebacks pixels",
         "identity results scope spans threadstate spies features statistics optimizers hookfacts "
         "hooktable recorder parameters firing containers opencall patches callspies spiedhooks "
-        "leaves "
+        "leaves pausing "
         "nodespies backwardrun placement nodes walk aliases measure reach looks hold holdings "
         "modified",
         "probes",
         "views",
         "render doctor cam",
+        "boards",
         "recording session leaks hooklist inventory images sheets pairing agreement captures "
         "comparison summaries",
-        "experiments explained graphedruns explaining summarizing pretrained photographs",
+        "experiments explained graphedruns explaining summarizing boardlogging "
+        "pretrained photographs",
         "demo",
         "cli pytest_plugin",
     )
@@ -87,6 +89,7 @@ WITHOUT_TORCH = (
     "views",
     "render",
     "doctor",
+    "boards",
 )
 VIEWS_MAY_IMPORT = {
     "tensorstats",

@@ -1,0 +1,276 @@
+"""`TensorBoardLogger`: curves, histograms, pictures and the graph from a training loop."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import weakref
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hooktrace import images, patches
+from hooktrace.boards.exporting import places
+from hooktrace.boards.files import BoardFile, usual_folder
+from hooktrace.boards.nodes import board_nodes
+from hooktrace.boards.norms import CHARTS, norms
+from hooktrace.boards.protocol import Counts, Value, chart, graph, histogram, picture, scalar
+from hooktrace.errors import NothingTracedWarning, UnknownNameError, nearest
+from hooktrace.explaining import explain
+from hooktrace.pausing import leave_out
+from hooktrace.pixels import package
+from hooktrace.session import Trace
+from hooktrace.views.calls import Call, CallIndex
+from hooktrace.views.outline import inside
+
+__all__ = ["TensorBoardLogger"]
+
+_BINS = 64
+_MOST_PHOTOS = 4
+_VALIDATION = "validation"
+
+
+class TensorBoardLogger:
+    """Writes what a model does while it is trained; every n-th step is traced for it.
+
+        >>> logger = TensorBoardLogger("runs/first", model, every=50)    # doctest: +SKIP
+        >>> for inputs, labels in loader:                                # doctest: +SKIP
+        ...     ...                       # forward, backward, optimizer.step()
+        ...     logger.step(loss=loss)
+
+    A step is all that happened since the last call of `step`.  The first one and every n-th after
+    it are written: the numbers that `step` is given; norms of activations, gradients and parameters
+    for each module (tab *Scalars*, together in *Custom Scalars*); histograms of parameters,
+    gradients and activations; the graph with its hooks, once.  What runs under ``no_grad`` in
+    between, such as a validation, is left out.  The steps that are not written cost a comparison.
+
+    Histograms of gradients show what ``.grad`` holds when `step` is called: call it before
+    ``optimizer.zero_grad()``.
+
+    Args:
+        log_dir: The folder of the run; an open ``SummaryWriter``; or None for a folder below
+            ``runs`` with the time and the name of the machine, as ``SummaryWriter`` takes.
+        model: What is trained.
+        every: How many steps lie between those that are written, plus one.
+        modules: An fnmatch pattern, or several, of the modules that are looked at.
+        histograms: Whether to write histograms.  For those of activations, a copy of the outputs
+            of these modules is held during a step that is written.
+        feature_maps: Whether to draw the outputs of convolutions, for the first item of the batch.
+        cam: Images (N, C, H, W), of which heat maps are drawn over the first four, from the model
+            as it then is: ``hooktrace.explain(model, cam)``.
+        comment: End of the name of the folder that is taken where none is given.
+        filename_suffix: End of the name of the event file.
+
+    Attributes:
+        log_dir: The folder of the run.
+        number: How many steps there were.
+
+    Raises:
+        MissingExtraError: TensorBoard is not installed (the extra ``tensorboard``); or for pictures
+            torchvision or Pillow (the extra ``images``).
+        UnknownNameError: `modules` names no module of the model.
+        TypeError: `comment` or `filename_suffix` where the file is named already.
+    """
+
+    def __init__(
+        self,
+        log_dir: Any,
+        model: nn.Module,
+        *,
+        every: int = 50,
+        modules: str | Sequence[str] = "*",
+        histograms: bool = True,
+        feature_maps: bool = False,
+        cam: Tensor | None = None,
+        comment: str = "",
+        filename_suffix: str = "",
+    ) -> None:
+        if every < 1:
+            raise ValueError(f"every= is 1 or more, but got {every}.")
+        if feature_maps:
+            package("torchvision", "torchvision.utils")
+        self._patterns = [modules] if isinstance(modules, str) else list(modules)
+        self._model, self._every, self._cam = model, every, cam
+        self._histograms, self._feature_maps = histograms, feature_maps
+        self._chosen = self._choose()
+        self._file = _file(log_dir, comment, filename_suffix)
+        self.log_dir = self._file.folder
+        self.number = 0
+        self._first = True
+        self._trace: Trace | None = None
+        self._open()
+
+    def _choose(self) -> set[str]:
+        """Return the modules that are looked at: names that curves have."""
+        every = [name or type(one).__name__ for name, one in self._model.named_modules()]
+        for pattern in self._patterns:
+            if not any(fnmatchcase(name, pattern) for name in every):
+                raise UnknownNameError(
+                    f"modules={pattern!r} names no module of the model.{nearest(pattern, every)}"
+                )
+        found = {one for one in every if any(fnmatchcase(one, own) for own in self._patterns)}
+        return found | ({"model"} if type(self._model).__name__ in found else set())
+
+    # -------------------------------------------------------------- the loop
+
+    def step(self, **numbers: Any) -> None:
+        """End a step of training.
+
+        Args:
+            **numbers: What is shown as curves, such as ``loss=loss``: numbers, or tensors of one
+                element, which are read only if the step is written.
+        """
+        if self._trace is not None:
+            self._write(numbers)
+        self.number += 1
+        if self.number % self._every == 0:
+            self._open()
+
+    def validation(self, **numbers: Any) -> None:
+        """Write numbers of a validation, in the same charts as those of the training.
+
+        They are a run of their own in TensorBoard, ``validation``, at the step that ended last.
+        """
+        values = [scalar(name, _number(one)) for name, one in numbers.items()]
+        run = self._file.run(_VALIDATION)
+        run.add(values, max(self.number - 1, 0))
+        run.flush()
+
+    def close(self) -> None:
+        """End the trace of a step that did not end, and close the files."""
+        self._end()
+        self._file.close()
+
+    def __enter__(self) -> TensorBoardLogger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -------------------------------------------------------------- one step
+
+    def _open(self) -> None:
+        keep = self._kept() if self._histograms or self._feature_maps else []
+        self._trace = _begun(self._model, keep)
+        self._finalizer = weakref.finalize(self, _end, self._trace)
+
+    def _kept(self) -> list[nn.Module | str]:
+        """Return the innermost of the modules that are looked at."""
+        return [
+            one
+            for name, one in self._model.named_modules()
+            if (name or type(one).__name__) in self._chosen and not any(one.children())
+        ]
+
+    def _end(self) -> Trace | None:
+        trace, self._trace = self._trace, None
+        if trace is not None:
+            self._finalizer.detach()
+            _end(trace)
+        return trace
+
+    def _write(self, numbers: dict[str, Any]) -> None:
+        trace = self._end()
+        assert trace is not None
+        with patches.unrecorded():
+            calls = CallIndex(trace.log).refresh()
+            roots = [one for one in calls.roots() if one.mode.grad and one.first is None]
+            own = inside(roots)
+            values = [scalar(name, _number(one)) for name, one in numbers.items()]
+            extent = (0, len(trace.log.events))
+            found = norms(trace.log, own, extent, self._chosen.__contains__)
+            values += [scalar(tag, one) for tag, one in sorted(found.items())]
+            values += self._distributions(own) if self._histograms else []
+            values += self._maps(own) if self._feature_maps else []
+            self._file.add(values, self.number)
+            if self._first and roots:
+                self._first = False
+                trace.edits  # noqa: B018 - measures what hooks changed, which the graph says
+                self._file.add([chart(CHARTS)])
+                self._file.add_graph(graph(board_nodes(trace.log, calls, roots)))
+            trace.release()
+        if self._cam is not None:
+            self._file.add(self._heat(), self.number)
+        self._file.flush()
+
+    def _distributions(self, own: Sequence[Call]) -> Iterator[Value]:
+        for name, one in self._model.named_parameters():
+            if (name.rpartition(".")[0] or "model") in self._chosen:
+                for tag, tensor in (("parameter", one), ("gradient", one.grad)):
+                    counts = None if tensor is None else counted([tensor])
+                    if counts is not None:
+                        yield histogram(f"{tag}/{name}", counts)
+        for call, place in places(own):
+            counts = counted([one for one in call.outputs if isinstance(one, Tensor)])
+            if counts is not None:
+                yield histogram(f"activation/{place}", counts)
+
+    def _maps(self, own: Sequence[Call]) -> Iterator[Value]:
+        for call, place in places(own):
+            if call.kept and images.is_convolution(call):
+                yield picture(f"feature_maps/{place}", images.feature_maps(call))
+
+    def _heat(self) -> Iterator[Value]:
+        assert self._cam is not None
+        heat = explain(self._model, self._cam).single
+        for item, photo in enumerate(self._cam[:_MOST_PHOTOS]):
+            low, high = photo.amin(), photo.amax()
+            shown = (photo - low) / (high - low).clamp_min(torch.finfo(photo.dtype).tiny)
+            channels = shown if shown.shape[0] in (1, 3) else shown.mean(0, keepdim=True)
+            yield picture(f"cam/{heat.layer}/{item}", heat.overlay(channels, item))
+
+
+def counted(tensors: Sequence[Tensor]) -> Counts | None:
+    """Count the finite values of tensors, on their device; None if there is none."""
+    with torch.no_grad():
+        plain = [one.detach() for one in tensors if not (one.is_meta or one.is_complex())]
+        every = torch.cat([one.float().flatten() for one in plain]) if plain else torch.empty(0)
+        every = every[every.isfinite()]
+        if not every.numel():
+            return None
+        low, high = every.aminmax()
+        width = torch.where(high > low, high - low, 1) / _BINS
+        places = ((every - low) / width).long().clamp_(0, _BINS - 1)
+        counts = torch.bincount(places, minlength=_BINS)
+        wide = every.double()
+        ends = [low, high, width, wide.sum(), wide.square().sum()]
+        first, last, step, total, squares = torch.stack([one.double() for one in ends]).tolist()
+        limits = [first + step * (number + 1) for number in range(_BINS)]
+        return Counts(limits, counts.tolist(), first, last, every.numel(), total, squares)
+
+
+def _number(one: Any) -> float:
+    return float(one.detach().item() if isinstance(one, Tensor) else one)
+
+
+def _begun(model: nn.Module, keep: Any) -> Trace:
+    trace = Trace(model, keep=keep, edits="versions", stats=True)
+    trace.__enter__()
+    leave_out(trace._recorder, _unrecorded)
+    return trace
+
+
+def _unrecorded() -> bool:
+    """Whether autograd does not record, so that what runs is no step of training."""
+    return not torch.is_grad_enabled()
+
+
+def _end(trace: Trace) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NothingTracedWarning)
+        trace.__exit__(None, None, None)
+
+
+def _file(log_dir: Any, comment: str, suffix: str) -> BoardFile:
+    if log_dir is None:
+        return BoardFile(usual_folder(comment), suffix)
+    if comment:
+        raise TypeError("comment= is the end of a folder's name, but the folder is given.")
+    if isinstance(log_dir, (str, os.PathLike)):
+        return BoardFile(log_dir, suffix)
+    if suffix:
+        raise TypeError("filename_suffix= ends a file's name, but the SummaryWriter has its file.")
+    return BoardFile.of(log_dir)
