@@ -30,6 +30,7 @@ __all__ = ["TensorBoardLogger"]
 
 _BINS = 64
 _MOST_PHOTOS = 4
+_SMALLEST_PHOTO = 160  # pixels
 _VALIDATION = "validation"
 
 
@@ -217,10 +218,17 @@ class TensorBoardLogger:
         assert self._cam is not None
         heat = explain(self._model, self._cam).single
         for item, photo in enumerate(self._cam[:_MOST_PHOTOS]):
-            low, high = photo.amin(), photo.amax()
-            shown = (photo - low) / (high - low).clamp_min(torch.finfo(photo.dtype).tiny)
-            channels = shown if shown.shape[0] in (1, 3) else shown.mean(0, keepdim=True)
-            yield picture(f"cam/{heat.layer}/{item}", heat.overlay(channels, item))
+            yield picture(f"cam/{heat.layer}/{item}", heat.overlay(_shown(photo), item))
+
+
+def _shown(photo: Tensor) -> Tensor:
+    """Return an image (C, H, W) as it can be seen: from 0 to 1, in colours or grey, not tiny."""
+    wide = photo.detach().float()
+    low, high = wide.amin(), wide.amax()
+    scaled = (wide - low) / (high - low).clamp_min(torch.finfo(wide.dtype).tiny)
+    plain = scaled if scaled.shape[0] in (1, 3) else scaled.mean(0, keepdim=True)
+    times = max(1, _SMALLEST_PHOTO // max(plain.shape[1:]))
+    return plain.repeat_interleave(times, 1).repeat_interleave(times, 2)
 
 
 def counted(tensors: Sequence[Tensor]) -> Counts | None:
