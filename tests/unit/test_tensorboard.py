@@ -369,12 +369,17 @@ def test_tensorboard_is_an_extra_with_a_name(
 
 
 def test_a_trace_is_written_with_its_steps(tmp_path: Path) -> None:
-    net = Net()
+    net, norms = Net(), []
+
+    def note(_: Tensor) -> None:
+        held = [one.grad for one in net.head.parameters() if one.grad is not None]
+        norms.append(torch.nn.utils.get_total_norm(held).item())
+
     with ht.trace(net, keep=["features.0"], stats=True) as t:
-        train(net, 3)
+        train(net, 3, note)
     assert t.tensorboard(tmp_path / "run", images=True) == tmp_path / "run"
     board = Board(tmp_path / "run")
-    assert set(board.curve("gradient_norm/head")) == {0, 1, 2}
+    assert [*board.curve("gradient_norm/head").values()] == pytest.approx(norms, rel=1e-5)
     assert set(board.curve("forward_ms")) == {0, 1, 2}
     assert [one.step for one in board.events.Histograms("activation/features.0")] == [0, 1, 2]
     assert [one.step for one in board.events.Images("feature_maps/features.0")] == [0, 1, 2]
