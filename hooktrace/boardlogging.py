@@ -235,19 +235,31 @@ def counted(tensors: Sequence[Tensor]) -> Counts | None:
     """Count the finite values of tensors, on their device; None if there is none."""
     with torch.no_grad():
         plain = [one.detach() for one in tensors if not (one.is_meta or one.is_complex())]
-        every = torch.cat([one.float().flatten() for one in plain]) if plain else torch.empty(0)
-        every = every[every.isfinite()]
-        if not every.numel():
+        flat = [one.float().reshape(-1) for one in plain if one.numel()]
+        if not flat:
             return None
-        low, high = every.aminmax()
+        every = flat[0] if len(flat) == 1 else torch.cat(flat)
+        ends = torch.stack(every.aminmax())
+        if not ends.isfinite().all():
+            every = every[every.isfinite()]
+            if not every.numel():
+                return None
+            ends = torch.stack(every.aminmax())
+        low, high = ends
         width = torch.where(high > low, high - low, 1) / _BINS
-        places = ((every - low) / width).long().clamp_(0, _BINS - 1)
+        places = ((every - low) / width).to(torch.uint8).clamp_(max=_BINS - 1)
         counts = torch.bincount(places, minlength=_BINS)
-        wide = every.double()
-        ends = [low, high, width, wide.sum(), wide.square().sum()]
-        first, last, step, total, squares = torch.stack([one.double() for one in ends]).tolist()
+        squares = torch.linalg.vector_norm(every, dtype=torch.float64).square()
+        told = [
+            low.double(),
+            high.double(),
+            width.double(),
+            every.sum(dtype=torch.float64),
+            squares,
+        ]
+        first, last, step, total, square = torch.stack(told).tolist()
         limits = [first + step * (number + 1) for number in range(_BINS)]
-        return Counts(limits, counts.tolist(), first, last, every.numel(), total, squares)
+        return Counts(limits, counts.tolist(), first, last, every.numel(), total, square)
 
 
 def _number(one: Any) -> float:
