@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
-import weakref
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -18,11 +16,11 @@ from hooktrace.boards.files import BoardFile, usual_folder
 from hooktrace.boards.nodes import board_nodes
 from hooktrace.boards.norms import CHARTS, norms
 from hooktrace.boards.protocol import Counts, Value, chart, graph, histogram, picture, scalar
-from hooktrace.errors import NothingTracedWarning, UnknownNameError, nearest
+from hooktrace.errors import UnknownNameError, nearest
 from hooktrace.explaining import explain
-from hooktrace.pausing import leave_out
 from hooktrace.pixels import package
 from hooktrace.session import Trace
+from hooktrace.tracedsteps import TracedSteps
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.outline import inside
 
@@ -67,7 +65,6 @@ class TensorBoardLogger:
 
     Attributes:
         log_dir: The folder of the run.
-        number: How many steps there were.
 
     Raises:
         MissingExtraError: TensorBoard is not installed (the extra ``tensorboard``); or for pictures
@@ -89,20 +86,23 @@ class TensorBoardLogger:
         comment: str = "",
         filename_suffix: str = "",
     ) -> None:
-        if every < 1:
-            raise ValueError(f"every= is 1 or more, but got {every}.")
         if feature_maps:
             package("torchvision", "torchvision.utils")
         self._patterns = [modules] if isinstance(modules, str) else list(modules)
-        self._model, self._every, self._cam = model, every, cam
+        self._model, self._cam = model, cam
         self._histograms, self._feature_maps = histograms, feature_maps
         self._chosen = self._choose()
+        keep = self._innermost() if histograms or feature_maps else []
+        self._steps = TracedSteps(model, every, keep)
         self._file = _file(log_dir, comment, filename_suffix)
         self.log_dir = self._file.folder
-        self.number = 0
         self._first = True
-        self._trace: Trace | None = None
-        self._open()
+        self._steps.begin()
+
+    @property
+    def number(self) -> int:
+        """How many steps there were."""
+        return self._steps.number
 
     def _choose(self) -> set[str]:
         """Return the modules that are looked at: names that curves have."""
@@ -124,11 +124,10 @@ class TensorBoardLogger:
             **numbers: What is shown as curves, such as ``loss=loss``: numbers, or tensors of one
                 element, which are read only if the step is written.
         """
-        if self._trace is not None:
-            self._write(numbers)
-        self.number += 1
-        if self.number % self._every == 0:
-            self._open()
+        trace = self._steps.end()
+        if trace is not None:
+            self._write(trace, numbers)
+        self._steps.begin()
 
     def validation(self, **numbers: Any) -> None:
         """Write numbers of a validation, in the same charts as those of the training.
@@ -142,7 +141,7 @@ class TensorBoardLogger:
 
     def close(self) -> None:
         """End the trace of a step that did not end, and close the files."""
-        self._end()
+        self._steps.abandon()
         self._file.close()
 
     def __enter__(self) -> TensorBoardLogger:
@@ -153,29 +152,16 @@ class TensorBoardLogger:
 
     # -------------------------------------------------------------- one step
 
-    def _open(self) -> None:
-        keep = self._kept() if self._histograms or self._feature_maps else []
-        self._trace = _begun(self._model, keep)
-        self._finalizer = weakref.finalize(self, _end, self._trace)
-
-    def _kept(self) -> list[nn.Module | str]:
-        """Return the innermost of the modules that are looked at."""
+    def _innermost(self) -> list[nn.Module]:
+        """Return those of the modules that are looked at in which there are no others."""
         return [
             one
             for name, one in self._model.named_modules()
             if (name or type(one).__name__) in self._chosen and not any(one.children())
         ]
 
-    def _end(self) -> Trace | None:
-        trace, self._trace = self._trace, None
-        if trace is not None:
-            self._finalizer.detach()
-            _end(trace)
-        return trace
-
-    def _write(self, numbers: dict[str, Any]) -> None:
-        trace = self._end()
-        assert trace is not None
+    def _write(self, trace: Trace, numbers: dict[str, Any]) -> None:
+        step = self.number - 1
         with patches.unrecorded():
             calls = CallIndex(trace.log).refresh()
             roots = [one for one in calls.roots() if one.mode.grad and one.first is None]
@@ -186,7 +172,7 @@ class TensorBoardLogger:
             values += [scalar(tag, one) for tag, one in sorted(found.items())]
             values += self._distributions(own) if self._histograms else []
             values += self._maps(own) if self._feature_maps else []
-            self._file.add(values, self.number)
+            self._file.add(values, step)
             if self._first and roots:
                 self._first = False
                 trace.edits  # noqa: B018 - measures what hooks changed, which the graph says
@@ -194,7 +180,7 @@ class TensorBoardLogger:
                 self._file.add_graph(graph(board_nodes(trace.log, calls, roots)))
             trace.release()
         if self._cam is not None:
-            self._file.add(self._heat(), self.number)
+            self._file.add(self._heat(), step)
         self._file.flush()
 
     def _distributions(self, own: Sequence[Call]) -> Iterator[Value]:
@@ -264,24 +250,6 @@ def counted(tensors: Sequence[Tensor]) -> Counts | None:
 
 def _number(one: Any) -> float:
     return float(one.detach().item() if isinstance(one, Tensor) else one)
-
-
-def _begun(model: nn.Module, keep: Any) -> Trace:
-    trace = Trace(model, keep=keep, edits="versions", stats=True)
-    trace.__enter__()
-    leave_out(trace._recorder, _unrecorded)
-    return trace
-
-
-def _unrecorded() -> bool:
-    """Whether autograd does not record, so that what runs is no step of training."""
-    return not torch.is_grad_enabled()
-
-
-def _end(trace: Trace) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NothingTracedWarning)
-        trace.__exit__(None, None, None)
 
 
 def _file(log_dir: Any, comment: str, suffix: str) -> BoardFile:

@@ -32,8 +32,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "boards",
         "recording session leaks hooklist inventory images sheets pairing agreement captures "
         "comparison summaries",
-        "experiments explained graphedruns explaining summarizing boardlogging "
-        "pretrained photographs",
+        "experiments explained graphedruns explaining summarizing tracedsteps "
+        "boardlogging pretrained photographs",
+        "integrations",
         "demo",
         "cli pytest_plugin",
     )

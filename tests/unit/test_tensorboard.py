@@ -175,9 +175,9 @@ def test_what_runs_under_no_grad_is_no_step(tmp_path: Path) -> None:
         with torch.no_grad():
             for _ in range(3):
                 net(images * 1000)
-        assert logger._trace is not None
-        assert len(logger._trace.calls()) == 3
-        assert logger._trace.log.snapshots == {}
+        assert logger._steps.trace is not None
+        assert len(logger._steps.trace.calls()) == 3
+        assert logger._steps.trace.log.snapshots == {}
         net(images)["logits"].sum().backward()
         logger.step()
     assert len(around.calls("head")) == 4
