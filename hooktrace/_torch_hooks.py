@@ -33,6 +33,7 @@ __all__ = [
     "module_has_hooks",
     "module_has_own_hooks",
     "multi_grad",
+    "own_buffers",
     "own_hooks",
     "own_parameters",
     "own_tensors",
@@ -79,13 +80,19 @@ def parameters_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
     return [one for parameters in own for one in parameters.values() if one is not None]
 
 
+def own_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the buffers of `module` itself that have a size yet, without its children's."""
+    for name, buffer in module._buffers.items():
+        if buffer is not None and not nn.parameter.is_lazy(buffer):
+            yield name, buffer
+
+
 def own_tensors(module: nn.Module) -> Iterator[Tensor]:
     """Yield the parameters and buffers of `module` itself that have a size yet."""
     for _, parameter in own_parameters(module):
         yield parameter
-    for buffer in module._buffers.values():
-        if buffer is not None and not nn.parameter.is_lazy(buffer):
-            yield buffer
+    for _, buffer in own_buffers(module):
+        yield buffer
 
 
 TENSOR_HOOKS = {

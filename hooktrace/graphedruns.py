@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hooktrace import _torch
+from hooktrace._torch_hooks import own_buffers
+from hooktrace._torch_state import set_version
 from hooktrace.cam.trees import mapped
 from hooktrace.errors import UnknownNameError, nearest
 from hooktrace.session import Trace
@@ -126,7 +129,11 @@ def _leaf(tensor: Tensor) -> Tensor:
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
     """Put buffers and the state of the generators of random numbers back afterwards."""
-    buffers = [(one, one.detach().clone()) for one in model.buffers() if not one.is_meta]
+    buffers = [
+        (module, name, one, one.detach().clone(), _torch.version_of(one))
+        for module in model.modules()
+        for name, one in own_buffers(module)
+    ]
     devices = {one.device for one in (*model.parameters(), *model.buffers())}
     cuda = [one for one in devices if one.type == "cuda"]
     with torch.random.fork_rng(devices=cuda):
@@ -134,6 +141,17 @@ def untouched(model: nn.Module) -> Iterator[None]:
             yield
         finally:
             with torch.no_grad():
-                for buffer, copy in buffers:
-                    if not torch.equal(buffer, copy):
-                        buffer.copy_(copy)
+                for place in buffers:
+                    _put_back(*place)
+
+
+def _put_back(
+    module: nn.Module, name: str, buffer: Tensor, held: Tensor, version: int | None
+) -> None:
+    """Let a module have the very buffer again, with what it held and its version."""
+    if getattr(module, name, None) is not buffer:
+        setattr(module, name, buffer)
+    if not buffer.is_meta and not torch.equal(buffer, held):
+        buffer.copy_(held)
+    if version is not None and _torch.version_of(buffer) != version:
+        set_version(buffer, version)

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from hooktrace import _torch
-from hooktrace._torch_hooks import has_hooks
+from hooktrace._torch_hooks import has_hooks, own_buffers, own_parameters
 from hooktrace.errors import UnknownNameError
-from hooktrace.events import TensorId
+from hooktrace.events import Member, OwnTensor, TensorId
 from hooktrace.recorder import Recorder
 
-__all__ = ["number_of", "settle", "watch"]
+__all__ = ["number_of", "settle", "take_stock", "watch"]
 
 
 def watch(recorder: Recorder) -> None:
@@ -81,3 +81,24 @@ def _note_names(recorder: Recorder, named: Iterable[tuple[str, nn.Parameter]]) -
         there[number] = name, parameter.requires_grad
         if rows[number].name != name:
             aliases[name] = number
+
+
+def take_stock(recorder: Recorder) -> list[Member]:
+    """Return the modules of the models that still live, with their parameters and buffers."""
+    log, seen = recorder.log, recorder.identities.seen
+    entered = {name: number for number, (name, _) in log.parameters.items()} | log.aliases
+    members = []
+    for module, names, root, row in recorder.scope.members():
+        start = f"{names[0]}." if names[0] else ""
+        own = [(name, one, False) for name, one in own_parameters(module)]
+        own += [(name, one, True) for name, one in own_buffers(module)]
+        tensors = tuple(
+            OwnTensor(name, entered.get(start + name, entry.id), entry.summary, buffer)
+            for name, one, buffer in own
+            if (entry := seen(one))
+        )
+        kind = type(module).__name__
+        members.append(Member(names[0], tuple(names[1:]), kind, root, row, tensors))
+    if log.sealed:
+        recorder.identities.forget()
+    return members

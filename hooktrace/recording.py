@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hooktrace.cam.heatmaps import HeatMaps
     from hooktrace.log import EventT
     from hooktrace.render.engine import Digraph
+    from hooktrace.summaries import Summary
 
 __all__ = ["Recording"]
 
@@ -188,6 +189,17 @@ class Recording:
         self._settle()
         return blame(self.log, self.index, tensor)
 
+    def summary(self, **options: Any) -> Summary:
+        """Return a row for each module: shapes, parameters, memory, time, hooks; print it.
+
+        Args:
+            **options: ``depth``: levels of modules to show (3; None for all).  ``sort``: a column
+                to sort by, largest first, such as ``"forward"``.  ``columns``: which to show.
+        """
+        from hooktrace.summaries import Summary
+
+        return Summary(self.log, self._calls.refresh(), **options)
+
     def feature_maps(self, name: str | None = None, **options: Any) -> Any:
         """Draw kept outputs of convolutions as grids, one tile for each channel.
 
@@ -290,6 +302,26 @@ class Recording:
 
         self._settle()
         return draw(self.log, self.index, path, **options)
+
+    def tensorboard(self, log_dir: str | Path, *, images: bool = False, **options: str) -> Path:
+        """Write the trace for TensorBoard: graph with hooks, table, findings, curves over steps.
+
+        Args:
+            log_dir: The folder of the run, which is made and returned.
+            images: Whether to draw kept convolutions.
+            **options: ``modules``: pattern of those that curves and histograms are written of;
+                ``filename_suffix``: end of the name of the event file.
+
+        Raises:
+            MissingExtraError: TensorBoard is not installed (the extra ``tensorboard``).
+            NotKeptError: `images` without any convolution that was kept.
+        """
+        from hooktrace.boards.exporting import export
+
+        self._settle()
+        drawn = self.feature_maps() if images else {}
+        told = {"trace": str(self), "findings": str(self.findings())}
+        return export(self.log, self._calls.refresh(), log_dir, told, drawn, **options)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         from hooktrace.render.diagram import mimebundle

@@ -70,10 +70,17 @@ class Scope:
 
     def modules(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield every module of the models that still lives, with its name."""
-        for ref, names, _ in tuple(self._names.values()):
+        for module, names, _, _ in self.members():
+            yield names[0], module
+
+    def members(self) -> Iterator[tuple[nn.Module, list[str], int, ModuleId | None]]:
+        """Yield every module of the models that still lives: it, its names, its model, its row."""
+        for ref, names, root in tuple(self._names.values()):
             module = ref()
             if module is not None:
-                yield names[0], module
+                known = self._rows.get(id(module))
+                row = known[1] if known is not None and known[0]() is module else None
+                yield module, names, root, row
 
     def models(self) -> list[nn.Module]:
         """Return the models that still live."""
@@ -164,17 +171,11 @@ class Scope:
             self.outsiders[outsider] = self.outsiders.get(outsider, 0) + 1
             return None
         _, names, root = named
-        number = ModuleId(len(self.log.modules))
+        number, kind = ModuleId(len(self.log.modules)), type(module)
+        config, size, model = _config(module), _size(module), root if root >= 0 else None
         self.log.modules.append(
             TracedModule(
-                number,
-                names[0],
-                type(module).__name__,
-                tuple(names[1:]),
-                _config(module),
-                _size(module),
-                root if root >= 0 else None,
-                _base(type(module)),
+                number, names[0], kind.__name__, tuple(names[1:]), config, size, model, _base(kind)
             )
         )
         self._rows[id(module)] = (weakref.ref(module), number)

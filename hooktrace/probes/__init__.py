@@ -7,6 +7,7 @@ open, ``begin(recorder)`` for when a trace opens, and ``finish(recorder)`` for w
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -58,6 +59,7 @@ class Probes:
 
     def __init__(self, recorder: Recorder, frame: FrameType | None) -> None:
         self.recorder = recorder
+        recorder.log.stock = partial(parameters.take_stock, recorder)
         recorder.holdings = Holdings(recorder.log, recorder.identities)
         recorder.on_backward_end.append(recorder.holdings.run_ended)
         self.gradients = gradients.Gradients(recorder)

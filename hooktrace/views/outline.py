@@ -82,7 +82,9 @@ class Outline:
         return found
 
 
-def outline(roots: Sequence[Call], uses: HookUse, depth: int | None = None) -> Outline:
+def outline(
+    roots: Sequence[Call], uses: HookUse, depth: int | None = None, *, folds: bool = True
+) -> Outline:
     """Choose what to show.
 
     Args:
@@ -90,8 +92,9 @@ def outline(roots: Sequence[Call], uses: HookUse, depth: int | None = None) -> O
         uses: The hooks and where they act.
         depth: Levels of children of the roots to show, at least 0; None for as many as can be
             read on one screen, and more where hooks are inside.
+        folds: Whether rows of one shape are folded; else every call has an item of its own.
     """
-    shapes = _shapes(roots, uses)
+    shapes = _shapes(roots, uses) if folds else {one.id: one.id for one in inside(roots)}
     if depth is not None:
         return _outline(roots, shapes, depth, set())
     deepest = max((call.depth for call in inside(roots)), default=0)

@@ -25,14 +25,17 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_torch_state _torch_replica tracebacks pixels",
         "surroundings models identity results scope spans threadstate spies features statistics "
         "optimizers hookfacts hooktable recorder parameters firing containers opencall patches "
-        "callspies spiedhooks leaves nodespies backwardrun placement nodes walk aliases measure "
-        "reach looks hold holdings modified streaming",
+        "callspies spiedhooks leaves pausing nodespies backwardrun placement nodes walk aliases "
+        "measure reach looks hold holdings modified streaming",
         "probes",
         "views",
         "render doctor cam",
+        "boards",
         "recording session loading leaks hooklist inventory images sheets pairing agreement "
-        "captures comparison",
-        "experiments explained graphedruns explaining pretrained photographs running",
+        "captures comparison summaries",
+        "experiments explained graphedruns explaining summarizing tracedsteps boardlogging "
+        "pretrained photographs running",
+        "integrations",
         "demo",
         "commands",
         "cli pytest_plugin",
@@ -69,7 +72,7 @@ ORDER = (
     ],
     ["identity", "recorder", "measure", "streaming"],
     ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
-    ["recording", "session"],
+    ["summaries", "recording", "session"],
     ["recording", "loading"],
     ["pairing", "agreement", "sheets", "captures", "comparison"],
 )
@@ -94,6 +97,7 @@ WITHOUT_TORCH = (
     "views",
     "render",
     "doctor",
+    "boards",
 )
 VIEWS_MAY_IMPORT = {
     "tensorstats",
