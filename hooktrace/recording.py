@@ -11,34 +11,24 @@ from hooktrace.doctor.blame import Blame, blame
 from hooktrace.doctor.why import Stories, why
 from hooktrace.errors import UnknownNameError
 from hooktrace.events import Event
-from hooktrace.log import EventLog
+from hooktrace.leaving import Leaving
 from hooktrace.views import effects, tensors
 from hooktrace.views.blindspots import BlindSpot, blind_spots
 from hooktrace.views.calls import Call, CallIndex
 
 if TYPE_CHECKING:
-    import networkx
-
     from hooktrace.cam.heatmaps import HeatMaps
     from hooktrace.log import EventT
-    from hooktrace.render.engine import Digraph
 
 __all__ = ["Recording"]
 
 
-class Recording:
+class Recording(Leaving):
     """A log and all that can be asked of it.  Each method is one call downwards.
 
     Attributes:
         log: The event log with its tables.
     """
-
-    def __init__(self, log: EventLog) -> None:
-        self.log = log
-        self._calls = CallIndex(log)
-
-    def _settle(self) -> None:
-        """Have measured what edits changed, where that is done only when it is asked for."""
 
     # -------------------------------------------------------------- what happened
 
@@ -241,55 +231,3 @@ class Recording:
 
         found = self.findings()
         return table(self.log, self._calls.refresh(), found.line)
-
-    def graph(self, view: str = "all") -> networkx.MultiDiGraph:
-        """Return the trace as a graph, or one of its sub-views.
-
-        Args:
-            view: ``"all"``, ``"timeline"``, ``"dataflow"``, ``"gradients"`` or ``"hooks"``.
-
-        Raises:
-            UnknownNameError: There is no such view; the message names the nearest.
-        """
-        from hooktrace.views.graph import graph
-
-        self._settle()
-        return graph(self.log, self._calls.refresh(), view)
-
-    def digraph(self, **options: Any) -> Digraph:
-        """Return the diagram as a `graphviz.Source` that needs no ``dot`` on the PATH.
-
-        Args:
-            **options: ``view`` (``"modules"`` or ``"tensors"``), ``depth`` (levels of nested
-                modules to open), ``step`` (of a loop, from 0), ``engine`` (name or path of the
-                layout program).
-
-        Raises:
-            UnknownNameError: There is no such view.
-        """
-        from hooktrace.render.diagram import digraph
-
-        self._settle()
-        return digraph(self.log, self._calls.refresh(), **options)
-
-    def draw(self, path: str | Path, **options: Any) -> Path:
-        """Draw the diagram into a ``.svg``, ``.png`` or ``.dot`` file, whole or not at all.
-
-        Args:
-            path: The file; its ending names the format.
-            **options: Those of `digraph`.
-
-        Raises:
-            UnknownFormatError: No renderer writes files with this ending.
-            RenderError: The layout engine is missing, or refused the diagram, or warned.
-        """
-        from hooktrace.render.diagram import draw
-
-        self._settle()
-        return draw(self.log, self._calls.refresh(), path, **options)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        from hooktrace.render.diagram import mimebundle
-
-        self._settle()
-        return mimebundle(self.log, self._calls.refresh(), str(self))

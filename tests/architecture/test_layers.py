@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "errors records descriptions origins overwrites held tensorstats tables trials modes steps "
-        "events kinds findings _registry",
+        "events kinds findings _registry signatures",
         "log",
         "storage",
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
@@ -29,7 +29,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "probes",
         "views",
         "render doctor cam",
-        "recording session loading leaks hooklist inventory images sheets pairing agreement "
+        "export",
+        "leaving recording session loading leaks hooklist inventory images sheets pairing agreement "
         "captures comparison",
         "experiments explained graphedruns explaining pretrained photographs",
         "demo",
@@ -67,7 +68,7 @@ ORDER = (
         "modified",
     ],
     ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
-    ["recording", "session"],
+    ["leaving", "recording", "session"],
     ["recording", "loading"],
     ["pairing", "agreement", "sheets", "captures", "comparison"],
 )
@@ -91,6 +92,8 @@ WITHOUT_TORCH = (
     "views",
     "render",
     "doctor",
+    "export",
+    "signatures",
 )
 VIEWS_MAY_IMPORT = {
     "tensorstats",
