@@ -76,7 +76,7 @@ def _forwards(calls: CallIndex, last: dict[int, int]) -> Iterator[Slice]:
         start, thread = call.called.time_ns, call.called.thread
         end = call.exited.time_ns if call.exited is not None else last[thread]
         args = {
-            "module": call.module.name,
+            "module": call.name,
             "type": call.module.type,
             "config": call.module.config,
             "inputs": ", ".join(str(one.summary) for one in call.seen_inputs),

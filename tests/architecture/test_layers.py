@@ -30,8 +30,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "views",
         "render doctor cam",
         "export",
-        "leaving recording session loading leaks hooklist inventory images sheets pairing agreement "
-        "captures comparison",
+        "leaving recording session loading leaks hooklist inventory images sheets pairing "
+        "agreement captures comparison",
         "experiments explained graphedruns explaining pretrained photographs",
         "demo",
         "commands",
