@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hooktrace.loading import load
     from hooktrace.recording import Recording
     from hooktrace.session import Trace, trace
+    from hooktrace.storage import read_events
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,7 @@ _PUBLIC = {
     "hooks": "hooktrace.inventory",
     "load": "hooktrace.loading",
     "no_leaked_hooks": "hooktrace.leaks",
+    "read_events": "hooktrace.storage",
     "trace": "hooktrace.session",
 }
 _MODULES = ("cam", "errors", "events")
@@ -63,6 +65,7 @@ __all__ = [
     "hooks",
     "load",
     "no_leaked_hooks",
+    "read_events",
     "trace",
 ]
 

@@ -29,6 +29,7 @@ __all__ = [
     "NothingTracedWarning",
     "ProbeFailedWarning",
     "RenderError",
+    "ScriptError",
     "TargetError",
     "TraceFormatError",
     "TraceStateError",
@@ -135,6 +136,10 @@ class NoGraphError(HooktraceError, RuntimeError):
 
 class GraphFreedError(NoGraphError):
     """A backward has freed the graph that a gradient was to be taken through."""
+
+
+class ScriptError(HooktraceError, ValueError):
+    """What is to be run under a trace is not there, or is no Python."""
 
 
 class TargetError(HooktraceError, ValueError):

@@ -169,6 +169,8 @@ class Identities:
             if entry is None or entry.ref() is not parameter:
                 entry = self.enter(parameter)
                 rows[entry.id] = TracedTensor(entry.id, name, True, True)
+            elif not rows[entry.id].parameter:  # it was seen before its model was
+                rows[entry.id] = TracedTensor(entry.id, name, True, True)
             yield entry.id, parameter
 
     def unnumbered(self, seen: Observation) -> Observation:

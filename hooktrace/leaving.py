@@ -17,15 +17,23 @@ __all__ = ["Leaving"]
 
 
 class Leaving:
-    """The part of a recording that turns it into what others read.
-
-    Attributes:
-        log: The event log with its tables.
-    """
+    """The part of a recording that turns it into what others read."""
 
     def __init__(self, log: EventLog) -> None:
-        self.log = log
+        self._log = log
         self._calls = CallIndex(log)
+
+    @property
+    def log(self) -> EventLog:
+        """The event log with its tables."""
+        return self._log
+
+    @property
+    def index(self) -> CallIndex:
+        """The index of the calls, up to date, as the functions of `hooktrace.render` take it."""
+        if self._calls.log is not self.log:
+            self._calls = CallIndex(self.log)
+        return self._calls.refresh()
 
     def _settle(self) -> None:
         """Have measured what edits changed, where that is done only when it is asked for."""
@@ -51,7 +59,7 @@ class Leaving:
         from hooktrace.export import export
 
         self._settle()
-        return export(self.log, self._calls.refresh(), path, to, **options)
+        return export(self.log, self.index, path, to, **options)
 
     def exported(self, to: str, **options: Any) -> str:
         """Return the text of a format, such as ``t.exported("mermaid")``.
@@ -68,7 +76,7 @@ class Leaving:
         from hooktrace.export import exported
 
         self._settle()
-        return exported(self.log, self._calls.refresh(), to, **options)
+        return exported(self.log, self.index, to, **options)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Return a table as flat dicts with the same keys, such as ``pandas.DataFrame`` takes.
@@ -84,7 +92,7 @@ class Leaving:
         from hooktrace.export import rows
 
         self._settle()
-        return rows(self.log, self._calls.refresh(), table)
+        return rows(self.log, self.index, table)
 
     def graph(self, view: str = "all") -> networkx.MultiDiGraph:
         """Return the trace as a graph, or one of its sub-views.
@@ -98,7 +106,7 @@ class Leaving:
         from hooktrace.views.graph import graph
 
         self._settle()
-        return graph(self.log, self._calls.refresh(), view)
+        return graph(self.log, self.index, view)
 
     def digraph(self, **options: Any) -> Digraph:
         """Return the diagram as a `graphviz.Source` that needs no ``dot`` on the PATH.
@@ -114,7 +122,7 @@ class Leaving:
         from hooktrace.render.diagram import digraph
 
         self._settle()
-        return digraph(self.log, self._calls.refresh(), **options)
+        return digraph(self.log, self.index, **options)
 
     def draw(self, path: str | Path, **options: Any) -> Path:
         """Draw the diagram into a ``.svg``, ``.png`` or ``.dot`` file, whole or not at all.
@@ -130,10 +138,10 @@ class Leaving:
         from hooktrace.render.diagram import draw
 
         self._settle()
-        return draw(self.log, self._calls.refresh(), path, **options)
+        return draw(self.log, self.index, path, **options)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         from hooktrace.render.diagram import mimebundle
 
         self._settle()
-        return mimebundle(self.log, self._calls.refresh(), str(self))
+        return mimebundle(self.log, self.index, str(self))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from itertools import chain
 from operator import attrgetter
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from hooktrace.events import (
     CallId,
@@ -22,109 +21,15 @@ from hooktrace.events import (
     TensorId,
     TracedHook,
     TracedModule,
-    TracedNode,
-    TracedTensor,
     Value,
 )
 from hooktrace.held import Held, ModifiedSave
+from hooktrace.logtables import NodeTable, Table, TensorTable
 from hooktrace.origins import Origin, Surroundings
 from hooktrace.tensorstats import StatsTable
 from hooktrace.trials import Trial
 
-__all__ = ["EventLog", "NodeTable", "Table", "TensorTable"]
-
-Key = TypeVar("Key", bound=int)
-Row = TypeVar("Row", bound=Any)
-
-
-class Table(Generic[Key, Row]):
-    """Rows that are numbered in order of appearance and looked up by that number."""
-
-    def __init__(self) -> None:
-        self._rows: list[Row] = []
-
-    def __getitem__(self, key: Key) -> Row:
-        return self._rows[key]
-
-    def __setitem__(self, key: Key, row: Row) -> None:
-        """Replace a row by a better-informed one of the same number."""
-        self._rows[key] = row
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __iter__(self) -> Any:
-        return iter(tuple(self._rows))
-
-    def append(self, row: Row) -> None:
-        """Add the next row."""
-        self._rows.append(row)
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} rows>"
-
-
-class NodeTable:
-    """Rows of autograd nodes, put together when they are read.
-
-    Attributes:
-        parts: What the recorder writes: for each node, by its number, a list [name, call, edges].
-            A node that was forgotten, or left out of a file, has no name.
-        leaves: For ``AccumulateGrad`` nodes, the tensor whose ``.grad`` they fill.
-    """
-
-    def __init__(self) -> None:
-        self.parts: dict[NodeId, list[Any]] = _Parts()
-        self.leaves: dict[NodeId, TensorId] = {}
-        self._numbers = itertools.count()
-
-    def add(self, name: str) -> Any:
-        """Add a node of which only the name is known yet; return its number."""
-        number: Any = next(self._numbers)
-        self.parts[number] = [name, None, ()]
-        return number
-
-    def put(self, number: NodeId, name: str, call: CallId | None, edges: Any) -> None:
-        """Put in a node of a known number."""
-        self.parts[number] = [name, call, edges]
-
-    def __getitem__(self, number: NodeId) -> TracedNode:
-        name, call, edges = self.parts[number]
-        return TracedNode(number, name, call, tuple(edges), self.leaves.get(number))
-
-    def __iter__(self) -> Iterator[TracedNode]:
-        return (self[number] for number in tuple(self.parts))
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-
-class _Parts(dict[NodeId, list[Any]]):
-    def __missing__(self, number: NodeId) -> list[Any]:
-        return ["", None, ()]
-
-
-class TensorTable:
-    """Rows of tensors.  Only those with a name or a role are stored; the others are implied."""
-
-    def __init__(self) -> None:
-        self._rows: dict[TensorId, TracedTensor] = {}
-
-    def __getitem__(self, number: TensorId) -> TracedTensor:
-        row = self._rows.get(number)
-        return TracedTensor(number) if row is None else row
-
-    def __contains__(self, number: TensorId) -> bool:
-        return number in self._rows
-
-    def __setitem__(self, number: TensorId, row: TracedTensor) -> None:
-        self._rows[number] = row
-
-    def __iter__(self) -> Iterator[TracedTensor]:
-        return iter(tuple(self._rows.values()))
-
-    def __len__(self) -> int:
-        return len(self._rows)
+__all__ = ["EventLog"]
 
 
 class EventLog:
@@ -188,6 +93,7 @@ class EventLog:
         self._events: list[Event] = []
         self._by_kind: dict[type[Event], list[Event]] = {}
         self._read = 0
+        self._first = 0  # how many events came before those that are here
         self._reading = threading.Lock()
         self.modules: Table[ModuleId, TracedModule] = Table()
         self.hooks: Table[HookId, TracedHook] = Table()
@@ -243,12 +149,45 @@ class EventLog:
             events, rows = self._events, self.rows
             while self._read < len(rows):
                 make, *fields = rows[self._read]
-                made = make(len(events), *fields)
+                made = make(self._first + len(events), *fields)
                 for event in made if isinstance(made, tuple) else (made,):
                     events.append(event)
                     self._by_kind.setdefault(type(event), []).append(event)
                 rows[self._read] = None
                 self._read += 1
+
+    def forget(self, alive: Mapping[TensorId, Value]) -> None:
+        """Forget the timeline up to now and what belongs to it alone: it is in a file.
+
+        Args:
+            alive: The tensors that still live, and their values.
+        """
+        self._read_rows()
+        with self._reading:
+            del self.rows[: self._read]
+            self._first += len(self._events)
+            self._read, self._events, self._by_kind = 0, [], {}
+        parameters = {row.id for row in self.tensors if row.parameter}
+        self.tensors.keep(lambda row: row.parameter or row.id in alive)
+        self.nodes.keep({node for node, leaf in self.nodes.leaves.items() if leaf in parameters})
+        self.contents = {
+            value: seen for value, seen in self.contents.items() if alive.get(value.tensor) == value
+        }
+        tables: tuple[Any, ...] = (
+            self.entrances,
+            self.producers,
+            self.snapshots,
+            self.overwritten,
+            self.edges,
+            self.results,
+            self.changes,
+            self.strangers,
+            self.recomputed,
+            self.reentrant,
+        )
+        for table in tables:
+            table.clear()
+        self.stats.forget()
 
     def put_back(self, events: Sequence[Event]) -> None:
         """Take the timeline of a log that was saved."""

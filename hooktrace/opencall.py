@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hooktrace import _torch, _torch_hooks
+from hooktrace import _torch, _torch_hooks, parameters
 from hooktrace._torch import version_of
 from hooktrace.events import (
     CallId,
@@ -100,6 +100,13 @@ def open_call(
         if parent is None:
             recorder.check_parameters(recorder.scope.parameters())
             module_id, around = recorder.scope.find(module, None), None
+            if recorder.scope.met:
+                recorder.scope.met = False
+                parameters.watch(recorder)
+                recorder.hooks.rename_owners()
+            if recorder.on_step is not None and module_id is not None:
+                if not recorder.on_step(module_id):
+                    return None
         else:
             module_id, around = recorder.scope.find(module, parent.module), parent.number
         if module_id is None:

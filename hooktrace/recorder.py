@@ -27,6 +27,7 @@ from hooktrace.events import (
     Edit,
     Event,
     HookId,
+    ModuleId,
     Observation,
     ProbeFailed,
     TensorId,
@@ -82,6 +83,7 @@ class Recorder:
         self.backwards = itertools.count()
         self.backward = -1  # the latest one to begin, on any thread
         self.kept_calls: set[CallId] = set()
+        self.on_step: Callable[[ModuleId | None], bool] | None = None
         self.on_open: list[Callable[[Any, ThreadState], None]] = []
         self.on_close: list[Callable[[Any, ThreadState, Any], None]] = []
         self.on_firing: list[Callable[[], None]] = []

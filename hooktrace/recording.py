@@ -14,7 +14,7 @@ from hooktrace.events import Event
 from hooktrace.leaving import Leaving
 from hooktrace.views import effects, tensors
 from hooktrace.views.blindspots import BlindSpot, blind_spots
-from hooktrace.views.calls import Call, CallIndex
+from hooktrace.views.calls import Call
 
 if TYPE_CHECKING:
     from hooktrace.cam.heatmaps import HeatMaps
@@ -24,11 +24,7 @@ __all__ = ["Recording"]
 
 
 class Recording(Leaving):
-    """A log and all that can be asked of it.  Each method is one call downwards.
-
-    Attributes:
-        log: The event log with its tables.
-    """
+    """A log and all that can be asked of it.  Each method is one call downwards."""
 
     # -------------------------------------------------------------- what happened
 
@@ -56,7 +52,7 @@ class Recording(Leaving):
 
     def writes(self) -> list[effects.WriteView]:
         """Return every write in place to a tensor that was seen, in order."""
-        return effects.writes(self.log, self._calls.refresh())
+        return effects.writes(self.log, self.index)
 
     def __getitem__(self, name: str) -> Any:
         """Return the module call of this name, or the named tensor.
@@ -75,27 +71,22 @@ class Recording(Leaving):
                 f"t.calls()[i] counts calls, t.events[i] events."
             )
         try:
-            return self._calls.refresh().one(name)
+            return self.index.one(name)
         except UnknownNameError:
             known = tensors.named_tensors(self.log)
             if name in known:
                 return tensors.tensor_view(self.log, name)
             raise
 
-    @property
-    def index(self) -> CallIndex:
-        """The index of the calls, up to date, as the functions of `hooktrace.render` take it."""
-        return self._calls.refresh()
-
     def calls(self, pattern: str = "*") -> list[Call]:
         """Return the module calls whose name matches an fnmatch pattern, in order."""
-        return self._calls.refresh().matching(pattern)
+        return self.index.matching(pattern)
 
     @property
     def steps(self) -> list[list[Call]]:
         """The calls grouped by outermost call: the steps of a training loop."""
         steps: dict[int, list[Call]] = {}
-        for call in self._calls.refresh():
+        for call in self.index:
             steps.setdefault(call.root.id, []).append(call)
         return list(steps.values())
 
@@ -146,7 +137,7 @@ class Recording(Leaving):
             ConfigurationError: ``pyproject.toml`` says what cannot be.
         """
         self._settle()
-        return diagnose(self.log, self._calls.refresh(), select=select, ignore=ignore)
+        return diagnose(self.log, self.index, select=select, ignore=ignore)
 
     def why(self, hook: Any) -> Stories:
         """Return what a hook did, or why it never fired; print it.
@@ -159,7 +150,7 @@ class Recording(Leaving):
             UnknownNameError: There is no such hook; the message names the nearest.
         """
         found = self.findings()
-        return why(self.log, self._calls.refresh(), hook, found)
+        return why(self.log, self.index, hook, found)
 
     def blame(self, tensor: Any) -> Blame:
         """Return where a tensor's gradient came from, and who changed it on the way; print it.
@@ -173,7 +164,7 @@ class Recording(Leaving):
             NoGradientError: No backward run gave it a gradient.
         """
         self._settle()
-        return blame(self.log, self._calls.refresh(), tensor)
+        return blame(self.log, self.index, tensor)
 
     def feature_maps(self, name: str | None = None, **options: Any) -> Any:
         """Draw kept outputs of convolutions as grids, one tile for each channel.
@@ -189,7 +180,7 @@ class Recording(Leaving):
         """
         from hooktrace import images
 
-        return images.draw(self._calls.refresh(), name, **options)
+        return images.draw(self.index, name, **options)
 
     def cam(self, layers: str | Sequence[str] | None = None, **options: Any) -> HeatMaps:
         """Make class activation maps of kept layers, one signed map for each image.
@@ -224,10 +215,10 @@ class Recording(Leaving):
         """
         from hooktrace.cam.making import cam
 
-        return cam(self._calls.refresh(), layers, **options)
+        return cam(self.index, layers, **options)
 
     def __str__(self) -> str:
         from hooktrace.render.text import table
 
         found = self.findings()
-        return table(self.log, self._calls.refresh(), found.line)
+        return table(self.log, self.index, found.line)

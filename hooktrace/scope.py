@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 from torch import nn
 
-from hooktrace import _torch, _torch_hooks
+from hooktrace import _torch_hooks
 from hooktrace.errors import (
     UnknownNameError,
     UnsupportedKeepError,
-    UnsupportedModuleError,
     nearest,
 )
 from hooktrace.events import ModuleId, TracedModule
 from hooktrace.log import EventLog
 
-__all__ = ["Keep", "Scope", "resolve_models"]
+__all__ = ["Keep", "Scope"]
 
 _Place = tuple[weakref.ref[nn.Module], list[str], int]  # module, its names, its model or -1
 Keep = bool | str | nn.Module | Sequence[str | nn.Module]
@@ -36,6 +34,8 @@ class Scope:
         models: Pairs of a prefix and a module.  An empty prefix leaves names as they are.
         everything: Whether modules outside of `models` belong to the trace as well.
         keep: What `trace` was given.
+        only: With `everything`: the class of the models that belong to the trace, an fnmatch
+            pattern.
 
     Raises:
         UnknownNameError: `keep` names no module of the models.
@@ -49,8 +49,11 @@ class Scope:
         *,
         everything: bool,
         keep: Keep,
+        only: str | None = None,
     ) -> None:
         self.log = log
+        self._only = only
+        self.met = False  # whether a model was met of which the parameters have not been entered
         self.everything = everything
         self.outsiders: dict[str, int] = {}  # class -> calls of modules that are no part of it
         self._rows: dict[int, tuple[weakref.ref[nn.Module], ModuleId]] = {}
@@ -183,8 +186,9 @@ class Scope:
                 if member is module:
                     prefix = self.log.roots[root]
                     return weakref.ref(module), [f"{prefix}.{name}" if prefix else name], root
-        if self.everything:
+        if self.everything and (self._only is None or _is_of(type(module), self._only)):
             self._enlist(self._free(type(module).__name__), module)
+            self.met = True
             return self._names[id(module)]
         return None
 
@@ -215,44 +219,6 @@ class Scope:
                     f"keep={type(module).__name__}(...) is not a part of the traced model. Give a "
                     f"module out of model.named_modules(), or its name."
                 )
-
-
-def resolve_models(what: Any, asked: str = "trace()") -> tuple[list[tuple[str, nn.Module]], bool]:
-    """Turn what `asked` was given into pairs (prefix, module) and whether to record everything.
-
-    Raises:
-        UnsupportedModuleError: It is not made of modules, or holds a ScriptModule.
-    """
-    if what is None:
-        return [], True
-    if isinstance(what, nn.Module):
-        pairs = [("", what)]
-    elif isinstance(what, Mapping):
-        pairs = [(str(name), module) for name, module in what.items()]
-    elif isinstance(what, Sequence) and not isinstance(what, str):
-        pairs = [(str(index), module) for index, module in enumerate(what)]
-    else:
-        raise UnsupportedModuleError(
-            f"{asked} takes a module, several modules (a dict or a sequence) or nothing, "
-            f"but got {type(what).__name__}."
-        )
-    if not pairs:
-        raise UnsupportedModuleError(
-            f"{asked} got an empty collection; leave it out to record all."
-        )
-    for name, module in pairs:
-        if not isinstance(module, nn.Module):
-            raise UnsupportedModuleError(
-                f"{asked} got {type(module).__name__} as model {name!r}; it takes nn.Module."
-            )
-        if _torch.is_script_module(module):
-            raise UnsupportedModuleError(
-                f"{name or 'The model'} is a ScriptModule: TorchScript runs its inside "
-                f"without Python, so no hook of its children fires and none can be seen. Trace the "
-                f"eager model, or put `with trace() as t:` around the code that calls it, to "
-                f"see the outermost calls, tensor hooks and gradients."
-            )
-    return pairs, False
 
 
 _KEEP = "keep= takes names, patterns and modules, one or several, or True; but got {}."
@@ -295,3 +261,8 @@ def _size(module: nn.Module) -> int:
         for _, parameter in _torch_hooks.own_parameters(module)
         if not nn.parameter.is_lazy(parameter)
     )
+
+
+def _is_of(kind: type[nn.Module], pattern: str) -> bool:
+    """Whether a class, or one that it is made of, has such a name."""
+    return any(fnmatchcase(one.__name__, pattern) for one in kind.__mro__[:-1])

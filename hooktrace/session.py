@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,27 @@ import torch
 
 from hooktrace import measure, parameters
 from hooktrace.errors import NothingTracedWarning, TraceStateError, nearest
-from hooktrace.events import Event, HookFired, ModuleCalled, SchedulerStepped, StepStarted
+from hooktrace.events import (
+    Event,
+    HookFired,
+    ModuleCalled,
+    ModuleId,
+    SchedulerStepped,
+    StepStarted,
+)
 from hooktrace.firing import describe_error
 from hooktrace.hooktable import caller_frame
 from hooktrace.log import EventLog
+from hooktrace.models import resolve_models
 from hooktrace.probes import Probes
 from hooktrace.recorder import Recorder
 from hooktrace.recording import Recording
-from hooktrace.scope import Keep, Scope, resolve_models
+from hooktrace.scope import Keep, Scope
+from hooktrace.storage.reading import load_log
+from hooktrace.streaming import Steps, Stream
 from hooktrace.surroundings import surroundings
 from hooktrace.tracebacks import raising_line, unlink_own_frames
+from hooktrace.views.calls import CallIndex
 
 if TYPE_CHECKING:
     from hooktrace.doctor.blame import Blame
@@ -33,8 +45,10 @@ _RAN: tuple[type[Event], ...] = (ModuleCalled, HookFired, StepStarted, Scheduler
 class Trace(Recording):
     """What happened in a ``with trace(...)`` block: readable inside it and after it.
 
-    Attributes:
-        log: The event log with its tables.
+    If it is written to a file, only the current step can be read inside the block, and what the
+    file holds after it.
+
+    Args and errors are those of `trace`.
     """
 
     def __init__(
@@ -44,27 +58,77 @@ class Trace(Recording):
         keep: Keep = False,
         edits: str = "values",
         stats: bool = False,
+        to: str | os.PathLike[str] | None = None,
+        steps: Steps | None = None,
+        only: str | None = None,
     ) -> None:
         if edits not in ("values", "versions"):
             raise ValueError(f"edits= is 'values' or 'versions', but got {edits!r}.")
-        super().__init__(EventLog())
+        log = EventLog()
+        super().__init__(log)
         models, everything = resolve_models(model)
-        self._scope = Scope(self.log, models, everything=everything, keep=keep)
+        self._scope = Scope(log, models, everything=everything, keep=keep, only=only)
         strict = os.environ.get("HOOKTRACE_STRICT", "") == "1"
-        copies = edits == "values"
-        self._recorder = Recorder(self.log, self._scope, copies=copies, stats=stats, strict=strict)
-        self.log.copies = copies
+        log.copies = edits == "values"
+        self._recorder = Recorder(log, self._scope, copies=log.copies, stats=stats, strict=strict)
         self._probes: Probes | None = None
+        self._to = None if to is None else Path(to)
+        self._steps = steps or Steps()
+        self._stream: Stream | None = None
+        self._written: Path | None = None  # the file, until it is read back
+
+    @property
+    def log(self) -> EventLog:
+        """The event log with its tables."""
+        if self._written is not None:
+            path, self._written = self._written, None
+            self._log = load_log(path)
+        return self._log
 
     # -------------------------------------------------------------- the block
 
     def __enter__(self) -> Trace:
-        if self._probes is not None or self.log.sealed:
-            raise TraceStateError("A trace can be entered once; make a new one with trace(...).")
-        self.log.surroundings = surroundings()
-        self._probes = Probes(self._recorder, caller_frame(2))
-        self._probes.begin()
+        self.open(caller_frame(2))
         return self
+
+    def open(self, frame: Any) -> None:
+        """Begin to record, as entering the block does.
+
+        Args:
+            frame: Whose variables name what the program computes outside of modules.
+
+        Raises:
+            TraceStateError: It was open before.
+            OSError: The file cannot be made.
+        """
+        if self._probes is not None or self._log.sealed:
+            raise TraceStateError("A trace can be entered once; make a new one with trace(...).")
+        self._log.surroundings = surroundings()
+        if self._to is not None:
+            self._stream = Stream(self._recorder, self._to, self._steps, self._forget_calls)
+            self._recorder.on_step = self._begins
+        self._probes = Probes(self._recorder, frame)
+        self._probes.begin()
+
+    def _forget_calls(self) -> None:
+        self._calls = CallIndex(self._log)
+
+    def _begins(self, module: ModuleId | None) -> bool:
+        """Go on with the file as a step begins; stop if it takes no more."""
+        assert self._stream is not None
+        if self._stream.begins(module):
+            return True
+        self._finish()
+        return False
+
+    def _finish(self) -> None:
+        """Stop to record."""
+        probes, self._probes = self._probes, None
+        try:
+            if probes is not None:
+                probes.finish()
+        finally:
+            self._log.sealed = True
 
     def __exit__(
         self,
@@ -72,20 +136,22 @@ class Trace(Recording):
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        assert self._probes is not None
+        self.close(error)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Stop to record, as leaving the block does; `error` is what ended it early."""
+        if error is not None and not self._log.sealed:
+            self._log.error = describe_error(error)
+            self._log.raised_at = raising_line(error)
         if error is not None:
-            self.log.error = describe_error(error)
-            self.log.raised_at = raising_line(error)
             unlink_own_frames(error)
-        try:
-            self._probes.finish()
-        finally:
-            self.log.sealed = True
-            self._probes = None
-        if error is None:
+        self._finish()
+        if error is None and (self._stream is None or not self._stream.step):
             self._warn()
         elif isinstance(error, Exception):
             self._explain(error)
+        if self._stream is not None:
+            self._written, self._stream = self._stream.finish(), None
 
     def _explain(self, error: Exception) -> None:
         """Attach a note to an exception that the doctor can explain; it stays what it is."""
@@ -93,14 +159,14 @@ class Trace(Recording):
 
         try:
             self._settle()
-            attach(error, self.log, self._calls.refresh())
+            attach(error, self._log, self.index)
         except Exception:
             if self._recorder.strict:
                 raise
 
     def _warn(self) -> None:
-        called = len(self.log.of(ModuleCalled)) > 0
-        ran = called or (not self._scope.outsiders and any(self.log.of(kind) for kind in _RAN))
+        called = len(self._log.of(ModuleCalled)) > 0
+        ran = called or (not self._scope.outsiders and any(self._log.of(kind) for kind in _RAN))
         if not self._scope.everything and not ran:
             model = " and ".join(type(one).__name__ for one in self._scope.models()) or "the model"
             others = ", ".join(f"{name} ({n}x)" for name, n in self._scope.outsiders.items())
@@ -110,7 +176,7 @@ class Trace(Recording):
             warnings.warn(message, NothingTracedWarning, stacklevel=3)
         elif self._scope.everything:
             for pattern in self._scope.unknown_patterns():
-                hint = nearest(pattern, [row.name for row in self.log.modules])
+                hint = nearest(pattern, [row.name for row in self._log.modules])
                 message = f"keep={pattern!r} matched no module that ran.{hint}"
                 warnings.warn(message, NothingTracedWarning, stacklevel=3)
 
@@ -126,15 +192,24 @@ class Trace(Recording):
         return super().blame(tensor)
 
     def _settle(self) -> None:
-        measure.settle(self.log)
+        if self.log.origin is None:
+            measure.settle(self.log)
 
     def __repr__(self) -> str:
-        state = "closed" if self.log.sealed else "open" if self._probes else "not entered"
-        return f"<Trace ({state}): {len(self._calls.refresh())} calls, {len(self.log)} events>"
+        state = "closed" if self._log.sealed else "open" if self._probes else "not entered"
+        return f"<Trace ({state}): {len(self.index)} calls, {len(self.log)} events>"
 
 
 def trace(
-    model: Any = None, *, keep: Keep = False, edits: str = "values", stats: bool = False
+    model: Any = None,
+    *,
+    keep: Keep = False,
+    edits: str = "values",
+    stats: bool = False,
+    to: str | os.PathLike[str] | None = None,
+    every: int = 1,
+    limit: int | tuple[int, int] | None = None,
+    skip: int = 0,
 ) -> Trace:
     """Record what happens in a ``with`` block, and what hooks do in it.
 
@@ -151,6 +226,13 @@ def trace(
         stats: Whether to take statistics (`TensorStats`) of every argument, output, gradient and
             edit, and of the parameters and buffers as an outermost call begins.  They are computed
             on the device, which waits for nothing, and fetched when the trace is read or ends.
+        to: A file to which the trace is written while the program runs, step by step, so that
+            memory stays bounded and a crash leaves what was written.  A step goes from one call
+            of the model to the next.  A file that is there is replaced in the end.
+        every: With `to`: one step of how many is kept.
+        limit: With `to`: at most so many of these, the last ones; or a pair, so many of the first
+            and so many of the last.  ``(n, 0)`` ends the recording after n of them.
+        skip: With `to`: how many steps to leave out in the beginning.
 
     Returns:
         A context manager, which is also the result.
@@ -158,7 +240,8 @@ def trace(
     Raises:
         UnsupportedModuleError: `model` is not made of modules, or is a ScriptModule.
         UnknownNameError: `keep` names no module of the model.
-        ValueError: `edits` is neither of the two.
+        ValueError: `edits` is neither of the two, or there are no such steps.
+        OSError: When the block is entered: the file cannot be made.
 
     Example:
         >>> import torch
@@ -169,4 +252,7 @@ def trace(
         >>> [str(call) for call in t.calls()]
         ['Sequential@0', '0@0', '1@0']
     """
-    return Trace(model, keep=keep, edits=edits, stats=stats)
+    steps = Steps.of(every, limit, skip)
+    if to is None and steps != Steps():
+        raise ValueError("every=, limit= and skip= choose the steps of a file: give to= as well.")
+    return Trace(model, keep=keep, edits=edits, stats=stats, to=to, steps=steps)

@@ -107,6 +107,12 @@ class StatsTable:
         """Take statistics that were saved."""
         self._rows.update(rows)
 
+    def forget(self) -> None:
+        """Forget those that were fetched."""
+        self.settle()
+        self._rows.clear()
+        self.parameters.clear()
+
     def of(self, seen: Observation | None) -> TensorStats | None:
         """Return the statistics of what was seen; None if there are none."""
         if seen is None or seen.stats is None:

@@ -12,6 +12,7 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add all commands to the command line, in the order in which the help lists them."""
-    from hooktrace.commands import show
+    from hooktrace.commands import run, show
 
+    app.command(context_settings=run.SCRIPTS_OWN)(run.run)
     app.command()(show.show)

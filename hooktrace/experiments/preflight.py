@@ -12,7 +12,7 @@ from hooktrace.doctor import Findings, diagnose
 from hooktrace.events import TracedHook
 from hooktrace.experiments.rehearsal import rehearse
 from hooktrace.inventory import Inventory
-from hooktrace.scope import resolve_models
+from hooktrace.models import resolve_models
 from hooktrace.views.calls import CallIndex
 
 __all__ = ["check"]

@@ -121,6 +121,8 @@ def _start(recorder: Recorder, given: dict[str, Any]) -> tuple[int, list[torch.T
     try:
         recorder.check_gradients()
         recorder.check_parameters(recorder.scope.parameters())
+        if recorder.on_step is not None:
+            recorder.on_step(None)
         tensors = given.get("tensors", ())
         roots = tuple(
             recorder.observe(root, f"root[{index}]")

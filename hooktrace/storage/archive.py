@@ -176,13 +176,15 @@ class Reader:
         except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError):
             return False
         for info in found:
-            if info.flag_bits & ~0x802 or info.compress_type not in (0, 8):
+            if info.flag_bits & ~_HARMLESS or info.compress_type not in (0, 8):
                 raise TraceFormatError(
                     f"{self.path} is not a trace: {info.filename!r} is encrypted, or compressed by "
                     f"a method that hooktrace does not use."
                 )
-            file.seek(info.header_offset)
-            head = _head(file)
+            head = None
+            if 0 <= info.header_offset < self.length:
+                file.seek(info.header_offset)
+                head = _head(file)
             if head is None or head.name != info.filename:
                 raise TraceFormatError(
                     f"{self.path} is damaged: there is no {info.filename!r} where its directory "
@@ -201,7 +203,7 @@ class Reader:
         while True:
             file.seek(place)
             head = _head(file)
-            if head is None:
+            if head is None or not head.sized:
                 return
             place = head.end + head.entry.packed
             if place > self.length:
@@ -220,10 +222,15 @@ class Reader:
         self._entries[name] = entry
 
 
+_SIZES_FOLLOW = 0x08  # the flag of entries whose sizes stand behind them
+_HARMLESS = 0x802 | _SIZES_FOLLOW  # flags of entries that are not encrypted
+
+
 class _Head(NamedTuple):
     name: str
     end: int
     entry: _Entry
+    sized: bool
 
 
 _LOCAL = struct.Struct("<4s5H3L2H")
@@ -235,7 +242,7 @@ def _head(file: IO[bytes]) -> _Head | None:
     if len(raw) < _LOCAL.size:
         return None
     magic, _, flags, how, _, _, crc, packed, size, name_length, extra_length = _LOCAL.unpack(raw)
-    if magic != b"PK\x03\x04" or flags & ~0x802 or how not in (0, 8):
+    if magic != b"PK\x03\x04" or flags & ~_HARMLESS or how not in (0, 8):
         return None
     name, extra = file.read(name_length), file.read(extra_length)
     if len(name) < name_length or len(extra) < extra_length:
@@ -243,7 +250,8 @@ def _head(file: IO[bytes]) -> _Head | None:
     if extra[:4] == b"\x01\x00\x10\x00" and len(extra) >= 20:  # sizes of 64 bits
         size, packed = struct.unpack_from("<2Q", extra, 4)
     end = file.tell()
-    return _Head(name.decode("utf-8", "replace"), end, _Entry(end, packed, size, crc, how == 8))
+    entry = _Entry(end, packed, size, crc, how == 8)
+    return _Head(name.decode("utf-8", "replace"), end, entry, not flags & _SIZES_FOLLOW)
 
 
 def _unpacked(packed: bytes, entry: _Entry) -> bytes | None:

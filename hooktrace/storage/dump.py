@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hooktrace.descriptions import Container, Slot
-from hooktrace.events import CallId, Event, ModuleCalled
+from hooktrace.events import CallId, Event, ModuleCalled, ModuleId
 from hooktrace.log import EventLog
 from hooktrace.storage.wire import (
     Ending,
@@ -20,7 +20,7 @@ from hooktrace.storage.wire import (
     Sightings,
 )
 
-__all__ = ["FactsSent", "described", "ending", "part_tables", "step_calls"]
+__all__ = ["FactsSent", "count_steps", "described", "ending", "part_tables", "step_calls"]
 
 
 class FactsSent:
@@ -51,7 +51,7 @@ class FactsSent:
             self._new("modules", enumerate(log.modules)),
             self._new("hooks", enumerate(log.hooks)),
             self._new("registrations", tuple(log.registrations.items())),
-            self._new("tensors", ((row.id, row) for row in log.tensors)),
+            self._new("tensors", ((row.id, row) for row in log.tensors if row.parameter)),
             tuple((node, name, leaf) for node, (name, leaf) in self._new("leaves", leaves)),
         )
         return None if found == Facts() else found
@@ -72,13 +72,26 @@ def step_calls(events: Iterable[Event]) -> list[CallId]:
     return [one.call for one in events if isinstance(one, ModuleCalled) and one.parent is None]
 
 
-def part_tables(log: EventLog, events: list[Event], first_step: int, kept: Kept) -> PartTables:
+def count_steps(events: Iterable[Event]) -> int:
+    """Return how many steps there are in a timeline; `hooktrace.streaming` says what one is."""
+    steps = 0
+    ran: set[ModuleId] = set()
+    for event in events:
+        if isinstance(event, ModuleCalled) and event.parent is None:
+            if event.module in ran or not steps:
+                steps += 1
+                ran.clear()
+            ran.add(event.module)
+    return max(steps, 1)
+
+
+def part_tables(log: EventLog, events: Sequence[Event], step: int, kept: Kept) -> PartTables:
     """Return what belongs to a stretch of the timeline.
 
     Args:
         log: What the log holds now, apart from facts, is taken to belong to it.
         events: The stretch.
-        first_step: How many outermost calls came before.
+        step: How many steps came before.
         kept: The names that kept tensors have in the file.
     """
     nodes = log.nodes
@@ -102,12 +115,13 @@ def part_tables(log: EventLog, events: list[Event], first_step: int, kept: Kept)
         [(call, first, run) for call, (first, run) in tuple(log.recomputed.items())],
         list(log.reentrant.items()),
     )
-    steps = len(set(step_calls(events)) - set(log.recomputed))
-    return PartTables(first_step, steps, len(events), graph, seen, regions, kept)
+    tensors = [row for row in log.tensors if not row.parameter]
+    steps = count_steps(events)
+    return PartTables(step, steps, len(events), tensors, graph, seen, regions, kept)
 
 
-def ending(log: EventLog) -> Ending:
-    """Return what is known at the end only."""
+def ending(log: EventLog, steps: int) -> Ending:
+    """Return what is known at the end only; `steps` is how many there were."""
     parameters = Parameters(
         [(number, name, grown) for number, (name, grown) in log.parameters.items()],
         dict(log.aliases),
@@ -115,6 +129,7 @@ def ending(log: EventLog) -> Ending:
         dict(log.optimized),
     )
     return Ending(
+        steps,
         list(log.holdings),
         list(log.modified),
         list(log.trials),

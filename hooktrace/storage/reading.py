@@ -61,15 +61,16 @@ def load_log(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> Ev
             )
         vault = Vault(file.reader, f"{place}/tensors", tables.kept.views)
         rebuilt.part(events, tables, vault)
-        steps += range(tables.first_step, tables.first_step + min(tables.steps, len(events)))
-    ended = "ending.msgpack" in file.reader
+        steps += range(tables.step, tables.step + min(tables.steps, len(events)))
+    ended, in_all = "ending.msgpack" in file.reader, steps[-1] + 1 if steps else 0
     if ended:
-        rebuilt.ending(file.record(Ending, "ending.msgpack"))
+        ending = file.record(Ending, "ending.msgpack")
+        rebuilt.ending(ending)
+        in_all = max(ending.steps, in_all)
     log = rebuilt.finish()
     log.sealed = True
     log.surroundings = file.manifest.surroundings
-    left_out = (steps[-1] + 1 - len(steps)) if steps else 0
-    log.origin = Origin(str(path), ended, tuple(steps), left_out)
+    log.origin = Origin(str(path), ended, tuple(steps), in_all - len(steps))
     return log
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from hooktrace.descriptions import Container, Slot
 from hooktrace.errors import TraceFormatError
 from hooktrace.events import CallId, Edit, Event, HookFired, ModuleCalled, Observation, Value
-from hooktrace.log import EventLog, Table
+from hooktrace.log import EventLog
+from hooktrace.logtables import Table
 from hooktrace.storage.tensors import StoredTensors, Vault
 from hooktrace.storage.wire import Ending, Facts, PartTables
 
@@ -67,6 +68,8 @@ class Rebuilt:
         """Take a stretch of the timeline with its tables."""
         log, graph = self.log, tables.graph
         self._events += events
+        for row in tables.tensors:
+            log.tensors[row.id] = row
         for number, name, call, edges in graph.nodes:
             log.nodes.put(number, name, call, edges)
         log.nodes.leaves.update(graph.leaves)

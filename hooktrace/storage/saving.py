@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,8 +13,15 @@ import msgspec
 from hooktrace.events import CallId, Event, ModuleCalled, ModuleExited, TensorSummary
 from hooktrace.log import EventLog
 from hooktrace.origins import Surroundings
-from hooktrace.storage.archive import Writer, replacing
-from hooktrace.storage.dump import FactsSent, described, ending, part_tables, step_calls
+from hooktrace.storage.archive import Reader, Writer, replacing
+from hooktrace.storage.dump import (
+    FactsSent,
+    count_steps,
+    described,
+    ending,
+    part_tables,
+    step_calls,
+)
 from hooktrace.storage.tensors import Pack
 from hooktrace.storage.wire import FORMAT, Kept, Manifest, encode
 
@@ -36,19 +46,24 @@ def save(log: EventLog, path: Path) -> Path:
         parts.begin(log.surroundings, devices(events))
         parts.facts(log)
         parts.part(log, events)
-        parts.end(log)
+        parts.end(log, count_steps(events))
     return path
 
 
 class Parts:
-    """Writes the parts of one file in order."""
+    """Writes the parts of one file in order.
+
+    Attributes:
+        writer: Of the file.
+        step: Number of the first step of the next part.
+    """
 
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
         self._sent = FactsSent()
         self._facts = 0
-        self.parts = 0
-        self.steps = 0
+        self._parts = 0
+        self.step = 0
 
     def begin(self, surroundings: Surroundings, devices: tuple[str, ...]) -> None:
         """Write in what the program ran."""
@@ -64,8 +79,8 @@ class Parts:
 
     def part(self, log: EventLog, events: Sequence[Event]) -> str:
         """Write a stretch of the timeline and what the log holds; return how its entries begin."""
-        place = f"parts/{self.parts}"
-        self.parts += 1
+        place = f"parts/{self._parts}"
+        self._parts += 1
         for number, start in enumerate(range(0, len(events), _CHUNK)):
             self.writer.add(
                 f"{place}/{number}.msgpack", encode(list(events[start : start + _CHUNK]))
@@ -74,15 +89,36 @@ class Parts:
         kept = _kept(log, pack)
         if len(pack):
             self.writer.add(f"{place}/tensors", pack.bytes(), stored=True)
-        tables = part_tables(log, list(events), self.steps, kept)
-        self.steps += tables.steps
+        tables = part_tables(log, events, self.step, kept)
         self.writer.add(f"{place}/tables.msgpack", encode(tables))
         return place
 
-    def end(self, log: EventLog) -> None:
-        """Write what is known at the end only."""
+    def end(self, log: EventLog, steps: int) -> None:
+        """Write what is known at the end only.
+
+        Args:
+            log: As it is now.
+            steps: How many steps there were.
+        """
         self.facts(log)
-        self.writer.add("ending.msgpack", encode(ending(log)))
+        self.writer.add("ending.msgpack", encode(ending(log, steps)))
+
+    def leave_out(self, parts: set[str]) -> None:
+        """Write the file anew without some of its parts; it is whole at any moment."""
+        old = self.writer
+        old.flush()
+        entries = Reader(old.path, sys.maxsize)
+        handle, name = tempfile.mkstemp(dir=old.path.parent, prefix=f".{old.path.name}.")
+        os.close(handle)
+        os.unlink(name)
+        self.writer = Writer(Path(name))
+        for entry in entries:
+            if entry.rpartition("/")[0] not in parts:
+                self.writer.add(entry, entries.read(entry), stored=entry.endswith("/tensors"))
+        self.writer.flush()
+        old.abandon()
+        os.replace(name, old.path)
+        self.writer.path = old.path
 
 
 def _kept(log: EventLog, pack: Pack) -> Kept:

@@ -160,14 +160,16 @@ class PartTables(Record, frozen=True):
     """What belongs to one stretch of the timeline.
 
     Attributes:
-        first_step: How many outermost calls came before it in the run.
+        step: How many steps came before it in the run.
         steps: How many there are in it.
         events: How many events there are in it.
+        tensors: Rows of tensors other than parameters.
     """
 
-    first_step: int
+    step: int
     steps: int
     events: int
+    tensors: list[TracedTensor]
     graph: Graph
     seen: Sightings
     regions: Regions
@@ -184,8 +186,13 @@ class Parameters(Record, frozen=True):
 
 
 class Ending(Record, frozen=True):
-    """What is known when the block ends: see `EventLog`."""
+    """What is known when the block ends: see `EventLog`.
 
+    Attributes:
+        steps: How many there were in all.
+    """
+
+    steps: int
     holdings: list[Held]
     modified: list[ModifiedSave]
     trials: list[Trial]

@@ -17,22 +17,23 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "errors records descriptions origins overwrites held tensorstats tables trials modes steps "
         "events kinds findings _registry signatures",
+        "logtables",
         "log",
         "storage",
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
         "_torch_checkpoint _torch_copies _torch_saved _torch_data _torch_dynamo _torch_storage "
         "_torch_state _torch_replica tracebacks pixels",
-        "surroundings identity results scope spans threadstate spies features statistics "
+        "surroundings models identity results scope spans threadstate spies features statistics "
         "optimizers hookfacts hooktable recorder parameters firing containers opencall patches "
         "callspies spiedhooks leaves nodespies backwardrun placement nodes walk aliases measure "
-        "reach looks hold holdings modified",
+        "reach looks hold holdings modified streaming",
         "probes",
         "views",
         "render doctor cam",
         "export",
         "leaving recording session loading leaks hooklist inventory images sheets pairing "
         "agreement captures comparison",
-        "experiments explained graphedruns explaining pretrained photographs",
+        "experiments explained graphedruns explaining pretrained photographs running",
         "demo",
         "commands",
         "cli pytest_plugin",
@@ -67,6 +68,7 @@ ORDER = (
         "aliases",
         "modified",
     ],
+    ["identity", "recorder", "measure", "streaming"],
     ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
     ["leaving", "recording", "session"],
     ["recording", "loading"],
@@ -87,6 +89,7 @@ WITHOUT_TORCH = (
     "kinds",
     "findings",
     "_registry",
+    "logtables",
     "log",
     "origins",
     "views",
@@ -103,6 +106,7 @@ VIEWS_MAY_IMPORT = {
     "modes",
     "events",
     "kinds",
+    "logtables",
     "log",
     "origins",
     "views",

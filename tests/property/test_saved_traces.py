@@ -94,7 +94,7 @@ def told(thing: Any) -> Any:
         return thing
     if hasattr(thing, "taken"):  # statistics, in which NaN is not NaN
         return repr(list(thing.items())), thing.parameters, thing.taken
-    return list(thing) if hasattr(thing, "__iter__") else thing
+    return sorted(thing, key=repr) if hasattr(thing, "__iter__") else thing
 
 
 def storable(tensor: torch.Tensor) -> bool:

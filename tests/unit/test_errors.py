@@ -20,6 +20,7 @@ ALSO: dict[str, type[BaseException]] = {
     "AmbiguousCallError": KeyError,
     "NotKeptError": AttributeError,
     "NoGradientError": LookupError,
+    "ScriptError": ValueError,
     "TraceFormatError": ValueError,
     "TraceStateError": RuntimeError,
     "UnsupportedKeepError": TypeError,

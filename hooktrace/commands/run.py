@@ -1,0 +1,158 @@
+"""``hooktrace run``: a script under a trace."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from hooktrace.recording import Recording
+    from hooktrace.running import Ended, Script
+
+__all__ = ["SCRIPTS_OWN", "run"]
+
+SCRIPTS_OWN = {
+    "allow_interspersed_args": False,  # options after the script are the script's
+    "ignore_unknown_options": False,
+    "allow_extra_args": True,
+}
+
+
+class FailOn(StrEnum):
+    """From which severity of a finding on the command fails."""
+
+    never = "never"
+    note = "note"
+    warning = "warning"
+    error = "error"
+
+
+def run(
+    context: typer.Context,
+    script: Annotated[
+        str,
+        typer.Argument(metavar="SCRIPT [ARGS]...", help="Python file to run; after -m, a module."),
+    ],
+    module: Annotated[
+        bool, typer.Option("-m", help="SCRIPT is the name of a module, as after python -m.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The file to write. [default: SCRIPT.hooktrace, or SCRIPT-2...]"
+        ),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--module",
+            help="Record only models of this class, such as ResNet or 'Res*', with all in them.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Record so many steps and stop. A step goes from one call of the model to the "
+            "next. Without it the first 3 and the last 3 are kept.",
+        ),
+    ] = None,
+    skip: Annotated[int, typer.Option(min=0, help="Leave out so many steps first.")] = 0,
+    every: Annotated[int, typer.Option(min=1, help="Keep one step of so many.")] = 1,
+    all_steps: Annotated[bool, typer.Option("--all", help="Keep every step.")] = False,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="Keep the values of modules of this name; may be repeated."),
+    ] = None,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Take statistics of all values: mean, norm, NaN ...")
+    ] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Print the table of the trace in the end.")
+    ] = False,
+    fail_on: Annotated[
+        FailOn,
+        typer.Option(help="Exit with 1 if the doctor finds this or worse, and print it."),
+    ] = FailOn.never,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file if it is there.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+) -> None:
+    """Run a script, unmodified, under a trace of every module it calls, and write a file.
+
+    Options for hooktrace come before SCRIPT; what follows is for the script, whose output, exit
+    code and exceptions stay its own. hooktrace prints to standard error. The file is written while
+    the script runs, so that an interrupted or killed one leaves a trace, too.
+    """
+    from hooktrace.running import Script, free_name
+
+    wanted = Script(script, tuple(context.args), module)
+    _check(wanted)
+    path = output or free_name(Path(), wanted.name)
+    if path.exists() and not force:
+        raise typer.BadParameter(f"{path} exists already. Give another -o, or --force.")
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"There is no folder {path.parent}.")
+    options = {
+        "keep": keep or False,
+        "stats": stats,
+        "to": path,
+        "steps": _steps(steps, skip, every, everything=all_steps),
+        "only": only,
+    }
+    ended, t = _traced(wanted, options)
+    failed = _tell(t, path, table=table, fail_on=fail_on.value, quiet=quiet)
+    if failed and not ended.status:
+        raise typer.Exit(1)
+    ended.leave()
+
+
+def _check(script: Script) -> None:
+    """Check that there is something to run, before any file is made."""
+    try:
+        script.load()
+    except SyntaxError as error:  # shown as Python shows it
+        sys.excepthook(type(error), error, None)
+        raise typer.Exit(1) from None
+
+
+def _steps(steps: int | None, skip: int, every: int, *, everything: bool) -> Any:
+    from hooktrace.streaming import Steps
+
+    if everything:
+        return Steps(every, None, 0, skip)
+    return Steps(every, steps, 0, skip) if steps is not None else Steps(every, 3, 3, skip)
+
+
+def _traced(script: Script, options: dict[str, Any]) -> tuple[Ended, Recording]:
+    from hooktrace.running import run as run_script
+    from hooktrace.session import Trace
+
+    t = Trace(**options)
+    return run_script(script, t.open, t.close), t
+
+
+def _tell(t: Recording, path: Path, *, table: bool, fail_on: str, quiet: bool) -> bool:
+    """Print what was recorded to standard error; return whether something is found to fail on."""
+    from hooktrace.findings import SEVERITIES
+
+    if table:
+        typer.echo(str(t), err=True)
+    found = [] if fail_on == "never" else list(t.findings())
+    worst = SEVERITIES[: SEVERITIES.index(fail_on) + 1] if found else ()
+    fatal = [one for one in found if one.severity in worst]
+    if not quiet:
+        for one in fatal:
+            typer.echo(str(one), err=True)
+        origin = t.log.origin
+        held = 0 if origin is None else len(origin.steps)
+        left_out = 0 if origin is None else origin.left_out
+        of = f" of {held + left_out}" if left_out else ""
+        what = f"{held}{of} step{'s' if held + left_out != 1 else ''}"
+        typer.echo(f"hooktrace: {path}: {what}, {len(t.log.events)} events", err=True)
+    return bool(fatal)
