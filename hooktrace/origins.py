@@ -17,6 +17,8 @@ class Surroundings(Record, frozen=True):
         devices: Those of the models' parameters and buffers, such as ``cpu`` or ``cuda:0``.
         seed: The initial seed of PyTorch's generator for the CPU; None if it is not known.
         settings: What else results depend on, such as ``threads`` or ``deterministic``.
+        epoch_ns: What to add to the ``time_ns`` of an event to get nanoseconds since 1970; None if
+            it is not known.
     """
 
     hooktrace: str = ""
@@ -27,6 +29,7 @@ class Surroundings(Record, frozen=True):
     devices: tuple[str, ...] = ()
     seed: int | None = None
     settings: tuple[tuple[str, str], ...] = ()
+    epoch_ns: int | None = None
 
 
 class Origin(Record, frozen=True):

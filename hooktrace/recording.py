@@ -11,36 +11,21 @@ from hooktrace.doctor.blame import Blame, blame
 from hooktrace.doctor.why import Stories, why
 from hooktrace.errors import UnknownNameError
 from hooktrace.events import Event
-from hooktrace.log import EventLog
+from hooktrace.leaving import Leaving
 from hooktrace.views import effects, tensors
 from hooktrace.views.blindspots import BlindSpot, blind_spots
-from hooktrace.views.calls import Call, CallIndex
+from hooktrace.views.calls import Call
 
 if TYPE_CHECKING:
-    import networkx
-
     from hooktrace.cam.heatmaps import HeatMaps
     from hooktrace.log import EventT
-    from hooktrace.render.engine import Digraph
     from hooktrace.summaries import Summary
 
 __all__ = ["Recording"]
 
 
-class Recording:
+class Recording(Leaving):
     """A log and all that can be asked of it.  Each method is one call downwards."""
-
-    def __init__(self, log: EventLog) -> None:
-        self._log = log
-        self._calls = CallIndex(log)
-
-    @property
-    def log(self) -> EventLog:
-        """The event log with its tables."""
-        return self._log
-
-    def _settle(self) -> None:
-        """Have measured what edits changed, where that is done only when it is asked for."""
 
     # -------------------------------------------------------------- what happened
 
@@ -93,13 +78,6 @@ class Recording:
             if name in known:
                 return tensors.tensor_view(self.log, name)
             raise
-
-    @property
-    def index(self) -> CallIndex:
-        """The index of the calls, up to date, as the functions of `hooktrace.render` take it."""
-        if self._calls.log is not self.log:
-            self._calls = CallIndex(self.log)
-        return self._calls.refresh()
 
     def calls(self, pattern: str = "*") -> list[Call]:
         """Return the module calls whose name matches an fnmatch pattern, in order."""
@@ -198,7 +176,7 @@ class Recording:
         """
         from hooktrace.summaries import Summary
 
-        return Summary(self.log, self._calls.refresh(), **options)
+        return Summary(self.log, self.index, **options)
 
     def feature_maps(self, name: str | None = None, **options: Any) -> Any:
         """Draw kept outputs of convolutions as grids, one tile for each channel.
@@ -257,52 +235,6 @@ class Recording:
         found = self.findings()
         return table(self.log, self.index, found.line)
 
-    def graph(self, view: str = "all") -> networkx.MultiDiGraph:
-        """Return the trace as a graph, or one of its sub-views.
-
-        Args:
-            view: ``"all"``, ``"timeline"``, ``"dataflow"``, ``"gradients"`` or ``"hooks"``.
-
-        Raises:
-            UnknownNameError: There is no such view; the message names the nearest.
-        """
-        from hooktrace.views.graph import graph
-
-        self._settle()
-        return graph(self.log, self.index, view)
-
-    def digraph(self, **options: Any) -> Digraph:
-        """Return the diagram as a `graphviz.Source` that needs no ``dot`` on the PATH.
-
-        Args:
-            **options: ``view`` (``"modules"`` or ``"tensors"``), ``depth`` (levels of nested
-                modules to open), ``step`` (of a loop, from 0), ``engine`` (name or path of the
-                layout program).
-
-        Raises:
-            UnknownNameError: There is no such view.
-        """
-        from hooktrace.render.diagram import digraph
-
-        self._settle()
-        return digraph(self.log, self.index, **options)
-
-    def draw(self, path: str | Path, **options: Any) -> Path:
-        """Draw the diagram into a ``.svg``, ``.png`` or ``.dot`` file, whole or not at all.
-
-        Args:
-            path: The file; its ending names the format.
-            **options: Those of `digraph`.
-
-        Raises:
-            UnknownFormatError: No renderer writes files with this ending.
-            RenderError: The layout engine is missing, or refused the diagram, or warned.
-        """
-        from hooktrace.render.diagram import draw
-
-        self._settle()
-        return draw(self.log, self.index, path, **options)
-
     def tensorboard(self, log_dir: str | Path, *, images: bool = False, **options: str) -> Path:
         """Write the trace for TensorBoard: graph with hooks, table, findings, curves over steps.
 
@@ -321,10 +253,4 @@ class Recording:
         self._settle()
         drawn = self.feature_maps() if images else {}
         told = {"trace": str(self), "findings": str(self.findings())}
-        return export(self.log, self._calls.refresh(), log_dir, told, drawn, **options)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        from hooktrace.render.diagram import mimebundle
-
-        self._settle()
-        return mimebundle(self.log, self.index, str(self))
+        return export(self.log, self.index, log_dir, told, drawn, **options)

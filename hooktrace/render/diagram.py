@@ -16,7 +16,7 @@ from hooktrace.render.module_diagram import module_scene
 from hooktrace.render.tensor_diagram import tensor_scene
 from hooktrace.views.calls import Call, CallIndex
 
-__all__ = ["VIEWS", "digraph", "draw", "mimebundle", "rounds", "scene"]
+__all__ = ["VIEWS", "digraph", "draw", "mimebundle", "rounds", "scene", "step_of"]
 
 VIEWS = ("modules", "tensors")
 
@@ -49,16 +49,26 @@ def scene(
         raise UnknownNameError(f"There is no view {view!r}.{nearest(str(view), VIEWS)}")
     if depth is not None and depth < 0:
         raise ValueError(f"depth= is the number of levels to open, 0 or more, but got {depth}.")
-    steps = rounds(log, calls)
-    if view == "tensors" or (view is None and not steps):
+    if view == "tensors" or (view is None and not calls.roots()):
         return tensor_scene(log, calls)
+    roots, words = step_of(log, calls, step)
+    return module_scene(log, calls, roots, depth, words)
+
+
+def step_of(log: EventLog, calls: CallIndex, step: int) -> tuple[list[Call], str]:
+    """Return the outermost calls of a step, and which of how many it is, in words.
+
+    Raises:
+        RenderError: No module was called.
+        IndexError: There is no such step.
+    """
+    steps = rounds(log, calls)
     if not steps:
         raise RenderError("No module was called, so there is no modules view. Try view='tensors'.")
     if not -len(steps) <= step < len(steps):
         raise IndexError(f"There are {len(steps)} steps, so step={step} is none of them.")
     number = step % len(steps)
-    words = f"step {number + 1} of {len(steps)}" if len(steps) > 1 else ""
-    return module_scene(log, calls, steps[number], depth, words)
+    return steps[number], f"step {number + 1} of {len(steps)}" if len(steps) > 1 else ""
 
 
 def rounds(log: EventLog, calls: CallIndex) -> list[list[Call]]:

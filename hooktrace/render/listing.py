@@ -15,7 +15,7 @@ from hooktrace.render.hook_lines import count
 from hooktrace.views import effects
 from hooktrace.views.calls import Call, CallIndex
 
-__all__ = ["Chosen", "event_line", "lines", "provenance"]
+__all__ = ["Chosen", "event_line", "lines", "provenance", "told"]
 
 _WIDEST = 160
 
@@ -160,10 +160,11 @@ _LISTS: dict[str, Callable[[EventLog, CallIndex, Chosen], Iterator[str]]] = {
 def event_line(log: EventLog, event: Event, call: Call | None, start_ns: int) -> str:
     """Return an event as a line: number, milliseconds since the start, what, of what."""
     when = f"{(event.time_ns - start_ns) / 1e6:.3f}"
-    return f"#{event.seq:<6} {when:>12}  {event.label:<13}  {_told(log, event, call)}".rstrip()
+    return f"#{event.seq:<6} {when:>12}  {event.label:<13}  {told(log, event, call)}".rstrip()
 
 
-def _told(log: EventLog, event: Event, call: Call | None) -> str:
+def told(log: EventLog, event: Event, call: Call | None) -> str:
+    """Say of what an event is, and what else it tells."""
     hook = _hook_of(log, event)
     parts = [f"{hook.kind} {hook.name} on {hook.owner}"] if hook is not None else []
     if call is not None and (hook is None or hook.module is None):

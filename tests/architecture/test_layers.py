@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "errors records descriptions origins overwrites held tensorstats tables trials modes steps "
-        "events kinds findings _registry",
+        "events kinds findings _registry signatures",
         "logtables",
         "log",
         "storage",
@@ -30,9 +30,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "probes",
         "views",
         "render doctor cam",
-        "boards",
-        "recording session loading leaks hooklist inventory images sheets pairing agreement "
-        "captures comparison summaries",
+        "boards export",
+        "leaving recording session loading leaks hooklist inventory images sheets pairing "
+        "agreement captures comparison summaries",
         "experiments explained graphedruns explaining summarizing tracedsteps boardlogging "
         "pretrained photographs running",
         "integrations",
@@ -72,7 +72,7 @@ ORDER = (
     ],
     ["identity", "recorder", "measure", "streaming"],
     ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
-    ["summaries", "recording", "session"],
+    ["summaries", "leaving", "recording", "session"],
     ["recording", "loading"],
     ["pairing", "agreement", "sheets", "captures", "comparison"],
 )
@@ -98,6 +98,8 @@ WITHOUT_TORCH = (
     "render",
     "doctor",
     "boards",
+    "export",
+    "signatures",
 )
 VIEWS_MAY_IMPORT = {
     "tensorstats",

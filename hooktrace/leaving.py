@@ -1,0 +1,147 @@
+"""How a recording leaves: as a graph, a picture, a file of another program, rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hooktrace.log import EventLog
+from hooktrace.views.calls import CallIndex
+
+if TYPE_CHECKING:
+    import networkx
+
+    from hooktrace.render.engine import Digraph
+
+__all__ = ["Leaving"]
+
+
+class Leaving:
+    """The part of a recording that turns it into what others read."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._calls = CallIndex(log)
+
+    @property
+    def log(self) -> EventLog:
+        """The event log with its tables."""
+        return self._log
+
+    @property
+    def index(self) -> CallIndex:
+        """The index of the calls, up to date, as the functions of `hooktrace.render` take it."""
+        if self._calls.log is not self.log:
+            self._calls = CallIndex(self.log)
+        return self._calls.refresh()
+
+    def _settle(self) -> None:
+        """Have measured what edits changed, where that is done only when it is asked for."""
+
+    def export(self, path: str | Path, to: str | None = None, **options: Any) -> Path:
+        """Write a file in the format of another program, whole or not at all.
+
+        Args:
+            path: The file; its ending names the format: ``.trace.json`` (Perfetto and
+                chrome://tracing), ``.json``, ``.csv``, ``.parquet``, ``.graphml``,
+                ``.graph.json`` (networkx), ``.mmd`` (Mermaid).
+            to: The format by name, whatever the ending: ``"chrome"``, ``"json"``, ``"csv"``,
+                ``"parquet"``, ``"graphml"``, ``"networkx"``, ``"mermaid"``.
+            **options: Those of the format, which docs/exports.md lists, such as
+                ``table="calls"`` or ``merge="profile.json"``.
+
+        Raises:
+            UnknownNameError: There is no such format.
+            UnknownFormatError: No format has this ending.
+            TypeError: The format has no option of one of the names.
+            MissingExtraError: The format needs a package that is not installed.
+        """
+        from hooktrace.export import export
+
+        self._settle()
+        return export(self.log, self.index, path, to, **options)
+
+    def exported(self, to: str, **options: Any) -> str:
+        """Return the text of a format, such as ``t.exported("mermaid")``.
+
+        Args:
+            to: The format by name, as in `export`.
+            **options: Those of the format.
+
+        Raises:
+            UnknownNameError: There is no such format.
+            UnknownFormatError: The format is no text.
+            TypeError: The format has no option of one of the names.
+        """
+        from hooktrace.export import exported
+
+        self._settle()
+        return exported(self.log, self.index, to, **options)
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """Return a table as flat dicts with the same keys, such as ``pandas.DataFrame`` takes.
+
+        Args:
+            table: ``"events"``, ``"calls"``, ``"hooks"``, ``"edits"``, ``"writes"``,
+                ``"gradients"``, ``"statistics"``, ``"modules"``, ``"tensors"``, ``"nodes"``,
+                ``"backwards"`` or ``"steps"``.
+
+        Raises:
+            UnknownNameError: There is no such table; the message names the nearest.
+        """
+        from hooktrace.export import rows
+
+        self._settle()
+        return rows(self.log, self.index, table)
+
+    def graph(self, view: str = "all") -> networkx.MultiDiGraph:
+        """Return the trace as a graph, or one of its sub-views.
+
+        Args:
+            view: ``"all"``, ``"timeline"``, ``"dataflow"``, ``"gradients"`` or ``"hooks"``.
+
+        Raises:
+            UnknownNameError: There is no such view; the message names the nearest.
+        """
+        from hooktrace.views.graph import graph
+
+        self._settle()
+        return graph(self.log, self.index, view)
+
+    def digraph(self, **options: Any) -> Digraph:
+        """Return the diagram as a `graphviz.Source` that needs no ``dot`` on the PATH.
+
+        Args:
+            **options: ``view`` (``"modules"`` or ``"tensors"``), ``depth`` (levels of nested
+                modules to open), ``step`` (of a loop, from 0), ``engine`` (name or path of the
+                layout program).
+
+        Raises:
+            UnknownNameError: There is no such view.
+        """
+        from hooktrace.render.diagram import digraph
+
+        self._settle()
+        return digraph(self.log, self.index, **options)
+
+    def draw(self, path: str | Path, **options: Any) -> Path:
+        """Draw the diagram into a ``.svg``, ``.png`` or ``.dot`` file, whole or not at all.
+
+        Args:
+            path: The file; its ending names the format.
+            **options: Those of `digraph`.
+
+        Raises:
+            UnknownFormatError: No renderer writes files with this ending.
+            RenderError: The layout engine is missing, or refused the diagram, or warned.
+        """
+        from hooktrace.render.diagram import draw
+
+        self._settle()
+        return draw(self.log, self.index, path, **options)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        from hooktrace.render.diagram import mimebundle
+
+        self._settle()
+        return mimebundle(self.log, self.index, str(self))
