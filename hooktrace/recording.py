@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hooktrace.cam.heatmaps import HeatMaps
     from hooktrace.log import EventT
-    from hooktrace.render.engine import Digraph
+    from hooktrace.render.digraph import Digraph
 
 __all__ = ["Recording"]
 
