@@ -11,7 +11,7 @@ from hooktrace.views.calls import CallIndex
 if TYPE_CHECKING:
     import networkx
 
-    from hooktrace.render.engine import Digraph
+    from hooktrace.render.digraph import Digraph
 
 __all__ = ["Leaving"]
 

@@ -9,8 +9,8 @@ from typing import Any
 from hooktrace.errors import RenderError, UnknownNameError, nearest
 from hooktrace.events import BackwardFinished
 from hooktrace.log import EventLog
+from hooktrace.render.digraph import Digraph
 from hooktrace.render.dot import Scene, write
-from hooktrace.render.engine import Digraph
 from hooktrace.render.formats import save
 from hooktrace.render.module_diagram import module_scene
 from hooktrace.render.tensor_diagram import tensor_scene

@@ -120,7 +120,7 @@ class _Painter:
         call = item.call
         kind = clip(call.module.type, 40)
         rows = [heading_row(_shown_name(item), "" if call.name == kind else kind)]
-        rows += [row(self._repeats(item), ink="soft", bold=True)] if item.repeats else []
+        rows += self._repeats(item)
         rows += self._badges(item)
         rows += self._failure(call)
         return caption(rows)
@@ -136,7 +136,7 @@ class _Painter:
         if hidden:
             count = f"{hidden} call{'s' * (hidden > 1)} inside"
             rows.append(row(count, size=9, ink="soft"))
-        rows += [row(self._repeats(item), bold=True)] if item.repeats else []
+        rows += self._repeats(item)
         rows += self._badges(item) + self._hidden_badges(item)
         rows += self._notes(item)
         failed = bool(call.exception) or call.exited is None
@@ -149,14 +149,18 @@ class _Painter:
         kinds = f"call {'box' if hidden else 'leaf'}{' failed' if failed else ''}"
         return Box(item.key, label, kinds, f"{call} {call.module.type}({call.module.config})")
 
-    def _repeats(self, item: Item) -> str:
+    def _repeats(self, item: Item) -> list[str]:
+        """Say for how many calls a folded row stands."""
         count = len(item.repeats)
+        if not count:
+            return []
         if item.same_module:
             self.seen.add("times")
-            return f"x{count + 1}: called {count + 1} times in a row"
+            return [row(f"x{count + 1}: called {count + 1} times in a row", bold=True)]
         self.seen.add("more")
-        names = [item.repeats[0].name, item.repeats[-1].name]
-        return f"+{count} more like it: {path(names[0], 20)} to {path(names[1], 20)}"
+        first, last = path(item.repeats[0].name, 20), path(item.repeats[-1].name, 20)
+        names = first if count == 1 else f"{first} to {last}"
+        return [row(f"+{count} more like it", bold=True), row(names, size=9)]
 
     # -------------------------------------------------------------- hooks and notes
 
