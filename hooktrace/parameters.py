@@ -90,6 +90,7 @@ def take_stock(recorder: Recorder) -> list[Member]:
     members = []
     for module, names, root, row in recorder.scope.members():
         start = f"{names[0]}." if names[0] else ""
+        own: list[tuple[str, torch.Tensor, bool]]
         own = [(name, one, False) for name, one in own_parameters(module)]
         own += [(name, one, True) for name, one in own_buffers(module)]
         tensors = tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,20 @@ class Trace(Recording):
 
     def _forget_calls(self) -> None:
         self._calls = CallIndex(self._log)
+
+    def models(self) -> list[torch.nn.Module]:
+        """Return the models that it was given, or has met, as far as they still live."""
+        return self._scope.models()
+
+    def on_step(self, listener: Callable[[], None]) -> None:
+        """Have a function called when a step begins, once the trace is open."""
+        before = self._recorder.on_step
+
+        def begins(module: ModuleId | None) -> bool:
+            listener()
+            return before is None or before(module)
+
+        self._recorder.on_step = begins
 
     def _begins(self, module: ModuleId | None) -> bool:
         """Go on with the file as a step begins; stop if it takes no more."""

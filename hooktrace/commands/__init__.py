@@ -12,7 +12,9 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add all commands to the command line, in the order in which the help lists them."""
-    from hooktrace.commands import run, show
+    from hooktrace.commands import hooks, run, show
+    from hooktrace.commands.scripts import SCRIPTS_OWN
 
-    app.command(context_settings=run.SCRIPTS_OWN)(run.run)
+    app.command(context_settings=SCRIPTS_OWN)(run.run)
     app.command()(show.show)
+    app.command(context_settings=SCRIPTS_OWN)(hooks.hooks)

@@ -34,7 +34,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "leaving recording session loading leaks hooklist inventory images sheets pairing "
         "agreement captures comparison summaries",
         "experiments explained graphedruns explaining summarizing tracedsteps boardlogging "
-        "pretrained photographs running",
+        "pretrained photographs running standing",
         "integrations",
         "demo",
         "commands",
