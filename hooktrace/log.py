@@ -65,23 +65,26 @@ class NodeTable:
     """Rows of autograd nodes, put together when they are read.
 
     Attributes:
-        parts: What the recorder writes: for each node a list [name, call, edges].
+        parts: What the recorder writes: for each node its name, call, and edges.
         leaves: For ``AccumulateGrad`` nodes, the tensor whose ``.grad`` they fill.
     """
 
     def __init__(self) -> None:
-        self.parts: list[list[Any]] = []
+        self.parts: list[tuple[str, CallId | None, tuple[tuple[NodeId, int], ...]]] = []
         self.leaves: dict[NodeId, TensorId] = {}
+        self._bare: dict[str, tuple[str, None, tuple[()]]] = {}  # one row for all without edges
 
     def add(self, name: str) -> Any:
         """Add a node of which only the name is known yet; return its number."""
         parts = self.parts
-        parts.append([name, None, ()])
+        bare = self._bare.get(name)
+        if bare is None:
+            bare = self._bare[name] = name, None, ()
+        parts.append(bare)
         return len(parts) - 1
 
     def __getitem__(self, number: NodeId) -> TracedNode:
-        name, call, edges = self.parts[number]
-        return TracedNode(number, name, call, tuple(edges), self.leaves.get(number))
+        return TracedNode(number, *self.parts[number], self.leaves.get(number))
 
     def __iter__(self) -> Iterator[TracedNode]:
         return (self[NodeId(number)] for number in range(len(self.parts)))
