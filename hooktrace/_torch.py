@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -116,7 +116,7 @@ def version_of(tensor: Tensor) -> int | None:
         return None
 
 
-def versions_of(tensors: list[Tensor]) -> list[int] | None:
+def versions_of(tensors: Sequence[Tensor]) -> list[int] | None:
     """Return the version counters of tensors; None if one of them has none."""
     try:
         return list(map(_version, tensors))

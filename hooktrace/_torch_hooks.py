@@ -76,8 +76,7 @@ def own_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
 
 def parameters_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
     """Return all of `own_parameters` of these modules, and those without a size."""
-    own = (module._parameters for module in modules)
-    return [one for parameters in own for one in parameters.values() if one is not None]
+    return [one for own in modules for one in own._parameters.values() if one is not None]
 
 
 def own_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

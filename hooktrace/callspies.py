@@ -179,7 +179,7 @@ def described(kind: str, arguments: tuple[Any, ...]) -> Iterable[tuple[str, Any]
     The module that a hook hangs on is left out, and of an optimizer the options of its groups are
     shown.
     """
-    return (("grad", *arguments),) if kind == "tensor" else _described(kind, arguments)  # type: ignore[return-value]
+    return (("grad", *arguments),) if kind == "tensor" else _described(kind, arguments)
 
 
 def _described(kind: str, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:

@@ -41,6 +41,7 @@ def traced_run(
     """
     modules = [_module(model, name) for name in names]
     trace = Trace(model, keep=True if whole else modules, edits="versions")
+    trace._recorder.maps_only = True
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         args = tuple(map(_usable, args))

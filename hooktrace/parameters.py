@@ -18,6 +18,8 @@ __all__ = ["number_of", "settle", "take_stock", "watch"]
 
 def watch(recorder: Recorder) -> None:
     """Remember the parameters of the models, their names, and the hooks they have."""
+    if recorder.maps_only:
+        return
     for parameter in recorder.identities.enter_parameters(recorder.scope.parameters()):
         if has_hooks(parameter):
             recorder.watch_hooks(parameter)
@@ -56,6 +58,8 @@ def settle(recorder: Recorder, parameters: list[tuple[str, nn.Parameter]]) -> No
         recorder: Whose log it fills.
         parameters: Those that the models have when the block ends, with their names.
     """
+    if recorder.maps_only:
+        return
     try:
         log, scope = recorder.log, recorder.scope
         rows, there = log.tensors, log.parameters

@@ -81,6 +81,7 @@ class Recorder:
         self.hooks = HookTable(log, scope, self.identities)
         self.calls = itertools.count()
         self.called = False  # whether a module was
+        self.maps_only = False  # whether nothing will be asked of the log but what layers returned
         self.backwards = itertools.count()
         self.backward = -1  # the latest one to begin, on any thread
         self.kept_calls: set[CallId] = set()
@@ -285,9 +286,14 @@ class Recorder:
         self.log.snapshots[value] = _torch.content_copy(tensor)
 
     def close(self) -> None:
-        """Fetch the statistics, and drop every reference to the traced program."""
+        """Fetch the statistics, and drop every reference to the traced program.
+
+        And those to what refers back to the recorder, so that a trace that is dropped goes at once:
+        the garbage collector takes milliseconds for the log of a model of some hundred calls.
+        """
         if self.statistics is not None:
             self.statistics.finish()
+        self.statistics = self.graph = None
         self.identities.forget()
         self.hooks.forget()
         self._leaves.clear()

@@ -104,9 +104,8 @@ class Scope:
     def live_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that the models have now."""
         places = tuple(self._names.values())
-        return _torch_hooks.parameters_of(
-            module for ref, _, _ in places if (module := ref()) is not None
-        )
+        modules = [module for ref, _, _ in places if (module := ref()) is not None]
+        return _torch_hooks.parameters_of(modules)
 
     @property
     def has_aliases(self) -> bool:
