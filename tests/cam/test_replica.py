@@ -505,3 +505,26 @@ def test_the_role_of_each_tensor_is_told() -> None:
 
     by_role(tree, note)
     assert told == ["output[0].maps", "output[1]['a']", "output[2]"]
+
+
+def test_a_model_that_takes_a_list_is_given_one_image_at_a_time() -> None:
+    class Lister(Base):
+        def forward(self, several: list[Tensor]) -> list[dict[str, Tensor]]:
+            maps = self.second(self.first(torch.stack(several)))
+            return [{"score": one.amax()} for one in self.scored(maps)]
+
+    def score(output: list[dict[str, Tensor]]) -> Tensor:
+        return torch.stack([one["score"] for one in output])
+
+    class Twin(Base):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.scored(self.second(self.first(x)))
+
+    data = images()[:1]
+    found = ht.explain(
+        Lister(), (list(data),), target=score, layer="second", method="ablationcam"
+    ).raw
+    twin = ht.explain(
+        Twin(), data, target=lambda z: z.amax(1), layer="second", method="ablationcam"
+    ).raw
+    torch.testing.assert_close(found, twin)
