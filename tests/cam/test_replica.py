@@ -450,8 +450,11 @@ def test_tokens_before_images_are_ablated_image_by_image(layer: str, batch: int)
             value[:, :, channel] = 0
             weights.append(1 - whole(model, layer, "output", value, data)[:, 1] / own)
     expected = torch.einsum("cn,tnc->nt", torch.stack(weights), kept[0]).reshape(batch, 4, 4)
-    found = ht.explain(model, data, target=1, layer=layer, method="ablationcam").raw
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    for reshape in (None, lambda tokens: tokens.permute(1, 2, 0).reshape(batch, -1, 4, 4)):
+        found = ht.explain(
+            model, data, target=1, layer=layer, method="ablationcam", reshape=reshape
+        ).raw
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 # ------------------------------------------------------------------ trees
