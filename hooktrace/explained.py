@@ -122,7 +122,7 @@ def _agree(place: Path, settings: dict[str, Any]) -> None:
         _whole(manifest, lambda path: path.write_text(json.dumps(now, indent=1)))
         return
     then = json.loads(manifest.read_text())
-    other = [name for name in (*now, *then) if now.get(name) != then.get(name)]
+    other = [name for name in dict.fromkeys((*now, *then)) if now.get(name) != then.get(name)]
     if other:
         told = ", ".join(f"{name}: {then.get(name)} | {now.get(name)}" for name in other[:3])
         raise MismatchError(

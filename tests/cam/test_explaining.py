@@ -209,7 +209,7 @@ def test_a_stream_of_other_images_or_settings_is_refused(tmp_path: Path) -> None
     ht.explain(model, Loader(1), to=tmp_path)
     with pytest.raises(MismatchError, match="made of other images than batch 0"):
         ht.explain(model, Loader(1, seed=5), to=tmp_path)
-    with pytest.raises(MismatchError, match=r"another run .*target: None \| 1"):
+    with pytest.raises(MismatchError, match=r"another run .*now\): target: None \| 1\. Give"):
         ht.explain(model, Loader(1), target=1, to=tmp_path)
 
 
