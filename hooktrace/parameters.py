@@ -8,9 +8,10 @@ from hooktrace import _torch
 from hooktrace._torch_hooks import has_hooks, own_buffers, own_parameters
 from hooktrace.errors import UnknownNameError
 from hooktrace.events import Member, OwnTensor, TensorId
+from hooktrace.log import EventLog
 from hooktrace.recorder import Recorder
 
-__all__ = ["note_replaced", "number_of", "take_stock", "watch"]
+__all__ = ["note_names", "note_replaced", "number_of", "take_stock", "watch"]
 
 
 def watch(recorder: Recorder) -> None:
@@ -60,14 +61,33 @@ def note_replaced(recorder: Recorder) -> None:
             log.replaced[row.id] = row.name
 
 
+@_torch.unseen
 def take_stock(recorder: Recorder) -> None:
     """Enter the modules of the models with their parameters and buffers, as they are now."""
-    seen = recorder.identities.seen
+    identities = recorder.identities
+    seen, read = identities.seen, identities.read
     members = []
     for module, names, root, row in recorder.scope.members():
-        own = [(name, seen(one), False) for name, one in own_parameters(module)]
-        own += [(name, seen(one), True) for name, one in own_buffers(module)]
-        tensors = tuple(OwnTensor(name, one.id, one.summary, buffer) for name, one, buffer in own)
+        tensors = []
+        for buffer, own in ((False, own_parameters(module)), (True, own_buffers(module))):
+            for name, tensor in own:
+                entry = seen(tensor)
+                read(tensor, entry)  # it may have been frozen, or moved, since it was seen
+                tensors.append(OwnTensor(name, entry.id, entry.summary, buffer))
         kind = type(module).__name__
-        members.append(Member(names[0], tuple(names[1:]), kind, root, row, tensors))
+        members.append(Member(names[0], tuple(names[1:]), kind, root, row, tuple(tensors)))
     recorder.log.members = members
+
+
+def note_names(log: EventLog) -> None:
+    """Enter the parameters that were found by their names, and which require a gradient."""
+    for member in log.members:
+        for one in member.tensors:
+            if not one.buffer:
+                name = f"{member.name}.{one.name}" if member.name else one.name
+                log.parameters[one.tensor] = (name, one.summary.requires_grad)
+                row = log.tensors[one.tensor].name
+                for place in (member.name, *member.aliases):
+                    full = f"{place}.{one.name}" if place else one.name
+                    if row != full:
+                        log.aliases[full] = one.tensor

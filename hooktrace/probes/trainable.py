@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hooktrace.parameters import take_stock
+from hooktrace.parameters import note_names, take_stock
 from hooktrace.patches import Patch
 from hooktrace.recorder import Recorder
 
@@ -19,13 +19,7 @@ def patches() -> Iterator[Patch]:
 def finish(recorder: Recorder) -> None:
     """Enter the parameters into the log."""
     try:
-        for name, parameter in recorder.scope.parameters():
-            number = recorder.identities.seen(parameter).id
-            recorder.log.parameters[number] = (name, bool(parameter.requires_grad))
-        for name, parameter in recorder.scope.parameters(aliases=True):
-            number = recorder.identities.seen(parameter).id
-            if recorder.log.tensors[number].name != name:
-                recorder.log.aliases[name] = number
         take_stock(recorder)
+        note_names(recorder.log)
     except Exception:
         recorder.failed("the parameters")
