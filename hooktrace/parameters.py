@@ -87,23 +87,23 @@ def _note_names(recorder: Recorder, named: Iterable[tuple[str, nn.Parameter]]) -
             aliases[name] = number
 
 
+@_torch.unseen
 def take_stock(recorder: Recorder) -> list[Member]:
     """Return the modules of the models that still live, with their parameters and buffers."""
-    log, seen = recorder.log, recorder.identities.seen
+    log, identities = recorder.log, recorder.identities
     entered = {name: number for number, (name, _) in log.parameters.items()} | log.aliases
     members = []
     for module, names, root, row in recorder.scope.members():
         start = f"{names[0]}." if names[0] else ""
-        own: list[tuple[str, torch.Tensor, bool]]
-        own = [(name, one, False) for name, one in own_parameters(module)]
-        own += [(name, one, True) for name, one in own_buffers(module)]
-        tensors = tuple(
-            OwnTensor(name, entered.get(start + name, entry.id), entry.summary, buffer)
-            for name, one, buffer in own
-            if (entry := seen(one))
-        )
+        tensors = []
+        for buffer, own in ((False, own_parameters(module)), (True, own_buffers(module))):
+            for name, tensor in own:
+                entry = identities.seen(tensor)
+                identities.read(tensor, entry)  # it may have been frozen since it was seen
+                number = entered.get(start + name, entry.id)
+                tensors.append(OwnTensor(name, number, entry.summary, buffer))
         kind = type(module).__name__
-        members.append(Member(names[0], tuple(names[1:]), kind, root, row, tensors))
+        members.append(Member(names[0], tuple(names[1:]), kind, root, row, tuple(tensors)))
     if log.sealed:
-        recorder.identities.forget()
+        identities.forget()
     return members

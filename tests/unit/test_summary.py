@@ -84,6 +84,19 @@ def test_frozen_parameters_are_told_from_trainable_ones() -> None:
     assert "13 parameters (52 B): 4 trainable, 9 frozen" in str(found)
 
 
+def test_what_is_frozen_moved_or_replaced_in_the_block_is_told_as_it_is_at_its_end() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    with ht.trace(net) as t:
+        net(torch.ones(4, 2)).sum().backward()
+        net[0].requires_grad_(False)
+        net[1].double()
+        assert t.summary().totals.sizes.trainable == 6
+    sizes = t.summary().totals.sizes
+    assert (sizes.parameters, sizes.trainable) == (15, 6)
+    assert sizes.parameter_bytes == 9 * 4 + 6 * 8
+    assert t.log.parameters[t.tensor("0.weight").row.id] == ("0.weight", False)
+
+
 def test_buffers_are_counted_in_elements_and_bytes() -> None:
     found = ht.summary(nn.BatchNorm2d(5), (2, 5, 3, 3))
     assert found.totals.sizes.buffers == 11
