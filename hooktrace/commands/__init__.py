@@ -12,7 +12,13 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add all commands to the command line, in the order in which the help lists them."""
-    from hooktrace.commands import run, show
+    from hooktrace.commands import bench, compare, describe, doctor, draw, export, run, show
 
     app.command(context_settings=run.SCRIPTS_OWN)(run.run)
     app.command()(show.show)
+    app.command()(draw.draw)
+    app.command(context_settings=run.SCRIPTS_OWN)(doctor.doctor)
+    app.command()(compare.compare)
+    app.command()(export.export)
+    app.command()(describe.describe)
+    app.command()(bench.bench)

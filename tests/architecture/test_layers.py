@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "render doctor cam",
         "export",
         "leaving recording session loading leaks hooklist inventory images sheets pairing "
-        "agreement captures comparison",
+        "contrasts agreement captures comparison timing costs pages",
         "experiments explained graphedruns explaining pretrained photographs running",
         "demo",
         "commands",
@@ -72,7 +72,7 @@ ORDER = (
     ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
     ["leaving", "recording", "session"],
     ["recording", "loading"],
-    ["pairing", "agreement", "sheets", "captures", "comparison"],
+    ["pairing", "contrasts", "agreement", "sheets", "captures", "comparison"],
 )
 """Within a layer: each may import those before it, and not those after it."""
 
