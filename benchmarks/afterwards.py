@@ -11,7 +11,8 @@ import sys
 
 import torch
 from programs import chain, loop, traced_loop
-from timing import seconds
+
+from hooktrace.timing import seconds
 
 __all__ = ["afterwards"]
 

@@ -24,10 +24,10 @@ import torch
 import torchvision
 from afterwards import afterwards
 from programs import Floor, Forest, Sum, chain, empty_hooks, loop, step, traced_loop, traced_step
-from timing import medians, seconds
 
 import hooktrace as ht
 from hooktrace.errors import NothingTracedWarning
+from hooktrace.timing import medians, seconds
 
 PAGE = Path(__file__).parent.parent / "docs" / "cost.md"
 BEGIN, END = "<!-- the table of `make bench` -->\n", "<!-- its end -->\n"

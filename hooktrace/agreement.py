@@ -27,7 +27,7 @@ from hooktrace.pairing import SIDES
 from hooktrace.views.calls import Call
 
 if TYPE_CHECKING:
-    from hooktrace.session import Trace
+    from hooktrace.recording import Recording
 
 __all__ = [
     "Agreement",
@@ -109,8 +109,10 @@ def kept_gradients(kept: Iterable[tuple[Call, Call]], logs: Sequence[EventLog]) 
     return _agree(triples, "no gradient reached a kept call")
 
 
-def parameter_gradients(first: Trace, second: Trace) -> Agreement:
+def parameter_gradients(first: Recording, second: Recording) -> Agreement:
     """Compare the parameters' ``.grad``, as long as they hold what the traces saw last.
+
+    Of a trace that was loaded, only gradients of a few elements are known.
 
     The tensors are those that the models hold now.  They count as what a trace saw if they are
     the same tensor objects at the same version.
@@ -119,7 +121,10 @@ def parameter_gradients(first: Trace, second: Trace) -> Agreement:
     if missing:
         return Agreement(None, reason=missing)
     final = [_final_gradients(trace.log) for trace in (first, second)]
-    alive = [dict(trace._scope.parameters()) for trace in (first, second)]
+    if first.log.origin is not None or second.log.origin is not None:
+        return _recorded_gradients((first.log, second.log), final)
+    scopes: list[Any] = [vars(trace)["_scope"] for trace in (first, second)]
+    alive = [dict(scope.parameters()) for scope in scopes]
     triples: _Triples = []
     for name in dict.fromkeys([*final[0], *final[1]]):
         if any(name not in side for side in final):
@@ -135,6 +140,22 @@ def parameter_gradients(first: Trace, second: Trace) -> Agreement:
                 return Agreement(None, reason=f"{reason} ({name}, {SIDES[side]} trace)")
         one, other = (owner.grad for owner in owners if owner is not None)
         triples.append((f"{name}.grad", one, other))
+    return _agree(triples, "no parameter received a gradient")
+
+
+def _recorded_gradients(logs: Sequence[EventLog], final: Sequence[dict[str, _Final]]) -> Agreement:
+    """Compare what was recorded of the parameters' ``.grad``, which for a large one is nothing."""
+    triples: _Triples = []
+    for name in dict.fromkeys([*final[0], *final[1]]):
+        sides = [side.get(name) for side in final]
+        found = [
+            None if one is None else _content(log, one.seen)
+            for log, one in zip(logs, sides, strict=True)
+        ]
+        for one, content in zip(sides, found, strict=True):
+            if one is not None and content is None:
+                return Agreement(None, reason=f"a file holds no parameters ({name})")
+        triples.append((f"{name}.grad", found[0], found[1]))
     return _agree(triples, "no parameter received a gradient")
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hooktrace import __version__, commands
+from hooktrace.commands.flags import Group
 from hooktrace.errors import HooktraceError
 
 __all__ = ["app", "main"]
@@ -17,7 +18,8 @@ app = typer.Typer(
     name="hooktrace",
     help="Make PyTorch's hooks visible: which fired, in what order, what each saw and changed.",
     no_args_is_help=True,
-    add_completion=False,
+    cls=Group,
+    rich_markup_mode=None,  # rich takes longer to import than all of this
     pretty_exceptions_enable=False,
 )
 

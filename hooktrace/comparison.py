@@ -1,4 +1,4 @@
-"""`compare()`: two traces of one architecture side by side, to see what in-place code hides.
+"""`compare()`: two traces of one architecture side by side.
 
 What the numbers mean: "equal" is bit for bit; an element of a capture is "wrong" if it compares
 unequal to what the module returned (NaN beside NaN is right, 0 beside -0 too).
@@ -11,27 +11,37 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hooktrace import agreement
+from hooktrace import agreement, contrasts
 from hooktrace.agreement import Agreement
 from hooktrace.captures import Capture, Contents, Overwrite, captures
+from hooktrace.contrasts import Timing
 from hooktrace.errors import NotKeptError, UnknownFormatError
 from hooktrace.pairing import SIDES, left_out, matched, nothing_kept, settings
 from hooktrace.sheets import Pair, pair_sheet
 from hooktrace.views.calls import CallIndex
 
 if TYPE_CHECKING:
-    from hooktrace.session import Trace
+    from hooktrace.recording import Recording
 
-__all__ = ["Agreement", "Capture", "Comparison", "Overwrite", "compare"]
+__all__ = ["Agreement", "Capture", "Comparison", "Overwrite", "Timing", "compare"]
 
 _LINES = 60  # most lines of a printed comparison
+_NOTHING_LEFT = (
+    "No kept value is left in these traces: they were released, or the kept modules returned no "
+    "tensors."
+)
 
 
 class Comparison:
     """What `compare` found.
 
     Attributes:
+        structure: What differs in the modules and how often they were called.
+        hooks: What differs in the hooks: which there are, how often they fired, in what order.
+        edits: What hooks changed in one trace and not, or less often, in the other.
+        timings: How long each call took that both traces have.
         captures: One record for each output that both traces kept, in order.
+        unkept: Why there are no captures; empty if there are some.
         settings: ``name: first | second`` for each module whose configuration differs.
         left_out: Name of a call -> why it is not among `captures`.
         outputs: Whether the models returned the same.
@@ -39,19 +49,17 @@ class Comparison:
         parameter_gradients: Whether the parameters' ``.grad`` are the same.
     """
 
-    def __init__(self, first: Trace, second: Trace) -> None:
+    def __init__(self, first: Recording, second: Recording) -> None:
         logs = (first.log, second.log)
         indexes = (CallIndex(first.log).refresh(), CallIndex(second.log).refresh())
         pairs = matched(*indexes)
         kept = [(one, other) for one, other in pairs if one.kept and other.kept]
-        if not kept:
-            raise NotKeptError(nothing_kept(pairs))
         found = list(captures(kept, logs, indexes))
-        if not found:
-            raise NotKeptError(
-                "No kept value is left in these traces: they were released, or the kept modules "
-                "returned no tensors."
-            )
+        self.structure = tuple(contrasts.structure(indexes))
+        self.hooks = tuple(contrasts.hooks(logs))
+        self.edits = tuple(contrasts.changes(logs))
+        self.timings = tuple(contrasts.timings(pairs))
+        self.unkept = "" if found else _NOTHING_LEFT if kept else nothing_kept(pairs)
         self._contents: list[tuple[Contents, Contents]] = [(one, other) for _, one, other in found]
         self.captures: tuple[Capture, ...] = tuple(capture for capture, *_ in found)
         self.settings = tuple(settings(pairs))
@@ -59,6 +67,7 @@ class Comparison:
         self.outputs = agreement.outputs(pairs, logs)
         self.gradients = agreement.kept_gradients(kept, logs)
         self.parameter_gradients = agreement.parameter_gradients(first, second)
+        self._whole = [call for call in pairs if call[0].parent is None]
 
     # -------------------------------------------------------------- the answers
 
@@ -104,8 +113,9 @@ class Comparison:
             )
         if not self.wrong:
             raise NotKeptError(
-                "In neither trace was a captured value overwritten, so there is nothing to draw. "
-                "Was in-place code traced, and the module *before* it kept?"
+                self.unkept
+                or "In neither trace was a captured value overwritten, so there is nothing to "
+                "draw. Was in-place code traced, and the module *before* it kept?"
             )
         captions = ("what the module returned", "what a naive hook would have shown")
         heading = "Captured values that were overwritten in place"
@@ -131,25 +141,24 @@ class Comparison:
         return f"<Comparison: {len(self.wrong)} of {len(self.captures)} captures overwritten>"
 
 
-def compare(first: Trace, second: Trace) -> Comparison:
-    """Put two traces of the same architecture side by side.
+def compare(first: Recording, second: Recording) -> Comparison:
+    """Put two traces of one architecture side by side.
 
-    Made for a model with ``inplace=True`` against the same with ``inplace=False``: it tells which
-    kept outputs a hook without a clone would have got wrong, by how much, and whether the two
-    models nevertheless computed the same.
+    It tells how they differ in modules and calls, hooks and their order, edits and time; and
+    where values were kept, whether the two models computed the same.  Of a model with
+    ``inplace=True`` against the same with ``inplace=False`` it tells which kept outputs a hook
+    without a clone would have got wrong, and by how much.
 
     Args:
-        first: A trace with ``keep=`` for the modules in question.  What their model returned is
-            kept with them, and compared too.
-        second: Another one.  The modules must have the same names and classes; their
-            settings and weights may differ.
+        first: A trace, or one that was loaded.  Values are compared of what both kept with
+            ``keep=``.
+        second: Another one, whose modules have the same names; settings and weights may differ.
 
     Returns:
         The comparison; print it, or draw it with `Comparison.draw`.
 
     Raises:
-        MismatchError: The traces are of different modules.
-        NotKeptError: No call was kept in both.
+        MismatchError: No module of one name was called in both.
 
     Example:
         >>> import torch
@@ -170,6 +179,8 @@ def compare(first: Trace, second: Trace) -> Comparison:
             raise TypeError(
                 f"compare() takes two traces, but the {side} is a {type(one).__name__}."
             )
+    first._settle()
+    second._settle()
     return Comparison(first, second)
 
 
@@ -182,20 +193,42 @@ def _lines(found: Comparison) -> list[str]:
     head = [
         f"{count} capture{'s' * (count != 1)} kept in both traces, "
         f"{len(found.wrong)} of them overwritten after the module returned",
+        *([found.unkept] if found.unkept else []),
         "",
-        f"outputs of the models     {found.outputs}",
-        f"gradients of kept calls   {found.gradients}",
-        f"gradients of parameters   {found.parameter_gradients}",
+        *_facts(found),
         "",
+        *_listed("modules (first | second)", list(found.structure), limit=4),
+        *_listed("hooks (first | second)", list(found.hooks), limit=4),
+        *_listed("edits (first | second)", list(found.edits), limit=4),
         *_listed("settings that differ (first | second)", list(found.settings), limit=4),
-        *([""] if found.settings else []),
     ]
-    tail = _listed("left out", list(_grouped(found.left_out)))
+    head += [""] if head[-1] else []
+    tail = _listed("left out", list(_grouped(found.left_out))) if count else []
     room = _LINES - len(head) - len(tail) - 5
     shown = list(found.captures) if count <= room else list(found.wrong)[:room]
     title = "What a naive hook, one that stores `output` without a clone, holds in the end:"
     more = [f"... and {count - len(shown)} more in .captures"] if count > len(shown) else []
-    return [*head, title, *_rows(shown), *more, *([""] if tail else []), *tail]
+    table = [title, *_rows(shown), *more] if count else []
+    lines = [*head, *table, *([""] if tail else []), *tail]
+    return lines if lines[-1] else lines[:-1]
+
+
+def _facts(found: Comparison) -> Iterator[str]:
+    """Yield a line for each thing that can be the same or not."""
+    sides = (("modules and calls", found.structure), ("hooks and order", found.hooks),
+             ("edits by hooks", found.edits))  # fmt: skip
+    for name, differences in sides:
+        count = len(differences)
+        differ = f"{count} difference{'s' * (count != 1)}, listed below"
+        yield f"{name:<26}{differ if count else 'the same'}"
+    yield f"outputs of the models     {found.outputs}"
+    yield f"gradients of kept calls   {found.gradients}"
+    yield f"gradients of parameters   {found.parameter_gradients}"
+    roots = {str(one) for one, _ in found._whole}
+    times = [one for one in found.timings if one.name in roots]
+    if times:
+        whole = Timing("", sum(one.first_ns for one in times), sum(one.second_ns for one in times))
+        yield f"time of outermost calls   {whole}"
 
 
 def _grouped(left_out: dict[str, str], limit: int = 5) -> Iterator[str]:

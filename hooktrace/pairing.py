@@ -13,26 +13,21 @@ SIDES = ("first", "second")
 
 
 def matched(first: CallIndex, second: CallIndex) -> list[tuple[Call, Call]]:
-    """Pair the calls of two traces by the name of the module and the number of the call."""
+    """Pair the calls of two traces by the name of the module and the number of the call.
+
+    Raises:
+        MismatchError: No module was called in both.
+    """
     ours, theirs = ({call_key(call): call for call in calls} for calls in (first, second))
-    names = [{call.module.name: call for call in calls} for calls in (first, second)]
-    for side in (0, 1):
-        extra = [call for name, call in names[side].items() if name not in names[1 - side]]
-        if extra:
-            shown = ", ".join(f"{call.name} ({call.module.type})" for call in extra[:3])
-            more = f" and {len(extra) - 3} more" if len(extra) > 3 else ""
-            raise MismatchError(
-                f"Only the {SIDES[side]} trace has calls of {shown}{more}. compare() takes two "
-                f"traces of the same architecture."
-            )
-    for name, call in names[0].items():
-        types = call.module.type, names[1][name].module.type
-        if types[0] != types[1] and not call.children:
-            raise MismatchError(
-                f"{name!r} is {types[0]} in the first trace and {types[1]} in the second. "
-                f"compare() takes two traces of the same architecture."
-            )
-    return [(call, theirs[key]) for key, call in ours.items() if key in theirs]
+    pairs = [(call, theirs[key]) for key, call in ours.items() if key in theirs]
+    if not pairs and (ours or theirs):
+        sides = [", ".join(f"{one.name} ({one.module.type})" for one in [*calls][:3]) or "nothing"
+                 for calls in (first, second)]  # fmt: skip
+        raise MismatchError(
+            f"No module of one name was called in both traces: the first has {sides[0]}, the "
+            f"second {sides[1]}. compare() takes two traces of the same architecture."
+        )
+    return pairs
 
 
 def call_key(call: Call) -> tuple[str, int]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from hooktrace.commands.places import TraceFile
 
 __all__ = ["show"]
 
 
 def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What t.save or run wrote.")],
+    file: TraceFile,
     events: Annotated[
         bool, typer.Option("--events", help="List the timeline, one event on each line.")
     ] = False,

@@ -13,7 +13,7 @@ from rich.table import Table
 from hooktrace.doctor import rules as _rules  # noqa: F401  (fills RULES)
 from hooktrace.doctor.case import Case
 from hooktrace.doctor.explain import concerns
-from hooktrace.doctor.export import json_text, sarif_text
+from hooktrace.doctor.export import github_text, json_text, sarif_text
 from hooktrace.doctor.prints import texts
 from hooktrace.doctor.rule import RULES
 from hooktrace.doctor.selection import choice
@@ -87,6 +87,10 @@ class Findings(Sequence[Finding]):
     def sarif(self) -> str:
         """Return the findings as SARIF 2.1.0, by which a CI can annotate lines of code."""
         return sarif_text(self, self._log)
+
+    def github(self) -> str:
+        """Return the findings as annotations that GitHub Actions shows beside lines of code."""
+        return github_text(self)
 
     @overload
     def __getitem__(self, place: int) -> Finding: ...

@@ -1,4 +1,4 @@
-"""Findings for other programs: JSON in a shape of our own, and SARIF 2.1.0.
+"""Findings for other programs: JSON in a shape of our own, SARIF 2.1.0, GitHub's annotations.
 
 SARIF is the Static Analysis Results Interchange Format, an OASIS standard; code hosts and editors
 read it to show findings beside the lines of code.
@@ -19,7 +19,7 @@ from hooktrace.doctor.rule import RULES, Rule, describe
 from hooktrace.findings import SEVERITIES, Finding
 from hooktrace.log import EventLog
 
-__all__ = ["json_text", "place", "sarif_text"]
+__all__ = ["github_text", "json_text", "place", "sarif_text"]
 
 _SHAPE = 1  # grows when a field of the JSON changes its meaning
 _SCHEMA = (
@@ -159,3 +159,28 @@ def _artifact(file: Path) -> dict[str, str]:
     except ValueError:
         return {"uri": file.as_uri()}
     return {"uri": quote(relative.as_posix()), "uriBaseId": _ROOT}
+
+
+# ------------------------------------------------------------------ GitHub
+
+
+def github_text(findings: Iterable[Finding]) -> str:
+    """Return findings as lines that GitHub Actions shows beside the lines of code."""
+    return "".join(map(_annotation, findings))
+
+
+def _annotation(found: Finding) -> str:
+    severity = "notice" if found.severity == "note" else found.severity
+    at = place(found.source)
+    where = [] if at is None else [f"file={_property(at[0])}", f"line={at[1]}"]
+    unsure = f" Possible: {found.possible}" if found.possible else ""
+    text = f"{found.message}{unsure} Instead: {prose(found.instead)}"
+    return f"::{severity} {','.join([*where, f'title={found.rule}'])}::{_escaped(text)}\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _escaped(text).replace(":", "%3A").replace(",", "%2C")

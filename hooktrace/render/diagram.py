@@ -14,9 +14,10 @@ from hooktrace.render.dot import Scene, write
 from hooktrace.render.formats import save
 from hooktrace.render.module_diagram import module_scene
 from hooktrace.render.tensor_diagram import tensor_scene
+from hooktrace.signatures import options_of
 from hooktrace.views.calls import Call, CallIndex
 
-__all__ = ["VIEWS", "digraph", "draw", "mimebundle", "rounds", "scene", "step_of"]
+__all__ = ["OPTIONS", "VIEWS", "digraph", "draw", "mimebundle", "rounds", "scene", "step_of"]
 
 VIEWS = ("modules", "tensors")
 
@@ -111,7 +112,14 @@ def draw(
     engine: str | None = None,
     **options: Any,
 ) -> Path:
-    """Write a picture to a file; `options` are those of `scene`.
+    """Write a picture to a file.
+
+    Args:
+        log: The trace.
+        calls: Its calls.
+        path: The file; its ending names the format.
+        engine: Name or path of the layout program; None for graphviz-pure, or else dot.
+        **options: Those of `scene`.
 
     Raises:
         UnknownFormatError: The ending of `path` names no format.
@@ -137,9 +145,13 @@ def _check(options: dict[str, Any]) -> None:
     Raises:
         TypeError: An option is unknown, or ``depth`` or ``step`` is no whole number.
     """
-    known = ("view", "depth", "step", "engine")
+    known = [one.name for one in OPTIONS]
     for name, value in options.items():
         if name not in known:
             raise TypeError(f"A diagram has no option {name!r}.{nearest(name, known)}")
         if name in ("depth", "step") and value is not None and not isinstance(value, int):
             raise TypeError(f"{name}= is a whole number, but got {value!r}.")
+
+
+OPTIONS = (*options_of(scene), *options_of(draw))
+"""What a picture can be told."""

@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "render doctor cam",
         "boards export",
         "leaving recording session loading leaks hooklist inventory images sheets pairing "
-        "agreement captures comparison summaries",
+        "contrasts agreement captures comparison summaries timing costs pages",
         "experiments explained graphedruns explaining summarizing tracedsteps boardlogging "
         "pretrained photographs running standing",
         "integrations",
@@ -74,7 +74,7 @@ ORDER = (
     ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
     ["summaries", "leaving", "recording", "session"],
     ["recording", "loading"],
-    ["pairing", "agreement", "sheets", "captures", "comparison"],
+    ["pairing", "contrasts", "agreement", "sheets", "captures", "comparison"],
 )
 """Within a layer: each may import those before it, and not those after it."""
 

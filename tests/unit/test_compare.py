@@ -251,26 +251,122 @@ def test_calls_that_one_trace_did_not_keep_are_left_out_and_named():
     assert "not kept in the second trace: 1@0" in str(found)
 
 
-def test_traces_of_different_modules_are_refused():
+def test_modules_that_differ_are_told():
     other = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten())
-    with pytest.raises(MismatchError, match=r"Only the first trace has calls of 3 \(Linear\)"):
-        ht.compare(traced(net(True)), traced(other))
+    found = ht.compare(traced(net(True)), traced(other))
+    assert found.structure == ("only the first trace calls 3 (Linear)",)
+    assert "only the first trace calls 3 (Linear)" in str(found)
     other = net(True)
     other[1] = nn.Tanh()
-    with pytest.raises(MismatchError, match="'1' is ReLU in the first trace and Tanh"):
-        ht.compare(traced(net(True)), traced(other))
+    assert ht.compare(traced(net(True)), traced(other)).structure == ("1 is ReLU | Tanh",)
+    assert ht.compare(traced(net(True)), traced(net(False))).structure == ()
 
 
-def test_traces_that_kept_nothing_in_common_are_refused():
-    with pytest.raises(NotKeptError, match="the first kept '0', the second nothing"):
-        ht.compare(traced(net(True), keep=["0"]), traced(net(False), keep=False))
+def test_a_module_that_was_called_more_often_is_told():
+    model = net(False)
+    with ht.trace(model) as twice:
+        model(picture())
+        model(picture())
+    found = ht.compare(traced(model), twice)
+    assert len(found.structure) == 5
+    assert found.structure[0] == "Sequential was called 1 | 2 times"
 
 
-def test_released_traces_are_refused():
+def test_traces_without_a_common_module_are_refused():
+    with ht.trace() as other:
+        nn.Linear(1, 1)(torch.ones(1))
+    with pytest.raises(MismatchError, match=r"the first has Sequential .* second Linear"):
+        ht.compare(traced(net(True)), other)
+
+
+def test_without_kept_values_the_rest_is_told():
+    found = ht.compare(traced(net(True), keep=["0"]), traced(net(False), keep=False))
+    assert found.captures == ()
+    assert "the first kept '0', the second nothing" in found.unkept
+    assert found.unkept in str(found)
+    assert found.outputs_equal is True  # they are small, and were recorded whole
+    assert [one.name for one in found.timings] == ["Sequential@0", "0@0", "1@0", "2@0", "3@0"]
+
+
+def test_released_traces_say_so():
     first, second, _models = twins()
     first.release()
-    with pytest.raises(NotKeptError, match="released"):
-        ht.compare(first, second)
+    assert "released" in ht.compare(first, second).unkept
+
+
+def halve(grad: torch.Tensor) -> torch.Tensor:
+    return grad / 2
+
+
+def double(grad: torch.Tensor) -> torch.Tensor:
+    return grad * 2
+
+
+def hooked(*functions: Any) -> ht.Trace:
+    model = net(False)
+    for function in functions:
+        model[3].bias.register_hook(function)
+    return traced(model)
+
+
+def test_hooks_that_only_one_trace_has_and_their_edits_are_told():
+    found = ht.compare(hooked(double), hooked())
+    assert found.hooks == ("only the first trace has the tensor hook double on 3.bias",)
+    assert found.edits == ("tensor hook double on 3.bias: grad returned, x2 (1 | 0 times)",)
+    assert ht.compare(hooked(double), hooked(double)).hooks == ()
+    assert ht.compare(hooked(double), hooked(double)).edits == ()
+
+
+def test_another_order_of_the_same_hooks_is_told():
+    found = ht.compare(hooked(double, halve), hooked(halve, double))
+    assert len(found.hooks) == 2
+    assert all(line.startswith("order: in the ") for line in found.hooks)
+    assert "the same" not in next(
+        line for line in str(found).splitlines() if line.startswith("hooks and order")
+    )
+
+
+def test_a_hook_that_fired_more_often_is_told():
+    model = net(False)
+    model[1].register_forward_hook(lambda *_: None)
+    with ht.trace(model) as twice:
+        model(picture())
+        model(picture())
+    (line,) = ht.compare(traced(model), twice).hooks
+    assert line.endswith("fired 1 | 2 times")
+
+
+def test_times_are_those_of_the_calls():
+    first, second, _models = twins()
+    timing = ht.compare(first, second).timings[1]
+    assert (timing.first_ns, timing.second_ns) == (
+        first["0"].duration_ns, second["0"].duration_ns,
+    )  # fmt: skip
+    assert timing.ratio == second["0"].duration_ns / first["0"].duration_ns
+
+
+def test_loaded_traces_compare_like_live_ones(tmp_path):
+    first, second, _models = twins()
+    live = ht.compare(first, second)
+    loaded = ht.compare(
+        *(ht.load(t.save(tmp_path / f"{n}.hooktrace")) for n, t in enumerate((first, second)))
+    )
+    assert loaded.captures == live.captures
+    assert loaded.outputs == live.outputs
+    assert loaded.gradients == live.gradients
+    assert loaded.timings == live.timings
+    assert "a file holds no parameters" in loaded.parameter_gradients.reason
+
+
+def test_small_gradients_of_parameters_are_compared_from_files(tmp_path):
+    files = []
+    for scale in (1.0, 2.0, 2.0):
+        model = nn.Linear(2, 1)
+        with ht.trace(model) as t:
+            (model(torch.ones(1, 2)) * scale).sum().backward()
+        files.append(ht.load(t.save(tmp_path / f"{len(files)}.hooktrace")))
+    assert ht.compare(files[0], files[1]).parameter_gradients.equal is False
+    assert ht.compare(files[1], files[2]).parameter_gradients.equal is True
 
 
 def test_a_printed_comparison_has_at_most_sixty_lines():

@@ -13,14 +13,17 @@ Work = Callable[[], object]
 
 
 def seconds(work: Work) -> float:
-    """CPU time of this process for one run of `work`, without the garbage collector."""
+    """Return the CPU time of this process for one run of `work`, without garbage collection."""
     gc.collect()
+    enabled = gc.isenabled()
     gc.disable()
-    start = time.process_time()
-    work()
-    spent = time.process_time() - start
-    gc.enable()
-    return spent
+    try:
+        start = time.process_time()
+        work()
+        return time.process_time() - start
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def medians(rounds: int, *works: Work) -> list[float]:

@@ -1,0 +1,86 @@
+"""``hooktrace export``: a trace in the format of another program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hooktrace.commands.flags import flagged, given
+from hooktrace.commands.places import Force, Quiet, TraceFile, check_free, default_place
+from hooktrace.errors import HooktraceError
+
+if TYPE_CHECKING:
+    from hooktrace.recording import Recording
+    from hooktrace.signatures import Option
+
+__all__ = ["export"]
+
+
+def _options() -> Iterable[Option]:
+    """Return the options of all exporters, and say of which they are."""
+    from hooktrace.export import EXPORTERS
+
+    found: dict[str, Option] = {}
+    owners: dict[str, list[str]] = {}
+    for name in EXPORTERS:
+        for option in EXPORTERS[name].options:
+            found.setdefault(option.name, option)
+            owners.setdefault(option.name, []).append(name)
+    return [
+        replace(one, help=f"({', '.join(owners[name])}) {one.help}") for name, one in found.items()
+    ]
+
+
+@flagged(_options)
+def export(
+    file: TraceFile,
+    output: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="OUT",
+            help="Where to; its ending names the format. - is standard output, for formats that "
+            "are text. Without it a name is made from FILE.",
+        ),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="The format: chrome (Perfetto, chrome://tracing), json, csv, parquet, graphml, "
+            "networkx or mermaid."
+        ),
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    **flags: Any,
+) -> None:
+    """Write a trace for Perfetto, data frames, graph tools or a README."""
+    from hooktrace.export.exporter import exporter_for
+    from hooktrace.loading import load
+
+    text = output == Path("-")
+    if to is None and (output is None or text):
+        raise typer.BadParameter("Name a file with an ending, or a format: --to chrome.")
+    found = exporter_for(output or Path(), to)
+    place = output if output is not None else default_place(file, found.endings[0])
+    if not text:
+        check_free(place, force)
+    _leave(load(file), found.name, None if text else place, given(flags))
+    if not quiet and not text:
+        typer.echo(f"Wrote {place}")
+
+
+def _leave(t: Recording, to: str, place: Path | None, options: dict[str, Any]) -> None:
+    """Write the file, or print what would be in it."""
+    try:
+        if place is None:
+            typer.echo(t.exported(to, **options), nl=False)
+        else:
+            t.export(place, to, **options)
+    except HooktraceError:
+        raise
+    except (TypeError, ValueError, IndexError, FileNotFoundError) as error:
+        raise typer.BadParameter(str(error)) from None
