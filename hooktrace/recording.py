@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hooktrace.doctor import Findings, diagnose
 from hooktrace.doctor.blame import Blame, blame
 from hooktrace.doctor.why import Stories, why
+from hooktrace.drawing import Drawing
 from hooktrace.errors import UnknownNameError
 from hooktrace.events import Event
 from hooktrace.log import EventLog
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
 
     from hooktrace.cam.heatmaps import HeatMaps
     from hooktrace.log import EventT
-    from hooktrace.render.digraph import Digraph
 
 __all__ = ["Recording"]
 
 
-class Recording:
+class Recording(Drawing):
     """A log and all that can be asked of it.  Each method is one call downwards."""
 
     def __init__(self, log: EventLog) -> None:
@@ -37,9 +37,6 @@ class Recording:
     def log(self) -> EventLog:
         """The event log with its tables."""
         return self._log
-
-    def _settle(self) -> None:
-        """Have measured what edits changed, where that is done only when it is asked for."""
 
     # -------------------------------------------------------------- what happened
 
@@ -258,41 +255,3 @@ class Recording:
 
         self._settle()
         return graph(self.log, self.index, view)
-
-    def digraph(self, **options: Any) -> Digraph:
-        """Return the diagram as a `graphviz.Source` that needs no ``dot`` on the PATH.
-
-        Args:
-            **options: ``view`` (``"modules"`` or ``"tensors"``), ``depth`` (levels of nested
-                modules to open), ``step`` (of a loop, from 0), ``engine`` (name or path of the
-                layout program).
-
-        Raises:
-            UnknownNameError: There is no such view.
-        """
-        from hooktrace.render.diagram import digraph
-
-        self._settle()
-        return digraph(self.log, self.index, **options)
-
-    def draw(self, path: str | Path, **options: Any) -> Path:
-        """Draw the diagram into a ``.svg``, ``.png`` or ``.dot`` file, whole or not at all.
-
-        Args:
-            path: The file; its ending names the format.
-            **options: Those of `digraph`.
-
-        Raises:
-            UnknownFormatError: No renderer writes files with this ending.
-            RenderError: The layout engine is missing, or refused the diagram, or warned.
-        """
-        from hooktrace.render.diagram import draw
-
-        self._settle()
-        return draw(self.log, self.index, path, **options)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        from hooktrace.render.diagram import mimebundle
-
-        self._settle()
-        return mimebundle(self.log, self.index, str(self))

@@ -30,8 +30,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "probes",
         "views",
         "render doctor cam",
-        "recording session loading leaks hooklist inventory images sheets pairing agreement "
-        "captures comparison",
+        "drawing recording session loading leaks hooklist inventory images sheets "
+        "pairing agreement captures comparison",
         "experiments explained graphedruns explaining pretrained photographs running",
         "demo",
         "commands",
@@ -69,7 +69,7 @@ ORDER = (
     ],
     ["identity", "recorder", "measure", "streaming"],
     ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
-    ["recording", "session"],
+    ["drawing", "recording", "session"],
     ["recording", "loading"],
     ["pairing", "agreement", "sheets", "captures", "comparison"],
 )
