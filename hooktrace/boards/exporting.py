@@ -15,9 +15,9 @@ from hooktrace.boards.nodes import board_nodes
 from hooktrace.boards.norms import CHARTS, norms
 from hooktrace.boards.protocol import Counts, Value, chart, graph, histogram, picture, scalar, text
 from hooktrace.log import EventLog
-from hooktrace.render.diagram import rounds
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.outline import inside
+from hooktrace.views.rounds import rounds
 from hooktrace.views.values import Unkept
 
 if TYPE_CHECKING:

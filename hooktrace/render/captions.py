@@ -19,6 +19,7 @@ from hooktrace.render.engine import layout
 __all__ = ["laid_out", "settle"]
 
 _ROUNDS = 8
+_MANY = 600  # arrows from which on it takes seconds to lay them out
 _PATIENCE = 4  # rounds in which a frame is made only as much wider as seems to do
 _PAD = 8.0  # points that the engine leaves beside a caption
 _CLEAR = 4.0  # points between a caption and an arrow
@@ -69,7 +70,8 @@ def settle(source: str, engine: str | None = None) -> str:
     if "  subgraph " not in source:
         return source
     places: dict[str, _Place] = {}
-    for number in range(_ROUNDS):
+    rounds = _ROUNDS if source.count(" -> ") <= _MANY else 2
+    for number in range(rounds):
         moved = _spaced(source, places)
         found = json.loads(layout(moved, "json0", engine))
         better = places | dict(_moves(found, places, number >= _PATIENCE))

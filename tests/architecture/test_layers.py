@@ -31,8 +31,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "views",
         "render doctor cam",
         "boards export",
-        "leaving recording session loading leaks hooklist inventory images sheets pairing "
-        "contrasts agreement captures comparison summaries timing costs pages",
+        "drawing leaving recording session loading leaks hooklist inventory images sheets "
+        "pairing contrasts agreement captures comparison summaries timing costs pages",
         "experiments explained graphedruns explaining summarizing tracedsteps boardlogging "
         "pretrained photographs running standing",
         "integrations",
@@ -72,7 +72,7 @@ ORDER = (
     ],
     ["identity", "recorder", "measure", "streaming"],
     ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
-    ["summaries", "leaving", "recording", "session"],
+    ["summaries", "drawing", "leaving", "recording", "session"],
     ["recording", "loading"],
     ["pairing", "contrasts", "agreement", "sheets", "captures", "comparison"],
 )

@@ -619,3 +619,69 @@ def test_every_colour_has_six_digits_and_a_dark_counterpart(tmp_path: Path) -> N
     for colour in colours:
         assert re.fullmatch("#[0-9a-f]{6}", colour), colour
         assert f'[fill="{colour}"]' in style
+
+
+# ------------------------------------------------------------------ what is opened
+
+
+def test_a_module_is_opened_by_its_name_and_stands_out_of_its_row() -> None:
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(7)))
+    t = traced(model, torch.ones(1, 4))
+    closed = t.digraph(depth=1).source
+    assert '"call-1" [' in closed
+    assert "3.0" not in words(closed)
+    for expand in ("3", ["3"], lambda call: call.name == "3"):
+        lines = [
+            line.strip() for line in words(t.digraph(depth=1, expand=expand).source).split("\n")
+        ]
+        assert "3.0" in lines
+        assert "0.0" not in lines
+        assert lines.count("+2 more like it") == 2
+    with pytest.raises(UnknownNameError, match=r"expand='nine' names no module that was called"):
+        t.digraph(expand="nine")
+
+
+def test_a_pattern_opens_all_that_is_inside() -> None:
+    model, args = ZOO["resnet18"]()
+    said = words(source(model, *args, expand="layer4*"))
+    assert "layer4.1.conv2" in said
+    assert "layer3.1.conv2" not in said
+
+
+def test_a_picture_over_its_budget_opens_less_and_says_so() -> None:
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(n, n + 1), nn.Tanh()) for n in range(1, 30)))
+    t = traced(model, torch.ones(1, 1))
+    assert "budget" not in t.digraph(depth=2).source
+    for options in ({"depth": 2}, {"depth": 1, "expand": "*"}):
+        dot = t.digraph(budget=40, **options).source
+        assert len(re.findall(r'^ *"call-\d+" \[', dot, re.M)) == 29
+        assert "over the budget of 40" in dot
+    many = nn.Sequential(*(nn.Linear(n, n + 1) for n in range(1, 30)))
+    assert "over the budget of 5" in source(many, torch.ones(1, 1), budget=5)
+
+
+def test_a_view_refuses_the_options_that_it_does_not_have() -> None:
+    t = traced(nn.Linear(2, 2), torch.ones(1, 2))
+    with pytest.raises(ValueError, match="view='tensors' has no depth="):
+        t.digraph(view="tensors", depth=1)
+    with pytest.raises(TypeError, match="budget= is a whole number"):
+        t.digraph(budget=2.5)
+    with pytest.raises(TypeError, match="dept"):
+        t.draw("x.svg", dept=2)  # type: ignore[call-arg]
+
+
+def test_many_to_many_connections_stay_within_the_budget() -> None:
+    class Dense(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(n, 1) for n in range(1, 40))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen = [x]
+            for layer in self.layers:
+                seen.append(layer(torch.cat(seen, 1)))
+            return torch.cat(seen, 1)
+
+    dot = source(nn.Sequential(Dense()), torch.ones(1, 1), depth=9)
+    assert dot.count("->") <= 300
+    assert "over the budget of 300" in dot
