@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import CellType, CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -40,6 +40,7 @@ __all__ = [
     "registered",
     "registration",
     "torch_file",
+    "versions_of",
 ]
 
 HANDLE: Any = RemovableHandle  # made by every register_* function
@@ -76,6 +77,14 @@ def own_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
 def parameters_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
     """Return all of `own_parameters` of these modules, and those without a size."""
     return [one for own in modules for one in own._parameters.values() if one is not None]
+
+
+def versions_of(tensors: Sequence[Tensor]) -> list[int] | None:
+    """Return the version counters of tensors; None if one of them has none."""
+    try:
+        return [one._version for one in tensors]
+    except (RuntimeError, NotImplementedError):
+        return None
 
 
 def own_tensors(module: nn.Module) -> Iterator[Tensor]:

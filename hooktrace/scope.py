@@ -18,6 +18,7 @@ from hooktrace.errors import (
 )
 from hooktrace.events import ModuleId, TracedModule
 from hooktrace.log import EventLog
+from hooktrace.modulefacts import base_of, config_of, size_of
 
 __all__ = ["Keep", "Scope", "resolve_models"]
 
@@ -167,10 +168,10 @@ class Scope:
                 names[0],
                 type(module).__name__,
                 tuple(names[1:]),
-                _config(module),
-                _size(module),
+                config_of(module),
+                size_of(module),
                 root if root >= 0 else None,
-                _base(type(module)),
+                base_of(type(module)),
             )
         )
         self._rows[id(module)] = (weakref.ref(module), number)
@@ -288,22 +289,3 @@ def _split(keep: Keep) -> tuple[list[str], list[weakref.ref[nn.Module]]]:
         else:
             raise UnsupportedKeepError(_KEEP.format(type(item).__name__))
     return patterns, modules
-
-
-def _config(module: nn.Module) -> str:
-    try:
-        return " ".join(module.extra_repr().split())
-    except Exception:  # the user's own code; its text is not worth a failure
-        return ""
-
-
-def _base(kind: type[nn.Module]) -> str:
-    """Return the name of the first class that PyTorch defines among those of a module."""
-    for one in kind.__mro__:
-        if one.__module__.startswith("torch.nn."):
-            return one.__name__
-    return "Module"
-
-
-def _size(module: nn.Module) -> int:
-    return sum([parameter.numel() for _, parameter in _torch_hooks.own_parameters(module)])
