@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
     app.command(context_settings=run.SCRIPTS_OWN)(run.run)
     app.command()(show.show)
     app.command()(draw.draw)
-    app.command(context_settings=run.SCRIPTS_OWN)(doctor.doctor)
+    app.command(cls=doctor.Doctor)(doctor.doctor)
     app.command()(compare.compare)
     app.command()(export.export)
     app.command()(describe.describe)
