@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hooktrace import cam, errors, events
+    from hooktrace.boardlogging import TensorBoardLogger
     from hooktrace.comparison import Comparison, compare
     from hooktrace.experiments.counterfactuals import Counterfactual, counterfactual
     from hooktrace.experiments.preflight import check
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from hooktrace.recording import Recording
     from hooktrace.session import Trace, trace
     from hooktrace.storage import read_events
+    from hooktrace.summaries import Summary
+    from hooktrace.summarizing import summary
 
 __version__ = "0.1.0"
 
@@ -35,6 +38,8 @@ _PUBLIC = {
     "Counterfactual": "hooktrace.experiments.counterfactuals",
     "HookList": "hooktrace.hooklist",
     "Recording": "hooktrace.recording",
+    "Summary": "hooktrace.summaries",
+    "TensorBoardLogger": "hooktrace.boardlogging",
     "Trace": "hooktrace.session",
     "check": "hooktrace.experiments.preflight",
     "compare": "hooktrace.comparison",
@@ -44,6 +49,7 @@ _PUBLIC = {
     "load": "hooktrace.loading",
     "no_leaked_hooks": "hooktrace.leaks",
     "read_events": "hooktrace.storage",
+    "summary": "hooktrace.summarizing",
     "trace": "hooktrace.session",
 }
 _MODULES = ("cam", "errors", "events")
@@ -53,6 +59,8 @@ __all__ = [
     "Counterfactual",
     "HookList",
     "Recording",
+    "Summary",
+    "TensorBoardLogger",
     "Trace",
     "__version__",
     "cam",
@@ -66,6 +74,7 @@ __all__ = [
     "load",
     "no_leaked_hooks",
     "read_events",
+    "summary",
     "trace",
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import CellType, CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -25,7 +25,6 @@ __all__ = [
     "global_flag_is_left",
     "global_hooks",
     "has_hooks",
-    "has_parameters",
     "hook_options",
     "hooks_on",
     "is_bare",
@@ -34,9 +33,11 @@ __all__ = [
     "module_has_hooks",
     "module_has_own_hooks",
     "multi_grad",
+    "own_buffers",
     "own_hooks",
     "own_parameters",
     "own_tensors",
+    "parameters_of",
     "registered",
     "registration",
     "torch_file",
@@ -64,27 +65,33 @@ def is_compiled(module: nn.Module) -> bool:
     return module._compiled_call_impl is not None
 
 
-def has_parameters(module: nn.Module) -> bool:
-    """Whether `module` itself has parameters, without its children."""
-    return bool(module._parameters)
+def own_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Return the parameters of `module` itself that have a size yet, without its children's."""
+    return [
+        (name, one)
+        for name, one in module._parameters.items()
+        if type(one) is nn.Parameter or not (one is None or nn.parameter.is_lazy(one))
+    ]
 
 
-def own_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Yield the parameters of `module` itself that have a size yet, without its children's."""
-    for name, parameter in module._parameters.items():
-        if parameter is None:
-            continue
-        if type(parameter) is nn.Parameter or not nn.parameter.is_lazy(parameter):
-            yield name, parameter
+def parameters_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """Return all of `own_parameters` of these modules, and those without a size."""
+    return [one for own in modules for one in own._parameters.values() if one is not None]
+
+
+def own_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the buffers of `module` itself that have a size yet, without its children's."""
+    for name, buffer in module._buffers.items():
+        if buffer is not None and not nn.parameter.is_lazy(buffer):
+            yield name, buffer
 
 
 def own_tensors(module: nn.Module) -> Iterator[Tensor]:
     """Yield the parameters and buffers of `module` itself that have a size yet."""
     for _, parameter in own_parameters(module):
         yield parameter
-    for buffer in module._buffers.values():
-        if buffer is not None and not nn.parameter.is_lazy(buffer):
-            yield buffer
+    for _, buffer in own_buffers(module):
+        yield buffer
 
 
 TENSOR_HOOKS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["replicate", "version_of"]
+__all__ = ["Buffers", "replicate", "version_of"]
 
 _HOOKS = (
     "_forward_hooks",
@@ -33,6 +33,29 @@ def replicate(module: nn.Module) -> nn.Module:
 def version_of(tensor: Tensor) -> int:
     """Return how often a tensor was written to in place."""
     return 0 if tensor.is_inference() else tensor._version
+
+
+class Buffers:
+    """The buffers of a twin, to be put back to what they are of its original.
+
+    Args:
+        original: A module.
+        twin: Its twin, before it was run.
+    """
+
+    def __init__(self, original: nn.Module, twin: nn.Module) -> None:
+        self._own = [(one, dict(one._buffers)) for one in twin.modules() if one._buffers]
+        pairs = zip(twin.buffers(), original.buffers(), strict=True)
+        self._pairs = [(one, source, version_of(one)) for one, source in pairs]
+
+    def put_back(self) -> None:
+        """Undo what runs of the twin have written to them, or put in their places."""
+        for module, own in self._own:
+            module._buffers.update(own)
+        for number, (buffer, source, version) in enumerate(self._pairs):
+            if version_of(buffer) != version:
+                buffer.data.copy_(source)
+                self._pairs[number] = buffer, source, version_of(buffer)
 
 
 def _twin(module: nn.Module, known: dict[int, nn.Module], buffers: dict[int, Tensor]) -> nn.Module:

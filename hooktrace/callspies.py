@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -31,6 +31,9 @@ _GIVING = {
 }
 """Kinds whose result is something new, not a change of what they were given; what it is."""
 
+_OWNED = {one.name for one in KINDS.values() if one.arguments[:1] in (("module",), ("optimizer",))}
+"""Kinds that are called with what they hang on."""
+
 
 class CallSpy(Spy):
     """Stands for a hook of one of the kinds in `hooktrace.kinds.KINDS`.
@@ -48,37 +51,36 @@ class CallSpy(Spy):
         super().__init__(hook, kind)
         self.number = number
 
-    @_torch.unseen
     def called(self, arguments: tuple[Any, ...]) -> list[Any]:
         """Begin a firing for every trace that knows the hook."""
         firings: list[Any] = []
         if _torch.is_compiling():
             return firings
         kind = self.kind_of(arguments)
-        named = KINDS[kind].arguments
-        owner = arguments[0] if named[:1] in (("module",), ("optimizer",)) else None
-        for recorder in active():
-            try:
-                row = self.row_in(recorder, owner)
-                if row is not None and recorder.hooks.concerns(owner):
-                    if kind != self.kind:
-                        recorder.hooks.specify(row, kind)
-                    seen = described(kind, arguments)
-                    firings.append(Firing(recorder, row, seen, function=self.hook))
-            except Exception:
-                recorder.failed(f"a {kind} hook")
+        owner = arguments[0] if kind in _OWNED else None
+        with _torch.aside():
+            for recorder in active():
+                try:
+                    row = self.row_in(recorder, owner)
+                    if row is not None and (owner is None or recorder.hooks.concerns(owner)):
+                        if kind != self.kind:
+                            recorder.hooks.specify(row, kind)
+                        seen = described(kind, arguments)
+                        firings.append(Firing(recorder, row, seen, function=self.hook))
+                except Exception:
+                    recorder.failed(f"a {kind} hook")
         return firings
 
-    @_torch.unseen
     def returned(self, firings: list[Any], result: Any, arguments: tuple[Any, ...]) -> None:
         """End the firings."""
         kind = self.kind_of(arguments)
-        for firing in reversed(firings):
-            try:
-                _record(firing, kind, result, arguments)
-            except Exception:
-                firing.abandon()
-                firing.recorder.failed(f"what a {kind} hook did")
+        with _torch.aside():
+            for firing in reversed(firings):
+                try:
+                    _record(firing, kind, result, arguments)
+                except Exception:
+                    firing.abandon()
+                    firing.recorder.failed(f"what a {kind} hook did")
 
     def row_in(self, recorder: Recorder, owner: Any = None) -> HookId | None:
         """Return the row of the hook in the log of a trace, or None.
@@ -171,12 +173,16 @@ class StandIn(CallSpy):
                 recorder.emit(HookRemoved, row)
 
 
-def described(kind: str, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
-    """Yield roles and what stands for them: leaves, or the `Contents` of what may be edited.
+def described(kind: str, arguments: tuple[Any, ...]) -> Iterable[tuple[str, Any]]:
+    """Return roles and what stands for them: leaves, or the `Contents` of what may be edited.
 
     The module that a hook hangs on is left out, and of an optimizer the options of its groups are
     shown.
     """
+    return (("grad", *arguments),) if kind == "tensor" else _described(kind, arguments)
+
+
+def _described(kind: str, arguments: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
     names = KINDS[kind].arguments
     for name, argument in zip(names[len(names) - len(arguments) :], arguments, strict=False):
         if name == "module":

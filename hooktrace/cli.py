@@ -151,6 +151,7 @@ def cam(
         folder=output,
         force=force,
         say=_silent if quiet else typer.echo,
+        progress=not quiet,
     )
     if quiet:
         for picture in pictures:
@@ -168,6 +169,6 @@ def main() -> None:
     """Run the command line; what hooktrace itself complains about is shown without a traceback."""
     try:
         app()
-    except HooktraceError as error:
+    except (HooktraceError, OSError) as error:
         typer.echo(f"hooktrace: {error}", err=True)
         sys.exit(1)

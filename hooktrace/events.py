@@ -23,6 +23,8 @@ from hooktrace.records import (
 )
 from hooktrace.steps import SchedulerStepped, StepFinished, StepStarted
 from hooktrace.tables import (
+    Member,
+    OwnTensor,
     Registration,
     TracedHook,
     TracedModule,
@@ -47,11 +49,13 @@ __all__ = [
     "HookId",
     "HookRegistered",
     "HookRemoved",
+    "Member",
     "ModuleCalled",
     "ModuleExited",
     "ModuleId",
     "NodeId",
     "Observation",
+    "OwnTensor",
     "ProbeFailed",
     "Registration",
     "SchedulerStepped",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hooktrace.cam.heatmaps import HeatMap, HeatMaps
+from hooktrace.cam.progress import bars, steps
 from hooktrace.errors import MismatchError, TraceStateError
 
 __all__ = ["Explained", "stream"]
@@ -88,9 +90,18 @@ def stream(
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     _agree(place, settings)
-    for number, batch in enumerate(_shown(batches, progress)):
+    shown = bars(piped=True) if progress else nullcontext()
+    with shown:
+        _stream(batches, explain, place)
+    return Explained(place)
+
+
+def _stream(batches: Iterable[Any], explain: Callable[[Any, Any], HeatMaps], place: Path) -> None:
+    total = len(batches) if isinstance(batches, Sized) else None
+    for number, batch in enumerate(steps(batches, total, "heat maps")):
         several = isinstance(batch, (tuple, list))
-        images, labels = (batch[0], batch[1] if len(batch) > 1 else None) if several else (batch, 0)
+        images = batch[0] if several else batch
+        labels = batch[1] if several and len(batch) > 1 else None
         path = place / f"batch-{number:06}.safetensors"
         mark = _mark(images)
         if path.exists():
@@ -101,8 +112,7 @@ def stream(
                     f"another folder."
                 )
             continue
-        _write(path, explain(images, labels if several else None), mark)
-    return Explained(place)
+        _write(path, explain(images, labels), mark)
 
 
 def _agree(place: Path, settings: dict[str, Any]) -> None:
@@ -112,21 +122,12 @@ def _agree(place: Path, settings: dict[str, Any]) -> None:
         _whole(manifest, lambda path: path.write_text(json.dumps(now, indent=1)))
         return
     then = json.loads(manifest.read_text())
-    other = [name for name in (*now, *then) if now.get(name) != then.get(name)]
+    other = [name for name in dict.fromkeys((*now, *then)) if now.get(name) != then.get(name)]
     if other:
         told = ", ".join(f"{name}: {then.get(name)} | {now.get(name)}" for name in other[:3])
         raise MismatchError(
             f"{place} holds the maps of another run (there | now): {told}. Give another folder."
         )
-
-
-def _shown(batches: Iterable[Any], progress: bool) -> Iterable[Any]:
-    if not progress:
-        return batches
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(batches, "Heat maps", console=Console(stderr=True))
 
 
 def _mark(images: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from hooktrace.cam.heatmaps import HeatMaps
 from hooktrace.cam.layers import choose
 from hooktrace.cam.making import methods_of
+from hooktrace.cam.progress import bars
 from hooktrace.explained import Explained, stream
 from hooktrace.graphedruns import traced_run, untouched
 from hooktrace.session import Trace
@@ -56,7 +58,8 @@ def explain(
         seed: For methods that draw random numbers.
         to: A folder, for more images than fit into memory: each batch's maps are written there
             when they are made.  Called again, an interrupted run goes on where it stopped.
-        progress: Whether to show a bar on standard error, with ``to=``.
+        progress: Whether to show bars on standard error: over the batches with ``to=``, and of
+            methods that run the model often.
 
     Returns:
         `HeatMaps` by (method, layer, target); a single one has ``.raw`` (N, *S) itself.  With
@@ -86,8 +89,6 @@ def explain(
     options = {"classes": classes, "method": method, "reshape": reshape, "seed": seed}
     if to is not None:
         return _streamed(model, images, target, layer, options, to, progress)
-    if progress:
-        raise TypeError("progress= belongs to to=, a folder for the maps of many batches.")
     if isinstance(target, str):
         raise TypeError(
             "explain() runs the model itself, so it takes a class, a callable or None as target=; "
@@ -99,7 +100,8 @@ def explain(
             f"arguments, but got {type(images).__name__}; an iterable of batches needs to=, a "
             f"folder for the maps."
         )
-    return _explained(model, images, target, _Choice(layer), options)
+    with bars(piped=True) if progress else nullcontext():
+        return _explained(model, images, target, _Choice(layer), options)
 
 
 class _Choice:
@@ -121,6 +123,12 @@ class _Choice:
             return
         with torch.inference_mode(False), torch.no_grad(), Trace(model, edits="versions") as trace:
             model(*args, **kwargs)
+        self.settle_by(trace)
+
+    def settle_by(self, trace: Trace) -> None:
+        """Choose from a run that there has been, unless that is done."""
+        if not self._open:
+            return
         calls = CallIndex(trace.log).refresh()
         found = choose(calls, calls.roots()[-1])
         self.names, self.why, self._open = [found.name], found.why, False
@@ -132,12 +140,14 @@ def _explained(
     args, kwargs = _arguments(images)
     options = {**options, "method": methods_of(options["method"])}
     with untouched(model):
-        choice.settle(model, args, kwargs)
-        names = choice.names
         whole = any(one.scope == "model" for one in options["method"])
-        trace = traced_run(model, args, kwargs, names, whole=whole)
+        if not whole:
+            choice.settle(model, args, kwargs)
+        trace = traced_run(model, args, kwargs, choice.names, whole=whole)
         try:
-            made = trace.cam(names, target=target, model=model, inputs=kwargs or args, **options)
+            choice.settle_by(trace)
+            given = {"model": model, "inputs": kwargs or args}
+            made = trace.cam(choice.names, target=target, **given, **options)
         finally:
             trace.release()
     return HeatMaps(

@@ -9,16 +9,16 @@ because afterwards it is too late; they are dropped at once when nothing changed
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
 from hooktrace import _torch, _torch_hooks
+from hooktrace._torch import version_of
 from hooktrace.containers import Contents, equal
 from hooktrace.events import Edit, HookFired, HookId, Observation, TensorWritten, Value
 from hooktrace.identity import Seen, leaves, text_of
-from hooktrace.kinds import KINDS
 from hooktrace.recorder import COPY_LIMIT_BYTES, Recorder
 from hooktrace.threadstate import Open
 
@@ -45,12 +45,14 @@ class Firing(Open):
         "copies",
         "during",
         "function",
+        "gradient",
         "inputs",
         "owner",
         "recorder",
         "seen",
         "site",
         "started",
+        "state",
         "there",
         "trees",
     )
@@ -67,28 +69,25 @@ class Firing(Open):
     ) -> None:
         for listener in recorder.on_firing:
             listener()
-        stack = recorder.state().stack
-        if around is None and stack:
-            around = stack[-1]
-        super().__init__(
-            around.call if around is not None else None,
-            around.module if around is not None else None,
-            hook,
-        )
+        state = self.state = recorder.state()
+        if around is None and state.stack:
+            around = state.stack[-1]
+        self.hook = hook
+        self.call, self.module = (None, None) if around is None else (around.call, around.module)
         self.recorder = recorder
         self.site: Any = None  # the module whose call runs this forward hook
         self.during = sys.exc_info()[1]  # what was being handled when it was called
-        self.trees: list[tuple[str, Any]] = []  # containers that it could change, by role
+        self.trees: Sequence[tuple[str, Any]] = ()  # containers that it could change, by role
         self.seen: dict[str, tuple[Any, Seen | None, Observation]] = {}
         self.copies: dict[Value, torch.Tensor] = {}
         self.contents: list[Contents] = []
-        gradient = KINDS[recorder.log.hooks[hook].kind].gradient
+        self.gradient = recorder.hooks.gets_gradients(hook)
         for role, thing in arguments:
-            self._look(role, thing, copy=recorder.copies, gradient=gradient)
-        self.inputs = tuple(observation for _, _, observation in self.seen.values())
+            self._look(role, thing)
+        self.inputs = tuple([observation for _, _, observation in self.seen.values()])
         self.function, self.owner = function, owner
         self.there: Any = None if function is None else recorder.holdings.before(self)
-        stack.append(self)
+        state.stack.append(self)
         self.started = recorder.clock()
 
     def returned(self, result: Any, role: str) -> None:
@@ -108,8 +107,7 @@ class Firing(Open):
         """Record a firing whose result is something new, not a change of what it was given."""
         duration = self.recorder.clock() - self.started
         edits = tuple(self._in_place())
-        state = self.recorder.state()
-        given = self.recorder.observe_leaves(state, leaves(result, role))
+        given = self.recorder.observe_leaves(self.state, leaves(result, role))
         self._finish(edits, duration, None, given)
 
     @_torch.unseen
@@ -154,36 +152,38 @@ class Firing(Open):
 
     def abandon(self) -> None:
         """Let go of a firing that could not be recorded."""
-        self.recorder.state().leave(self)
+        self.state.leave(self)
         self.seen.clear()
         self.copies.clear()
-        self.trees.clear()
+        self.trees = ()
         self.contents.clear()
 
     # -------------------------------------------------------------- inner workings
 
-    def _look(self, role: str, thing: Any, *, copy: bool, gradient: bool) -> None:
-        if isinstance(thing, Contents):
+    def _look(self, role: str, thing: Any) -> None:
+        if isinstance(thing, torch.Tensor):
+            # Of a gradient, a write since it was seen last is autograd's own: it sums in place.
+            observation, seen = self.recorder.sight(self.state, thing, role, self.gradient)
+            self.seen[role] = (thing, seen, observation)
+            if self.recorder.copies:
+                self._copy(thing, seen.value)
+        elif isinstance(thing, Contents):
             self.contents.append(thing)
             self.seen[role] = (thing, None, Observation(role, None, str(thing)))
-            return
-        if not isinstance(thing, torch.Tensor):
+        else:
             self.seen[role] = (thing, None, Observation(role, None, text_of(thing)))
-            return
-        # Of a gradient, a write since it was seen last is autograd's own: it sums in place.
-        observation, seen = self.recorder.sight(self.recorder.state(), thing, role, gradient)
-        self.seen[role] = (thing, seen, observation)
-        value = observation.value
-        if copy and value is not None and value.version is not None and value not in self.copies:
-            if _copiable(thing, gradient):
-                self.copies[value] = _torch.content_copy(thing)
+
+    def _copy(self, tensor: torch.Tensor, value: Value) -> None:
+        if value.version is not None and value not in self.copies:
+            if _copiable(tensor, self.gradient):
+                self.copies[value] = _torch.content_copy(tensor)
 
     def _in_place(self) -> list[Edit]:
         edits: dict[int, Edit] = {}
         for role, (thing, seen, before) in reversed(self.seen.items()):
             if seen is None or before.value is None or seen.id in edits:
                 continue
-            version = _torch.version_of(thing)
+            version = version_of(thing)
             if version == before.value.version:
                 copy = self.copies.get(before.value)
                 if copy is not None and _torch.differs(copy, thing):
@@ -198,8 +198,8 @@ class Firing(Open):
             edits[seen.id] = Edit(role, "in_place", before, after)
             self.recorder.emit(TensorWritten, before.value, after.value, self.call, self.hook, True)
         found = list(edits.values())
-        for listener in self.recorder.on_edit:
-            for edit in found:
+        for edit in found:
+            for listener in self.recorder.on_edit:
                 copy = self.copies.get(edit.before.value)  # type: ignore[arg-type]
                 listener(self.hook, edit, self.seen[edit.role][0], copy)  # type: ignore[arg-type]
         for role, tree in self.trees:
@@ -223,7 +223,6 @@ class Firing(Open):
 
     def _replaced(self, result: Any, role: str, how: str) -> list[Edit]:
         edits = []
-        gradient = KINDS[self.recorder.log.hooks[self.hook].kind].gradient  # type: ignore[index]
         for place, thing in leaves(result, role):
             old, seen, _ = self.seen.get(place, _NOTHING)
             if equal(old, thing):
@@ -234,7 +233,7 @@ class Firing(Open):
                 before = self.recorder.describe(old, seen, place)
                 if before.value is not None:
                     self._snapshot(before.value)
-            after = self._after(thing, place, gradient)
+            after = self._after(thing, place)
             edits.append(Edit(place, how, before, after))
         return edits
 
@@ -245,11 +244,11 @@ class Firing(Open):
                 return f"nothing ({role} was one tensor, {before.summary})"
         return ", ".join(role for role in self.seen if role.startswith((f"{place}[", f"{place}.")))
 
-    def _after(self, thing: Any, place: str, gradient: bool) -> Observation:
+    def _after(self, thing: Any, place: str) -> Observation:
         if not isinstance(thing, torch.Tensor):
             return Observation(place, None, text_of(thing))
         after = self.recorder.observe(thing, place)
-        if self.recorder.copies and _copiable(thing, gradient):
+        if self.recorder.copies and _copiable(thing, self.gradient):
             self.recorder.keep(after.value, thing)
         return after
 
@@ -267,23 +266,15 @@ class Firing(Open):
     ) -> None:
         recorder = self.recorder
         if self.site is not None:
-            recorder.check_parameters(_torch_hooks.own_parameters(self.site))
+            recorder.check_parameters(_torch_hooks.parameters_of([self.site]))
         if self.there is not None:
             recorder.holdings.after(self)
-        recorder.state().leave(self)
+        state = self.state
+        state.leave(self)
         for listener in recorder.on_fired:
             listener()
-        recorder.emit(
-            HookFired,
-            self.hook,
-            self.call,
-            self.inputs,
-            edits,
-            duration,
-            exception,
-            returned,
-            time_ns=self.started,
-        )
+        what = self.inputs, edits, duration, exception, returned
+        recorder.write((HookFired, self.started, state.number, self.hook, self.call, *what))
 
 
 def _copiable(tensor: torch.Tensor, gradient: bool) -> bool:

@@ -10,6 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hooktrace import _torch
+from hooktrace._torch_hooks import own_buffers
+from hooktrace._torch_state import set_version
+from hooktrace.cam.trees import mapped
 from hooktrace.errors import UnknownNameError, nearest
 from hooktrace.session import Trace
 
@@ -37,6 +41,7 @@ def traced_run(
     """
     modules = [_module(model, name) for name in names]
     trace = Trace(model, keep=True if whole else modules, edits="versions")
+    trace._recorder.maps_only = True
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         args = tuple(map(_usable, args))
@@ -109,11 +114,7 @@ def _beginning(module: nn.Module, number: int) -> Iterator[None]:
 def _begun(result: Any) -> Any:
     """Record a graph from here on; return the result as its beginning."""
     torch.set_grad_enabled(True)  # until the no_grad() around the model ends
-    if isinstance(result, Tensor):
-        return _leaf(result)
-    if type(result) in (tuple, list):
-        return type(result)(_leaf(one) if isinstance(one, Tensor) else one for one in result)
-    return result
+    return mapped(result, _leaf)
 
 
 def _leaf(tensor: Tensor) -> Tensor:
@@ -129,7 +130,11 @@ def _leaf(tensor: Tensor) -> Tensor:
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
     """Put buffers and the state of the generators of random numbers back afterwards."""
-    buffers = [(one, one.detach().clone()) for one in model.buffers() if not one.is_meta]
+    buffers = [
+        (module, name, one, one.detach().clone(), _torch.version_of(one))
+        for module in model.modules()
+        for name, one in own_buffers(module)
+    ]
     devices = {one.device for one in (*model.parameters(), *model.buffers())}
     cuda = [one for one in devices if one.type == "cuda"]
     with torch.random.fork_rng(devices=cuda):
@@ -137,6 +142,17 @@ def untouched(model: nn.Module) -> Iterator[None]:
             yield
         finally:
             with torch.no_grad():
-                for buffer, copy in buffers:
-                    if not torch.equal(buffer, copy):
-                        buffer.copy_(copy)
+                for place in buffers:
+                    _put_back(*place)
+
+
+def _put_back(
+    module: nn.Module, name: str, buffer: Tensor, held: Tensor, version: int | None
+) -> None:
+    """Let a module have the very buffer again, with what it held and its version."""
+    if getattr(module, name, None) is not buffer:
+        setattr(module, name, buffer)
+    if not buffer.is_meta and not torch.equal(buffer, held):
+        buffer.copy_(held)
+    if version is not None and _torch.version_of(buffer) != version:
+        set_version(buffer, version)

@@ -29,6 +29,7 @@ from hooktrace.identity import Identities
 from hooktrace.log import EventLog
 from hooktrace.looks import Look, Looks
 from hooktrace.reach import Place, Reach
+from hooktrace.spies import user_hook
 
 __all__ = ["Holdings"]
 
@@ -74,6 +75,7 @@ class Holdings:
         self._many = _MANY
         self._copied = 0
         self._looks: dict[HookId, bool] = {}  # which hooks are looked at
+        self._codes: dict[int, tuple[Any, bool]] = {}  # and which code may store something
         self._fired = 0  # how often those have fired
 
     # -------------------------------------------------------------- around a firing
@@ -83,7 +85,7 @@ class Holdings:
         looks = self._looks.get(firing.hook)
         if looks is None:
             row = self.log.hooks[firing.hook]
-            looks = not row.feature and row.kind in KINDS and may_store(firing.function)
+            looks = not row.feature and row.kind in KINDS and self._may_store(firing.function)
             self._looks[firing.hook] = looks
         if not looks:
             return None
@@ -93,6 +95,14 @@ class Holdings:
         look = self._reach.look(firing.function, firing.owner)
         look.things = [], []
         return look
+
+    def _may_store(self, function: Any) -> bool:
+        """Return what `may_store` says, asked once for functions of the same code."""
+        code = code_of(user_hook(function))
+        known = self._codes.get(id(code))
+        if known is None:
+            known = self._codes[id(code)] = code, may_store(function)
+        return known[1]
 
     def after(self, firing: Any) -> None:
         """Note what a hook stored of what it was given, in the `Firing` that ends."""
@@ -254,6 +264,7 @@ class Holdings:
         self._recent.clear()
         self._reach.forget()
         self._looks.clear()
+        self._codes.clear()
 
 
 def _sharing(tensor: torch.Tensor, given: dict[int, Any], storages: dict[int, Any]) -> Any:

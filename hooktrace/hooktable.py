@@ -62,6 +62,10 @@ class HookTable:
             return self.optimizers.belongs(owner)
         return True
 
+    def gets_gradients(self, row: HookId) -> bool:
+        """Whether a hook is given gradients."""
+        return KINDS[self.log.hooks[row].kind].gradient
+
     def find(self, kind: str, number: int, function: Any, owner: Any = None) -> HookId | None:
         """Return the row of a hook, or None if the trace does not know it.
 

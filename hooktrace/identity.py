@@ -77,6 +77,23 @@ class Seen:
         return self.storage != self.id  # type: ignore[comparison-overlap]
 
 
+class _Unread(Seen):
+    """The entry of a parameter of which only the version was read: the rest is when asked for."""
+
+    __slots__ = ("identities",)
+
+    identities: Identities
+
+    def __getattr__(self, name: str) -> Any:
+        tensor = self.ref() if name in Seen.__slots__ else None
+        if tensor is None:
+            raise AttributeError(name)
+        base = _torch.base_of(tensor)
+        self.storage = self.id if base is None else self.identities.seen(base).storage  # type: ignore[assignment]
+        self.identities.read(tensor, self)
+        return getattr(self, name)
+
+
 class Identities:
     """Gives each tensor object a row number and describes what is seen of it.
 
@@ -159,19 +176,23 @@ class Identities:
             )
         return number
 
-    def enter_parameters(
-        self, named: Iterable[tuple[str, torch.Tensor]]
-    ) -> Iterator[tuple[TensorId, torch.Tensor]]:
-        """Enter the parameters of models with their names; yield them with their numbers."""
-        table, rows = self.table, self.log.tensors
+    def enter_parameters(self, named: Iterable[tuple[str, torch.Tensor]]) -> Iterator[torch.Tensor]:
+        """Enter the parameters of models with their names, and yield them."""
+        table, rows, numbers = self.table, self.log.tensors, self._numbers
         for name, parameter in named:
             entry = table.get(id(parameter))
             if entry is None or entry.ref() is not parameter:
-                entry = self.enter(parameter)
-                rows[entry.id] = TracedTensor(entry.id, name, True, True)
+                entry = table[id(parameter)] = _Unread()
+                entry.identities = self
+                number: Any = next(numbers)
+                entry.id = number
+                entry.ref = ref(parameter)
+                entry.value = Value(number, version_of(parameter))
+                entry.edge = entry.row = entry.measured = None
+                rows[number] = TracedTensor(number, name, True, True)
             elif not rows[entry.id].parameter:  # it was seen before its model was
                 rows[entry.id] = TracedTensor(entry.id, name, True, True)
-            yield entry.id, parameter
+            yield parameter
 
     def unnumbered(self, seen: Observation) -> Observation:
         """Return a sighting under a value of its own, for content that no version tells apart."""

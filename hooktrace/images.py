@@ -19,7 +19,7 @@ from hooktrace.views.calls import Call, CallIndex
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["all_feature_maps", "draw", "feature_maps"]
+__all__ = ["all_feature_maps", "draw", "feature_maps", "is_convolution"]
 
 
 def draw(calls: CallIndex, name: str | None, **options: Any) -> Any:
@@ -80,7 +80,7 @@ def all_feature_maps(calls: CallIndex, **options: Any) -> dict[str, Image.Image]
     Raises:
         NotKeptError: No such convolution was kept.
     """
-    convolutions = [call for call in calls if _is_convolution(call)]
+    convolutions = [call for call in calls if is_convolution(call)]
     kept = [call for call in convolutions if call.kept and _is_tensor(call.output)]
     if not kept:
         raise NotKeptError(_no_convolution(convolutions))
@@ -115,7 +115,7 @@ def _is_tensor(thing: Any) -> bool:
     return isinstance(thing, torch.Tensor)
 
 
-def _is_convolution(call: Call) -> bool:
+def is_convolution(call: Call) -> bool:
     """Whether a call is one of a convolution over two dimensions, also of a subclass of it."""
     named = "Conv" in call.module.type or "kernel_size=(" in call.module.config
     outputs = call.seen_outputs

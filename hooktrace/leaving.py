@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hooktrace.drawing import Drawing
 from hooktrace.log import EventLog
 from hooktrace.views.calls import CallIndex
 
 if TYPE_CHECKING:
     import networkx
 
-    from hooktrace.render.engine import Digraph
 
 __all__ = ["Leaving"]
 
 
-class Leaving:
+class Leaving(Drawing):
     """The part of a recording that turns it into what others read."""
 
     def __init__(self, log: EventLog) -> None:
@@ -34,9 +34,6 @@ class Leaving:
         if self._calls.log is not self.log:
             self._calls = CallIndex(self.log)
         return self._calls.refresh()
-
-    def _settle(self) -> None:
-        """Have measured what edits changed, where that is done only when it is asked for."""
 
     def export(self, path: str | Path, to: str | None = None, **options: Any) -> Path:
         """Write a file in the format of another program, whole or not at all.
@@ -107,41 +104,3 @@ class Leaving:
 
         self._settle()
         return graph(self.log, self.index, view)
-
-    def digraph(self, **options: Any) -> Digraph:
-        """Return the diagram as a `graphviz.Source` that needs no ``dot`` on the PATH.
-
-        Args:
-            **options: ``view`` (``"modules"`` or ``"tensors"``), ``depth`` (levels of nested
-                modules to open), ``step`` (of a loop, from 0), ``engine`` (name or path of the
-                layout program).
-
-        Raises:
-            UnknownNameError: There is no such view.
-        """
-        from hooktrace.render.diagram import digraph
-
-        self._settle()
-        return digraph(self.log, self.index, **options)
-
-    def draw(self, path: str | Path, **options: Any) -> Path:
-        """Draw the diagram into a ``.svg``, ``.png`` or ``.dot`` file, whole or not at all.
-
-        Args:
-            path: The file; its ending names the format.
-            **options: Those of `digraph`.
-
-        Raises:
-            UnknownFormatError: No renderer writes files with this ending.
-            RenderError: The layout engine is missing, or refused the diagram, or warned.
-        """
-        from hooktrace.render.diagram import draw
-
-        self._settle()
-        return draw(self.log, self.index, path, **options)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        from hooktrace.render.diagram import mimebundle
-
-        self._settle()
-        return mimebundle(self.log, self.index, str(self))

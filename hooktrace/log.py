@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any, TypeVar, overload
+
+from msgspec.structs import replace
 
 from hooktrace.events import (
     CallId,
     Change,
     Event,
     HookId,
+    Member,
     ModuleId,
     NodeId,
     Observation,
@@ -76,6 +79,9 @@ class EventLog:
         stats: Statistics of what tensors held, by the number that a sighting carries.
         kept: The modules whose values are kept.
         parts: Names of all modules of the traced models, called or not.
+        stock: Looks at the modules of the models; None if there is nothing to be looked at.
+        flops: Floating-point operations by name of module, and of a whole under the name of its
+            root; None where they were not counted.
         copies: Whether the tensor arguments of hooks were copied.
         released: Whether what was kept has been let go.
         roots: Names of the traced models ("" for a single one).
@@ -124,6 +130,9 @@ class EventLog:
         self.kept: set[ModuleId] = set()
         self.roots: list[str] = []
         self.parts: set[str] = set()
+        self.stock: Callable[[], list[Member]] | None = None
+        self._members: list[Member] = []
+        self.flops: dict[str, int] | None = None
         self.copies = True
         self.released = False
         self.sticky = False
@@ -142,6 +151,24 @@ class EventLog:
         """
         self._read_rows()
         return self._events
+
+    @property
+    def members(self) -> list[Member]:
+        """The modules of the models, called or not, with their parameters and buffers.
+
+        They are in the order of ``named_modules()``, as they are when this is first read after the
+        block; those that are gone by then are left out.
+        """
+        if self.stock is None:
+            return self._members
+        found = self.stock()
+        if self.sealed:
+            self.members = found
+        return found
+
+    @members.setter
+    def members(self, found: list[Member]) -> None:
+        self.stock, self._members = None, found
 
     def _read_rows(self) -> None:
         """Make the events of the rows that were written meanwhile."""
@@ -188,6 +215,12 @@ class EventLog:
         for table in tables:
             table.clear()
         self.stats.forget()
+
+    def forgive_left(self) -> None:
+        """Take it that the hooks which are left registered are meant to be."""
+        for number, row in self.registrations.items():
+            if row.left:
+                self.registrations[number] = replace(row, left=False)
 
     def put_back(self, events: Sequence[Event]) -> None:
         """Take the timeline of a log that was saved."""

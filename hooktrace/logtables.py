@@ -13,6 +13,8 @@ __all__ = ["NodeTable", "Table", "TensorTable"]
 Key = TypeVar("Key", bound=int)
 Row = TypeVar("Row", bound=Any)
 
+_Node = tuple[str, CallId | None, tuple[tuple[NodeId, int], ...]]
+
 
 class Table(Generic[Key, Row]):
     """Rows that are numbered in order of appearance and looked up by that number."""
@@ -45,25 +47,35 @@ class NodeTable:
     """Rows of autograd nodes, put together when they are read.
 
     Attributes:
-        parts: What the recorder writes: for each node, by its number, a list [name, call, edges].
+        parts: What the recorder writes: for each node, by its number, its name, call and edges.
             A node that was forgotten, or left out of a file, has no name.
         leaves: For ``AccumulateGrad`` nodes, the tensor whose ``.grad`` they fill.
     """
 
     def __init__(self) -> None:
-        self.parts: dict[NodeId, list[Any]] = _Parts()
+        self.parts: dict[NodeId, _Node] = _Parts()
         self.leaves: dict[NodeId, TensorId] = {}
         self._numbers = itertools.count()
+        self._bare: dict[str, _Node] = {}  # one row for all of a name without edges
 
     def add(self, name: str) -> Any:
         """Add a node of which only the name is known yet; return its number."""
         number: Any = next(self._numbers)
-        self.parts[number] = [name, None, ()]
+        bare = self._bare.get(name)
+        if bare is None:
+            bare = self._bare[name] = name, None, ()
+        self.parts[number] = bare
         return number
 
-    def put(self, number: NodeId, name: str, call: CallId | None, edges: Any) -> None:
+    def put(
+        self,
+        number: NodeId,
+        name: str,
+        call: CallId | None,
+        edges: tuple[tuple[NodeId, int], ...],
+    ) -> None:
         """Put in a node of a known number."""
-        self.parts[number] = [name, call, edges]
+        self.parts[number] = name, call, edges
 
     def keep(self, nodes: set[NodeId]) -> None:
         """Forget all other nodes."""
@@ -73,8 +85,7 @@ class NodeTable:
                 del table[number]
 
     def __getitem__(self, number: NodeId) -> TracedNode:
-        name, call, edges = self.parts[number]
-        return TracedNode(number, name, call, tuple(edges), self.leaves.get(number))
+        return TracedNode(number, *self.parts[number], self.leaves.get(number))
 
     def __iter__(self) -> Iterator[TracedNode]:
         return (self[number] for number in tuple(self.parts))
@@ -83,9 +94,9 @@ class NodeTable:
         return len(self.parts)
 
 
-class _Parts(dict[NodeId, list[Any]]):
-    def __missing__(self, number: NodeId) -> list[Any]:
-        return ["", None, ()]
+class _Parts(dict[NodeId, _Node]):
+    def __missing__(self, number: NodeId) -> _Node:
+        return "", None, ()
 
 
 class TensorTable:

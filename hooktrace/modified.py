@@ -51,7 +51,7 @@ def note_modified(recorder: Recorder, number: int, roots: Any, error: BaseExcept
         error: What it raised.
     """
     told = _MESSAGE.search(str(error)) if type(error) is RuntimeError else None
-    if told is None:
+    if told is None or recorder.graph is None:
         return
     try:
         found = next(_refusing(recorder, roots, str(error)), None)

@@ -98,7 +98,7 @@ def open_call(
         stack = state.stack
         parent = innermost_call(stack) if stack else None
         if parent is None:
-            recorder.check_parameters(recorder.scope.parameters())
+            recorder.check_models()
             module_id, around = recorder.scope.find(module, None), None
             if recorder.scope.met:
                 recorder.scope.met = False
@@ -113,8 +113,10 @@ def open_call(
             return None
         number: Any = next(recorder.calls)
         call = OpenCall(number, module_id, module, parent)
-        if parent is None and recorder.statistics is not None:
-            recorder.statistics.take_parameters(number, recorder.scope, recorder.identities)
+        if parent is None:
+            recorder.called = True
+            if recorder.statistics is not None:
+                recorder.statistics.take_parameters(number, recorder.scope, recorder.identities)
         if len(args) == 1 and not kwargs and isinstance(args[0], torch.Tensor):
             seen, entry = recorder.sight(state, args[0], "args[0]")
             call.arguments, call.inputs = [(args[0], entry)], (seen,)
@@ -263,7 +265,7 @@ def _keep_values(
 def _close_root(recorder: Recorder, state: ThreadState, call: OpenCall) -> None:
     """At the end of the outermost call: who wrote to what, and is what was kept still there?"""
     recorder.check_alive(state, state.recent)
-    recorder.check_parameters(recorder.scope.parameters())
+    recorder.check_models()
     recorder.holdings.check()
     state.recent.clear()
     for number, role, tensor, value in call.kept or ():

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
+from torch import nn
 
 from hooktrace import _torch
-from hooktrace._torch_hooks import has_hooks
+from hooktrace._torch_hooks import has_hooks, own_buffers, own_parameters
 from hooktrace.errors import UnknownNameError
-from hooktrace.events import TensorId
+from hooktrace.events import Member, OwnTensor, TensorId
 from hooktrace.recorder import Recorder
 
-__all__ = ["note_replaced", "number_of", "watch"]
+__all__ = ["number_of", "settle", "take_stock", "watch"]
 
 
 def watch(recorder: Recorder) -> None:
     """Remember the parameters of the models, their names, and the hooks they have."""
-    for number, parameter in recorder.identities.enter_parameters(recorder.scope.parameters()):
-        recorder.is_leaf(number)
+    if recorder.maps_only:
+        return
+    for parameter in recorder.identities.enter_parameters(recorder.scope.parameters()):
         if has_hooks(parameter):
             recorder.watch_hooks(parameter)
 
@@ -47,14 +51,59 @@ def number_of(recorder: Recorder, tensor: torch.Tensor) -> TensorId:
     )
 
 
-def note_replaced(recorder: Recorder) -> None:
-    """Note which parameters the models have no more, and others by their names."""
-    log, known = recorder.log, recorder.identities.known
-    now = {}
-    for name, parameter in recorder.scope.parameters():
-        seen = known(parameter)
-        now[name] = None if seen is None else seen.id
-    left = set(now.values())
-    for row in log.tensors:
-        if row.parameter and row.id not in left and row.name in now:
-            log.replaced[row.id] = row.name
+def settle(recorder: Recorder, parameters: list[tuple[str, nn.Parameter]]) -> None:
+    """Note which parameters the models have no more, and what those are that they have.
+
+    Args:
+        recorder: Whose log it fills.
+        parameters: Those that the models have when the block ends, with their names.
+    """
+    if recorder.maps_only:
+        return
+    try:
+        log, scope = recorder.log, recorder.scope
+        rows, there = log.tensors, log.parameters
+        _note_names(recorder, parameters)
+        gone = [row for row in rows if row.parameter and row.id not in there]
+        if gone:
+            now = {name for name, _ in parameters}
+            log.replaced = {row.id: row.name for row in gone if row.name in now}
+        if scope.has_aliases:
+            names = dict(there)
+            _note_names(recorder, scope.parameters(aliases=True))
+            there.update(names)
+    except Exception:
+        recorder.failed("the parameters")
+
+
+def _note_names(recorder: Recorder, named: Iterable[tuple[str, nn.Parameter]]) -> None:
+    """Note the names of parameters, and whether they require a gradient."""
+    seen, rows = recorder.identities.seen, recorder.log.tensors
+    there, aliases = recorder.log.parameters, recorder.log.aliases
+    for name, parameter in named:
+        number = seen(parameter).id
+        there[number] = name, parameter.requires_grad
+        if rows[number].name != name:
+            aliases[name] = number
+
+
+@_torch.unseen
+def take_stock(recorder: Recorder) -> list[Member]:
+    """Return the modules of the models that still live, with their parameters and buffers."""
+    log, identities = recorder.log, recorder.identities
+    entered = {name: number for number, (name, _) in log.parameters.items()} | log.aliases
+    members = []
+    for module, names, root, row in recorder.scope.members():
+        start = f"{names[0]}." if names[0] else ""
+        tensors = []
+        for buffer, own in ((False, own_parameters(module)), (True, own_buffers(module))):
+            for name, tensor in own:
+                entry = identities.seen(tensor)
+                identities.read(tensor, entry)  # it may have been frozen since it was seen
+                number = entered.get(start + name, entry.id)
+                tensors.append(OwnTensor(name, number, entry.summary, buffer))
+        kind = type(module).__name__
+        members.append(Member(names[0], tuple(names[1:]), kind, root, row, tuple(tensors)))
+    if log.sealed:
+        identities.forget()
+    return members

@@ -15,9 +15,10 @@ from typing import Any
 from hooktrace._torch_dynamo import take_for_own
 from hooktrace.recorder import Recorder
 
-__all__ = ["Patch", "active", "idle", "subscribe", "unrecorded", "unsubscribe"]
+__all__ = ["Patch", "active", "idle", "pause", "resume", "subscribe", "unrecorded", "unsubscribe"]
 
-_active: tuple[Recorder, ...] = ()
+_subscribed: tuple[Recorder, ...] = ()
+_active: tuple[Recorder, ...] = ()  # those of them that are not paused
 _installed: list[Patch] = []
 _below: dict[tuple[Any, str], Patch] = {}  # those that somebody else has patched over
 _lock = threading.RLock()
@@ -94,9 +95,9 @@ class Patch:
 
 def subscribe(recorder: Recorder, patches: Iterable[Patch]) -> None:
     """Let `recorder` hear what happens from now on; install the patches for the first one."""
-    global _active
+    global _active, _subscribed
     with _lock:
-        if not _active:
+        if not _subscribed:
             try:
                 for patch in patches:
                     patch = _below.pop((patch.owner, patch.attribute), patch)
@@ -105,16 +106,33 @@ def subscribe(recorder: Recorder, patches: Iterable[Patch]) -> None:
             except BaseException:
                 _restore()
                 raise
+        _subscribed = (*_subscribed, recorder)
         _active = (*_active, recorder)
 
 
 def unsubscribe(recorder: Recorder) -> None:
     """Stop telling `recorder`; restore PyTorch after the last one."""
+    global _subscribed
+    with _lock:
+        pause(recorder)
+        _subscribed = tuple(one for one in _subscribed if one is not recorder)
+        if not _subscribed:
+            _restore()
+
+
+def pause(recorder: Recorder) -> None:
+    """Let `recorder` hear nothing for a while, on any thread; the patches stay."""
     global _active
     with _lock:
         _active = tuple(one for one in _active if one is not recorder)
-        if not _active:
-            _restore()
+
+
+def resume(recorder: Recorder) -> None:
+    """Let a paused recorder hear again."""
+    global _active
+    with _lock:
+        heard = (*_active, recorder)
+        _active = tuple(one for one in _subscribed if any(one is other for other in heard))
 
 
 def _restore() -> None:

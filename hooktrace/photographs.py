@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from hooktrace.cam.heatmaps import HeatMaps
+from hooktrace.cam.making import methods_of
+from hooktrace.cam.progress import bars, steps
 from hooktrace.errors import (
     BlankMapWarning,
     HooktraceError,
@@ -37,6 +40,7 @@ def explain_photographs(
     folder: Path = Path("cam-output"),
     force: bool = False,
     say: Callable[[str], Any] = print,
+    progress: bool = False,
 ) -> list[Path]:
     """Write a picture of heat maps for each photograph.
 
@@ -50,6 +54,7 @@ def explain_photographs(
         folder: Where the pictures go, each as ``NAME-cam.png``.
         force: Whether files of these names may be replaced.
         say: Is given a line for each photograph.
+        progress: Whether to show bars on standard error, if that is a terminal.
 
     Returns:
         The paths of the pictures.
@@ -60,15 +65,18 @@ def explain_photographs(
         ModelError: The model's weights cannot be loaded.
         MissingExtraError: torchvision or Pillow is not installed.
     """
+    methods_of(list(methods))  # names are checked before anything is loaded
+    _usable(folder)
     pictures = _free([folder / f"{path.stem}-cam.png" for path in paths], force=force)
     photos = [_opened(path) for path in paths]
     known = load(model, weights)
     wanted = [_number(one, known) for one in classes]
     say(f"{known.name} with {known.origin}")
     folder.mkdir(parents=True, exist_ok=True)
-    for path, photo, picture in zip(paths, photos, pictures, strict=True):
+    for number, (path, photo, picture) in enumerate(zip(paths, photos, pictures, strict=True)):
         seen = known.crop(photo)
-        with warnings.catch_warnings(record=True) as complaints:
+        label = f"{path.name}, {number + 1} of {len(paths)}"
+        with warnings.catch_warnings(record=True) as complaints, _shown(label, progress):
             warnings.simplefilter("always", BlankMapWarning)
             maps = explain(
                 known.model,
@@ -86,10 +94,29 @@ def explain_photographs(
     return pictures
 
 
+@contextmanager
+def _shown(label: str, progress: bool) -> Iterator[None]:
+    """Show that a photograph is worked on, and bars of what takes long."""
+    with bars() if progress else nullcontext():
+        for _ in steps([label], None, label):
+            yield
+
+
+def _usable(folder: Path) -> None:
+    for one in (folder, *folder.parents):
+        if one.exists():
+            if not one.is_dir():
+                raise PhotographError(f"{one} is no folder. Give another with --output.")
+            return
+
+
 def _free(pictures: list[Path], *, force: bool) -> list[Path]:
     doubled = {one for one in pictures if pictures.count(one) > 1}
     if doubled:
         raise PhotographError(f"Two of the photographs have one name: {min(doubled).name}.")
+    folders = [one for one in pictures if one.is_dir()]
+    if folders:
+        raise PhotographError(f"{folders[0]} is a folder. Give another with --output.")
     there = [one for one in pictures if one.exists()]
     if there and not force:
         raise PhotographError(

@@ -153,8 +153,12 @@ def _timm(name: str, weights: str) -> Classifier:
         timm = import_module("timm")
     except ImportError as error:
         raise ModelError(f"{name} needs timm: pip install timm.") from error
+    wanted = name.partition(":")[2]
+    known = timm.list_models()
+    if ":" not in wanted and wanted.partition(".")[0] not in known:  # not of a hub
+        raise UnknownNameError(f"timm has no model {wanted!r}.{nearest(wanted, known)}")
     try:
-        model = timm.create_model(name.partition(":")[2], pretrained=weights == "DEFAULT")
+        model = timm.create_model(wanted, pretrained=weights == "DEFAULT")
     except (OSError, RuntimeError) as error:
         raise ModelError(f"{name} cannot be loaded: {error}") from error
     origin = "timm's weights" if weights == "DEFAULT" else _own(model, weights)

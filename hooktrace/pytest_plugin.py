@@ -1,4 +1,4 @@
-"""The fixture ``no_leaked_hooks``, and the option ``--hooktrace``: every test inside a trace.
+"""Fixtures ``no_leaked_hooks`` and ``hooktrace_report``; ``--hooktrace``: every test in a trace.
 
 The option is how a suite proves that the code it tests cannot tell that it is being watched: a
 test that passes without the option and fails with it has found a fault of hooktrace.  pytest
@@ -9,6 +9,7 @@ and only if the option is given.  The fixture imports PyTorch only when it is ca
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from hooktrace.leaks import Watch
     from hooktrace.session import Trace
 
-__all__ = ["Tracing", "no_leaked_hooks"]
+__all__ = ["Tracing", "hooktrace_report", "no_leaked_hooks"]
 
 MARKER = "no_hooktrace"
+_LONGEST = 150  # characters of the name of a file
 _FAILED = pytest.StashKey[bool]()
+_TRACE = pytest.StashKey["Trace"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,6 +44,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="values",
         help="What --hooktrace gives to trace(edits=...); 'versions' copies no tensors.",
     )
+    group.addoption(
+        "--hooktrace-report",
+        metavar="FOLDER",
+        help="Write what was traced of a test that fails to FOLDER: with --hooktrace of every "
+        "test, else of those that ask for the fixture hooktrace_report.",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,11 +62,58 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(tracing, "hooktrace-tracing")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Note that a test failed: what it left behind then is no news."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note that a test failed, for what it left behind then is no news; tell what was traced."""
     if call.when == "call" and call.excinfo is not None:
         item.stash[_FAILED] = True
+    report = yield
+    folder = item.config.getoption("--hooktrace-report")
+    if call.when == "call" and report.failed and _TRACE in item.stash:
+        asked = "hooktrace_report" in getattr(item, "fixturenames", ())
+        if folder or asked:
+            report.sections.append(("hooktrace", _told(item, call, folder)))
+    return report
+
+
+def _told(item: pytest.Item, call: pytest.CallInfo[None], folder: str | None) -> str:
+    """Return what was traced of a test that failed, and write it to a file if there is a folder."""
+    trace = item.stash[_TRACE]
+    plugin: Tracing | None = item.config.pluginmanager.get_plugin("hooktrace-tracing")
+    error = None if call.excinfo is None else call.excinfo.value
+    if plugin is None or plugin.trace is not trace:  # which goes on until the fixtures are gone
+        trace.__exit__(None if error is None else type(error), error, None)
+    found = trace.findings()
+    text = f"{trace}\n\n{found}" if found else str(trace)
+    if folder is None:
+        return text
+    name = re.sub(r"[^\w.-]+", "_", item.nodeid)[-_LONGEST:]
+    file = item.config.invocation_params.dir / folder / f"{name}.txt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{item.nodeid}\n\n{text}\n", encoding="utf-8")
+    return f"{text}\n\nWritten to {file}"
+
+
+@pytest.fixture
+def hooktrace_report(request: pytest.FixtureRequest) -> Generator[Trace]:
+    """Trace a test; if it fails, its report shows the trace: calls, hooks, what they changed.
+
+    The fixture is that trace, so the test can look into it.
+    """
+    stash = request.node.stash
+    if _TRACE in stash:
+        yield stash[_TRACE]
+        return
+    import hooktrace
+
+    trace = stash[_TRACE] = hooktrace.trace()
+    trace.__enter__()
+    yield trace
+    del stash[_TRACE]
+    if not trace.log.sealed:
+        trace.__exit__(None, None, None)
 
 
 @pytest.fixture
@@ -127,7 +183,7 @@ class Tracing:
 
             trace = hooktrace.trace(edits=self.edits)
             trace.__enter__()
-            self.trace = trace
+            self.trace = item.stash[_TRACE] = trace
             self.found[item.nodeid] = []
         yield
 
@@ -147,6 +203,8 @@ class Tracing:
         try:
             yield
         finally:
+            if _TRACE in item.stash:
+                del item.stash[_TRACE]
             try:
                 self._close()
             finally:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from hooktrace import _torch, _torch_hooks
-from hooktrace._torch import numbers_of, shape_of, version_of
+from hooktrace._torch import numbers_of, shape_of, version_of, versions_of
 from hooktrace._torch_hooks import has_hooks
 from hooktrace.errors import ProbeFailedWarning
 from hooktrace.events import (
@@ -80,6 +80,8 @@ class Recorder:
         self.statistics = Statistics(log.stats, self.failed) if stats else None
         self.hooks = HookTable(log, scope, self.identities)
         self.calls = itertools.count()
+        self.called = False  # whether a module was
+        self.maps_only = False  # whether nothing will be asked of the log but what layers returned
         self.backwards = itertools.count()
         self.backward = -1  # the latest one to begin, on any thread
         self.kept_calls: set[CallId] = set()
@@ -97,6 +99,7 @@ class Recorder:
         self.ending = False
         self.write = log.rows.append
         self._leaves: set[TensorId] = set()
+        self._versions: tuple[list[int], list[int] | None] = [], []
         self._own = threading.local()
         self._threads = itertools.count()
         self._states: list[ThreadState] = []
@@ -230,10 +233,18 @@ class Recorder:
                 self.check(state, gradient, seen)
                 self.log.contents[seen.value] = self.describe(gradient, seen, ".grad")
 
-    def check_parameters(self, parameters: Iterable[tuple[str, torch.Tensor]]) -> None:
+    def check_models(self) -> None:
+        """Note writes to those parameters of the models that have been seen."""
+        parameters = self.scope.live_parameters()
+        now = list(map(id, parameters)), versions_of(parameters)
+        if now != self._versions or now[1] is None:
+            self._versions = now
+            self.check_parameters(parameters)
+
+    def check_parameters(self, parameters: Iterable[torch.Tensor]) -> None:
         """Note writes to those parameters that have been seen."""
         state, table = self.state(), self._table
-        for _, parameter in parameters:
+        for parameter in parameters:
             seen = table.get(id(parameter))
             if seen is not None and version_of(parameter) != seen.value.version:
                 if seen.ref() is parameter:
@@ -249,10 +260,6 @@ class Recorder:
             self._leaves.add(number)
             self.identities.name(leaf, "", leaf=True)
         return number
-
-    def is_leaf(self, number: TensorId) -> None:
-        """Note that a tensor is a leaf, and known as one."""
-        self._leaves.add(number)
 
     def watch_leaf(self, leaf: torch.Tensor, name: str) -> None:
         """Remember a leaf, its name, and the hooks it has."""
@@ -279,9 +286,14 @@ class Recorder:
         self.log.snapshots[value] = _torch.content_copy(tensor)
 
     def close(self) -> None:
-        """Fetch the statistics, and drop every reference to the traced program."""
+        """Fetch the statistics, and drop every reference to the traced program.
+
+        And those to what refers back to the recorder, so that a trace that is dropped goes at once:
+        the garbage collector takes milliseconds for the log of a model of some hundred calls.
+        """
         if self.statistics is not None:
             self.statistics.finish()
+        self.statistics = self.graph = None
         self.identities.forget()
         self.hooks.forget()
         self._leaves.clear()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hooktrace.doctor.blame import Blame
     from hooktrace.doctor.why import Stories
     from hooktrace.log import EventT
+    from hooktrace.summaries import Summary
 
 __all__ = ["Recording"]
 
@@ -172,6 +173,17 @@ class Recording(Leaving):
         self._settle()
         return blame(self.log, self.index, tensor)
 
+    def summary(self, **options: Any) -> Summary:
+        """Return a row for each module: shapes, parameters, memory, time, hooks; print it.
+
+        Args:
+            **options: ``depth``: levels of modules to show (3; None for all).  ``sort``: a column
+                to sort by, largest first, such as ``"forward"``.  ``columns``: which to show.
+        """
+        from hooktrace.summaries import Summary
+
+        return Summary(self.log, self.index, **options)
+
     def feature_maps(self, name: str | None = None, **options: Any) -> Any:
         """Draw kept outputs of convolutions as grids, one tile for each channel.
 
@@ -228,3 +240,23 @@ class Recording(Leaving):
 
         found = self.findings()
         return table(self.log, self.index, found.line)
+
+    def tensorboard(self, log_dir: str | Path, *, images: bool = False, **options: str) -> Path:
+        """Write the trace for TensorBoard: graph with hooks, table, findings, curves over steps.
+
+        Args:
+            log_dir: The folder of the run, which is made and returned.
+            images: Whether to draw kept convolutions.
+            **options: ``modules``: pattern of those that curves and histograms are written of;
+                ``filename_suffix``: end of the name of the event file.
+
+        Raises:
+            MissingExtraError: TensorBoard is not installed (the extra ``tensorboard``).
+            NotKeptError: `images` without any convolution that was kept.
+        """
+        from hooktrace.boards.exporting import export
+
+        self._settle()
+        drawn = self.feature_maps() if images else {}
+        told = {"trace": str(self), "findings": str(self.findings())}
+        return export(self.log, self.index, log_dir, told, drawn, **options)

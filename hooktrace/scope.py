@@ -70,10 +70,17 @@ class Scope:
 
     def modules(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield every module of the models that still lives, with its name."""
-        for ref, names, _ in tuple(self._names.values()):
+        for module, names, _, _ in self.members():
+            yield names[0], module
+
+    def members(self) -> Iterator[tuple[nn.Module, list[str], int, ModuleId | None]]:
+        """Yield every module of the models that still lives: it, its names, its model, its row."""
+        for ref, names, root in tuple(self._names.values()):
             module = ref()
             if module is not None:
-                yield names[0], module
+                known = self._rows.get(id(module))
+                row = known[1] if known is not None and known[0]() is module else None
+                yield module, names, root, row
 
     def models(self) -> list[nn.Module]:
         """Return the models that still live."""
@@ -87,11 +94,23 @@ class Scope:
         """
         for ref, names, _ in tuple(self._names.values()):
             module = ref()
-            if module is not None and _torch_hooks.has_parameters(module):
+            found = () if module is None else _torch_hooks.own_parameters(module)
+            if found:
                 for name in names if aliases else names[:1]:
                     start = f"{name}." if name else ""
-                    for own, parameter in _torch_hooks.own_parameters(module):
+                    for own, parameter in found:
                         yield start + own, parameter
+
+    def live_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that the models have now."""
+        places = tuple(self._names.values())
+        modules = [module for ref, _, _ in places if (module := ref()) is not None]
+        return _torch_hooks.parameters_of(modules)
+
+    @property
+    def has_aliases(self) -> bool:
+        """Whether a module has several names."""
+        return any(len(names) > 1 for _, names, _ in self._names.values())
 
     def find(self, module: nn.Module, parent: ModuleId | None) -> ModuleId | None:
         """Return the row of `module` if it belongs to the trace.
@@ -151,17 +170,11 @@ class Scope:
             self.outsiders[outsider] = self.outsiders.get(outsider, 0) + 1
             return None
         _, names, root = named
-        number = ModuleId(len(self.log.modules))
+        number, kind = ModuleId(len(self.log.modules)), type(module)
+        config, size, model = _config(module), _size(module), root if root >= 0 else None
         self.log.modules.append(
             TracedModule(
-                number,
-                names[0],
-                type(module).__name__,
-                tuple(names[1:]),
-                _config(module),
-                _size(module),
-                root if root >= 0 else None,
-                _base(type(module)),
+                number, names[0], kind.__name__, tuple(names[1:]), config, size, model, _base(kind)
             )
         )
         self._rows[id(module)] = (weakref.ref(module), number)
@@ -199,8 +212,10 @@ class Scope:
         return next(f"{name}-{n}" for n in range(2, len(taken) + 3) if f"{name}-{n}" not in taken)
 
     def _keeps(self, names: list[str], module: nn.Module) -> bool:
-        if any(module is kept for kept in (ref() for ref in self._kept_modules)):
+        if any(module is ref() for ref in self._kept_modules):
             return True
+        if not self._patterns:
+            return False
         labels = [name or type(module).__name__ for name in names]
         return any(fnmatchcase(name, one) for name in (*names, *labels) for one in self._patterns)
 
@@ -251,16 +266,14 @@ def _config(module: nn.Module) -> str:
 
 def _base(kind: type[nn.Module]) -> str:
     """Return the name of the first class that PyTorch defines among those of a module."""
-    own = (one.__name__ for one in kind.__mro__ if one.__module__.startswith("torch.nn."))
-    return next(own, "Module")
+    for one in kind.__mro__:
+        if one.__module__.startswith("torch.nn."):
+            return one.__name__
+    return "Module"
 
 
 def _size(module: nn.Module) -> int:
-    return sum(
-        parameter.numel()
-        for _, parameter in _torch_hooks.own_parameters(module)
-        if not nn.parameter.is_lazy(parameter)
-    )
+    return sum([parameter.numel() for _, parameter in _torch_hooks.own_parameters(module)])
 
 
 def _is_of(kind: type[nn.Module], pattern: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from hooktrace.errors import NothingTracedWarning, TraceStateError, nearest
 from hooktrace.events import (
     Event,
     HookFired,
-    ModuleCalled,
     ModuleId,
     SchedulerStepped,
     StepStarted,
@@ -36,10 +36,11 @@ from hooktrace.views.calls import CallIndex
 
 if TYPE_CHECKING:
     from hooktrace.doctor.blame import Blame
+    from hooktrace.summaries import Summary
 
 __all__ = ["Trace", "trace"]
 
-_RAN: tuple[type[Event], ...] = (ModuleCalled, HookFired, StepStarted, SchedulerStepped)
+_RAN: tuple[type[Event], ...] = (HookFired, StepStarted, SchedulerStepped)
 
 
 class Trace(Recording):
@@ -48,7 +49,12 @@ class Trace(Recording):
     If it is written to a file, only the current step can be read inside the block, and what the
     file holds after it.
 
-    Args and errors are those of `trace`.
+    Args and errors are those of `trace`, and:
+
+    Args:
+        steps: Which steps the file keeps.
+        only: Without a model: the class of those to be recorded, an fnmatch pattern.
+        program: Whether the block is a whole program, which may leave its hooks registered.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class Trace(Recording):
         to: str | os.PathLike[str] | None = None,
         steps: Steps | None = None,
         only: str | None = None,
+        program: bool = False,
     ) -> None:
         if edits not in ("values", "versions"):
             raise ValueError(f"edits= is 'values' or 'versions', but got {edits!r}.")
@@ -72,6 +79,7 @@ class Trace(Recording):
         log.copies = edits == "values"
         self._recorder = Recorder(log, self._scope, copies=log.copies, stats=stats, strict=strict)
         self._probes: Probes | None = None
+        self._program = program
         self._to = None if to is None else Path(to)
         self._steps = steps or Steps()
         self._stream: Stream | None = None
@@ -113,6 +121,20 @@ class Trace(Recording):
     def _forget_calls(self) -> None:
         self._calls = CallIndex(self._log)
 
+    def models(self) -> list[torch.nn.Module]:
+        """Return the models that it was given, or has met, as far as they still live."""
+        return self._scope.models()
+
+    def on_step(self, listener: Callable[[], None]) -> None:
+        """Have a function called when a step begins, once the trace is open."""
+        before = self._recorder.on_step
+
+        def begins(module: ModuleId | None) -> bool:
+            listener()
+            return before is None or before(module)
+
+        self._recorder.on_step = begins
+
     def _begins(self, module: ModuleId | None) -> bool:
         """Go on with the file as a step begins; stop if it takes no more."""
         assert self._stream is not None
@@ -127,6 +149,8 @@ class Trace(Recording):
         try:
             if probes is not None:
                 probes.finish()
+            if probes is not None and self._program:
+                self._log.forgive_left()
         finally:
             self._log.sealed = True
 
@@ -165,8 +189,9 @@ class Trace(Recording):
                 raise
 
     def _warn(self) -> None:
-        called = len(self._log.of(ModuleCalled)) > 0
-        ran = called or (not self._scope.outsiders and any(self._log.of(kind) for kind in _RAN))
+        ran = self._recorder.called or (
+            not self._scope.outsiders and any(self._log.of(kind) for kind in _RAN)
+        )
         if not self._scope.everything and not ran:
             model = " and ".join(type(one).__name__ for one in self._scope.models()) or "the model"
             others = ", ".join(f"{name} ({n}x)" for name, n in self._scope.outsiders.items())
@@ -190,6 +215,11 @@ class Trace(Recording):
         if isinstance(tensor, torch.Tensor):
             tensor = parameters.number_of(self._recorder, tensor)
         return super().blame(tensor)
+
+    def summary(self, **options: Any) -> Summary:  # noqa: D102 - that of what it extends
+        if not self.log.sealed:
+            parameters.take_stock(self._recorder)
+        return super().summary(**options)
 
     def _settle(self) -> None:
         if self.log.origin is None:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from hooktrace.records import CallId, HookId, ModuleId, NodeId, Record, TensorId
+from hooktrace.records import CallId, HookId, ModuleId, NodeId, Record, TensorId, TensorSummary
 
-__all__ = ["Registration", "TracedHook", "TracedModule", "TracedNode", "TracedTensor"]
+__all__ = [
+    "Member",
+    "OwnTensor",
+    "Registration",
+    "TracedHook",
+    "TracedModule",
+    "TracedNode",
+    "TracedTensor",
+]
 
 
 class TracedModule(Record, frozen=True, gc=False):
@@ -43,6 +51,42 @@ class TracedModule(Record, frozen=True, gc=False):
         '1 (Dropout)'
         """
         return f"{self.name} ({self.type})" if self.name.isdigit() else self.label
+
+
+class OwnTensor(Record, frozen=True, gc=False):
+    """A parameter or buffer as one module has it.
+
+    Attributes:
+        name: Its name in the module, such as ``weight``.
+        tensor: Which tensor it is: a shared one has the same number wherever it is had.
+        buffer: Whether it is a buffer.
+    """
+
+    name: str
+    tensor: TensorId
+    summary: TensorSummary
+    buffer: bool = False
+
+
+class Member(Record, frozen=True, gc=False):
+    """A module of a traced model, called or not, as it was when the block ended.
+
+    Attributes:
+        name: Its first name, as in ``named_modules()``; empty for the root.
+        aliases: Further names of the same module object.
+        type: Name of its class.
+        root: Index of the traced model it belongs to.
+        module: Its row among the modules that were seen to run or to have hooks; None if it
+            was not.
+        tensors: The parameters and buffers that it has itself, without its children.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    type: str
+    root: int
+    module: ModuleId | None = None
+    tensors: tuple[OwnTensor, ...] = ()
 
 
 class TracedHook(Record, frozen=True, gc=False):

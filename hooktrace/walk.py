@@ -142,10 +142,8 @@ def walk(graph: KnownGraph, roots: list[tuple[int, int, Any]], plain: bool) -> S
         row = rows.get(key)
         if row is None:
             row = rows[key] = nodes.add(node_name(node))
-        part = parts[row]
-        part[2] = edges
-        if span is not None:
-            part[1] = span.call
+        kind, call, _ = parts[row]
+        parts[row] = kind, call if span is None else span.call, tuple(edges)
         wanted = outputs.get(key)
         if wanted is not None:
             for _, _, output, _, value, _ in wanted:
@@ -180,9 +178,9 @@ def _enters(
         if span.inputs is not None and edge in span.inputs:
             shares = [] if shares is None else shares
             places = span.inputs[edge]
-            shares.extend((span.call, argument, number, None) for argument in places)
-            if len(places) > 1:
-                for argument in places:
+            for argument in places:
+                shares.append((span.call, argument, number, None))
+                if len(places) > 1:
                     survey.notes[span.call, argument] = TWICE.format(len(places))
         if span.bases is not None and edge in span.bases:
             shares = [] if shares is None else shares

@@ -159,3 +159,33 @@ def test_the_idiom_of_tutorials_pairs_by_order_and_goes_stale(
     off = re.search(r"map of layer 2 is off by (\d+)%", text)
     assert off is not None
     assert int(off[1]) > 5
+
+
+def test_a_summary_counts_a_shared_weight_once_and_calls_of_a_block_together(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = printed("14", capsys)
+    weights = 1000 * 64 + (64 * 256 + 256) + (256 * 64 + 64)
+    assert f"{weights:,} parameters" in text
+    assert "Shared, counted once: head.weight = embed.weight" in text
+    assert re.search(r"^  block Sequential .* 4$", text, re.MULTILINE)
+    products = 2 * 512 * (4 * 2 * 64 * 256 + 64 * 1000)
+    assert f"FLOPs: {products:,}" in text
+    order = re.findall(r"^(?:\S+ )?\S+ +\d +\S+ +(\d+\.\d+)$", text, re.MULTILINE)
+    times = [float(one) for one in order]
+    assert len(times) == 7
+    assert times == sorted(times, reverse=True)
+
+
+def test_curves_show_a_gradient_that_has_to_grow_first(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
+    text = printed("15", capsys)
+    rows = re.findall(
+        r"^step +(\d+): loss +(\S+), .* layer (\S+), in the last (\S+)$", text, re.MULTILINE
+    )
+    steps, losses, first, last = zip(*(map(float, row) for row in rows), strict=True)
+    assert steps == (0, 20, 40, 60, 80)
+    assert first[0] < 1e-3 * last[0]
+    assert first[3] > 100 * first[0]
+    assert losses[4] < losses[0] / 2
+    assert "13 nodes in the graph" in text

@@ -8,8 +8,10 @@ another module returned or takes, and such a module knows.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from hooktrace.events import TensorSummary
 from hooktrace.views.calls import Call
@@ -108,14 +110,9 @@ def _tell(call: Call, passed: frozenset[int]) -> Told | None:
 
 def around(call: Call, value: Any) -> Told | None:
     """Tell it of a tensor from another module that returned it, or that takes it."""
-    for one in descendants(call.root):
-        axis = own(one)
-        if axis is None:
-            continue
-        if one.id != call.id and _value(one) == value:
-            return Told(axis, f"{one} returned it")
-        if any(seen.value == value for seen in one.seen_inputs):
-            return Told(axis, f"{one} takes it")
+    for one, axis, how in _sightings(call.root).told.get(value, ()):
+        if how == "takes" or one.id != call.id:
+            return Told(axis, f"{one} {how} it")
     return None
 
 
@@ -134,8 +131,41 @@ def _before(call: Call, passed: frozenset[int]) -> Told | None:
 
 
 def _source(call: Call, value: Any) -> Call | None:
-    found = [one for one in descendants(call.root) if one.id != call.id and _value(one) == value]
-    return found[-1] if found else None
+    found = _sightings(call.root).makers.get(value, ())
+    return next((one for one in reversed(found) if one.id != call.id), None)
+
+
+class _Sightings:
+    """Where the values inside an outermost call were seen, each call read once.
+
+    Attributes:
+        told: By value, the calls that know their channel axis and returned or take it, in order.
+        makers: By value, the calls that returned it, in order.
+    """
+
+    def __init__(self, root: Call) -> None:
+        self.told: dict[Any, list[tuple[Call, str, str]]] = defaultdict(list)
+        self.makers: dict[Any, list[Call]] = defaultdict(list)
+        for one in descendants(root):
+            axis, returned = own(one), _value(one)
+            self.makers[returned].append(one)
+            if axis is None:
+                continue
+            self.told[returned].append((one, axis, "returned"))
+            for taken in dict.fromkeys(seen.value for seen in one.seen_inputs):
+                self.told[taken].append((one, axis, "takes"))
+
+
+_known: WeakKeyDictionary[Call, _Sightings] = WeakKeyDictionary()
+
+
+def _sightings(root: Call) -> _Sightings:
+    """Return those of a call, read anew as long as it goes on."""
+    if root.exited is None:
+        return _Sightings(root)
+    if root not in _known:
+        _known[root] = _Sightings(root)
+    return _known[root]
 
 
 def own(call: Call) -> str | None:

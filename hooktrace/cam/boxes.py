@@ -116,7 +116,7 @@ class DetectionBoxes:
         overlaps: Tensor,
         same: Tensor,
     ) -> str:
-        nearest = float(overlaps[same].max()) if bool(same.any()) else 0.0
+        nearest = float(overlaps[same].detach().max()) if bool(same.any()) else 0.0
         return (
             f"None of the {len(found['scores'])} detections in image {number} matches a wanted box "
             f"with label {', '.join(map(str, labels.tolist()))}: the highest IoU is {nearest:.2f}, "

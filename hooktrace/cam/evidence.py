@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,11 @@ from hooktrace.errors import MissingModelError, NoGradientError
 from hooktrace.log import EventLog
 from hooktrace.views.calls import Call, CallIndex
 
-__all__ = ["Evidence", "Layer", "Rerun", "wide"]
+__all__ = ["Evidence", "Layer", "Rerun", "Scorer", "wide"]
+
+Scorer = Callable[[Any, Tensor], Tensor]
+"""From what the model returned for M copies of images, and the number of each one's image (M,), to
+the scores (M,)."""
 
 
 def wide(tensor: Tensor) -> Tensor:
@@ -34,6 +38,7 @@ class Layer:
         value: What it held when the call returned, as the layer returned it.
         layout: How its axes are laid out.
         image: Spatial sizes *S of the model's input; () if they are not known.
+        made: What `Evidence.once` has made of it.
     """
 
     call: Call
@@ -41,6 +46,7 @@ class Layer:
     value: Tensor
     layout: Layout
     image: tuple[int, ...]
+    made: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def place(self) -> Place:
@@ -151,6 +157,14 @@ class Evidence:
             )
         return self.question
 
+    def scorer(self, why: str) -> Scorer:
+        """Return the score of fresh outputs, of the classes that the recorded run decided for.
+
+        Raises:
+            NoGradientError: With ``target="backward"``, which knows no score.
+        """
+        return self.asked(why).scores_of
+
     def rerun(self, method: str) -> Rerun:
         """Return the model to run it again.
 
@@ -159,9 +173,9 @@ class Evidence:
         """
         if self._rerun is None:
             raise MissingModelError(
-                f"{method} runs the model again, and a trace keeps neither the model nor its "
-                f"inputs. Give both: t.cam(..., model=model, inputs=images), or use "
-                f"ht.explain(model, images, method={method!r})."
+                f"{method} needs model= and inputs=: it runs the model again, and a trace keeps "
+                f"neither the model nor its inputs. Give both: t.cam(..., model=model, "
+                f"inputs=images), or use ht.explain(model, images, method={method!r})."
             )
         return self._rerun
 
@@ -170,10 +184,16 @@ class Evidence:
         return torch.Generator(self.activations.device).manual_seed(self.seed)
 
     def shared(self, name: str, make: Callable[[], Any]) -> Any:
-        """Return what several methods need of this layer, made once."""
+        """Return what several methods need of this layer and score, made once."""
         if name not in self.__dict__:
             self.__dict__[name] = make()
         return self.__dict__[name]
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return what is the same for every score, made once for all of them."""
+        if name not in self.layer.made:
+            self.layer.made[name] = make()
+        return self.layer.made[name]
 
 
 def _arrived(layer: Layer) -> Tensor:

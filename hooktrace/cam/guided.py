@@ -36,7 +36,7 @@ def _made(evidence: Evidence, method: str) -> Tensor:
     rerun = evidence.rerun(method)
     question = evidence.asked("needs the score of a run of its own")
     replica = Replica(rerun)
-    count = len(evidence.layer.value)
+    count = len(evidence.activations)
     rows = torch.arange(count, device=evidence.activations.device)
     with differentiable():
         leaf = replica.images(count, evidence.layer.image).clone().requires_grad_()

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from hooktrace.errors import AmbiguousCallError, MapShapeError, UnknownNameError
+from hooktrace.cam.resizing import resized
+from hooktrace.errors import AmbiguousCallError, UnknownNameError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["HeatMap", "HeatMaps", "normalized", "resized"]
+__all__ = ["HeatMap", "HeatMaps", "normalized"]
 
 NORMS = ("per_image", "shared", "none")
 SIGNS = ("relu", "abs", "keep")
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def normalized(maps: Tensor, norm: str = "per_image", sign: str = "relu") -> Tensor:
@@ -51,21 +50,6 @@ def normalized(maps: Tensor, norm: str = "per_image", sign: str = "relu") -> Ten
     sizes = sizes.amax().expand_as(sizes) if norm == "shared" else sizes
     sizes = torch.where(sizes == 0, torch.ones_like(sizes), sizes)
     return shown / sizes.reshape(-1, *[1] * (maps.dim() - 1))
-
-
-def resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Bring maps (N, *S) to another size, linear in between: (N, *size).
-
-    Raises:
-        MapShapeError: The size has other dimensions than the maps.
-    """
-    if len(size) != maps.dim() - 1 or len(size) not in _MODES:
-        raise MapShapeError(
-            f"Maps of shape {tuple(maps.shape)} cannot be brought to the size {size}; give "
-            f"size=, one number for each of their {maps.dim() - 1} spatial axes."
-        )
-    mode = _MODES[len(size)]
-    return functional.interpolate(maps.unsqueeze(1), size, mode=mode, align_corners=False)[:, 0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 
 from torch import nn
 
+from hooktrace.cam.layouts import listed
 from hooktrace.cam.returned import Returned, Returns
 from hooktrace.events import TensorSummary, TensorWritten
 from hooktrace.views.calls import Call, CallIndex
@@ -97,6 +100,7 @@ class Judge:
         for against, said in (
             (VAIN, self._unread(one, name)),
             (GRAVE, self._answer(one, name)),
+            (GRAVE, self._level(one, name)),
             (GRAVE if self._attention is None else VAIN, self._patches(one, name)),
             (MILD, self._resampled(one, name)),
             (MILD, self._before_activation(one, name)),
@@ -149,9 +153,41 @@ class Judge:
                 return f"{name} belongs to {head}, the head that makes class maps."
         return ""
 
+    def _level(self, one: Returned, name: str) -> str:
+        if self._pyramid is None or one.made < self._pyramid.called.seq:
+            return ""
+        return (
+            f"{name} is made in or after {self._pyramid}, a pyramid of features or a head on one: "
+            f"it is of one level, while a detected box may come of another."
+        )
+
+    @cached_property
+    def _pyramid(self) -> Call | None:
+        """Where a list of images is taken: the first call that makes larger maps again.
+
+        Or that has weights which are used several times, as heads have that go over all levels.
+        """
+        if not any(map(listed, self.root.seen_inputs)):
+            return None
+        made = sorted(self.found.values(), key=lambda one: one.made)
+        calls = Counter(call.name for call in self.returns.calls)
+        for before, one in pairwise(made):
+            again = calls[one.maker.name] > 1 and one.maker.module.parameters
+            if again or math.prod(one.layout.grid) > math.prod(before.layout.grid):
+                trunk = {made[0].maker, *_around(made[0].maker)}
+                chain = [call for call in (one.maker, *_around(one.maker)) if call not in trunk]
+                if chain:  # else it is the trunk that returns an earlier one
+                    return chain[-1]
+        return None
+
     @cached_property
     def _class_maps(self) -> dict[object, Returned]:
-        """The values with as many channels as there are scores, after which come no weights."""
+        """The values with as many channels as there are scores, after which come no weights.
+
+        Embeddings have as many numbers as the last layer has channels; nobody normalises scores.
+        """
+        if self.returns.ends_normed:
+            return {}
         scores = {shape[1] for shape in self._results}
         return {
             value: one

@@ -11,6 +11,8 @@ Against a value speaks, from the mildest on,
 * that it is a patch embedding, which knows nothing beyond its own patch;
 * that it is class maps, or made in the head that makes them: the answer at each place, where
   the question is what it was made of;
+* of a model that takes a list of images, as detectors do: that it comes after the maps have become
+  larger again, in a pyramid of features or in a head;
 * that it comes after the last attention of a model which reads off a class token: gradients of
   its patches are zero.  There, the input of that attention is chosen.
 """

@@ -21,7 +21,7 @@ from hooktrace.errors import MapShapeError
 from hooktrace.events import TensorSummary
 from hooktrace.views.calls import Call
 
-__all__ = ["Layout", "find_layout", "image_of", "images_of"]
+__all__ = ["Layout", "find_layout", "image_of", "images_of", "listed"]
 
 _RESHAPE = "say how to arrange it with reshape=, a function that returns (N, C, *S)"
 _UNLIKE = 2.0  # scales of axes may differ by this factor, where only the sizes tell the layout
@@ -36,12 +36,14 @@ class Layout:
         grid: Sizes of the spatial axes *S.
         arrange: From what the layer returned to (N, C, *S).
         tokens: How many leading tokens have no place in space.
+        batch: Which axis of what the layer returned the images are along.
     """
 
     why: str
     grid: tuple[int, ...]
     arrange: Callable[[Tensor], Tensor]
     tokens: int = 0
+    batch: int = 0
 
 
 def find_layout(call: Call, shape: tuple[int, ...], image: tuple[int, ...]) -> Layout:
@@ -84,8 +86,8 @@ def image_of(root: Call) -> tuple[int, ...]:
     known: ().  Channels come second, unless a module takes the input with channels last.
     """
     found = list(_images(root))
-    if found and _listed(found[0]):
-        sizes = {tuple(one.summary.shape[1:]) for one in found if _listed(one)}
+    if found and listed(found[0]):
+        sizes = {tuple(one.summary.shape[1:]) for one in found if listed(one)}
         return sizes.pop() if len(sizes) == 1 else ()
     if not found:
         return ()
@@ -100,7 +102,8 @@ def _images(root: Call) -> Iterator[Any]:
             yield seen
 
 
-def _listed(seen: Any) -> bool:
+def listed(seen: Any) -> bool:
+    """Whether it is an image of a list of images, (C, H, W), as detection takes them."""
     return len(seen.summary.shape) == 3 and re.search(r"\]\[\d+\]$", seen.role) is not None
 
 
@@ -108,8 +111,8 @@ def images_of(root: Call) -> int | None:
     """Return how many images a model got; None if that is not known."""
     for seen in root.seen_inputs:
         if isinstance(seen.summary, TensorSummary) and len(seen.summary.shape) >= 2:
-            listed = [one for one in root.seen_inputs if one.role.startswith("args[0][")]
-            return len(listed) if _listed(seen) else int(seen.summary.shape[0])
+            several = [one for one in root.seen_inputs if one.role.startswith("args[0][")]
+            return len(several) if listed(seen) else int(seen.summary.shape[0])
     return None
 
 
@@ -212,4 +215,5 @@ def _token_layout(order: tuple[int, ...], grid: tuple[int, ...], leading: int, b
         placed = tensor.permute(order)[:, leading:].movedim(-1, 1)
         return placed.reshape(*placed.shape[:2], *grid)
 
-    return Layout(f"tokens {axes}: {before}a grid of {_sizes(grid)}, {by}", grid, arrange, leading)
+    why = f"tokens {axes}: {before}a grid of {_sizes(grid)}, {by}"
+    return Layout(why, grid, arrange, leading, order[0])

@@ -15,7 +15,7 @@ from hooktrace.cam import methods as _methods  # noqa: F401  (fills METHODS)
 from hooktrace.cam.evidence import Evidence, Layer, Rerun
 from hooktrace.cam.heatmaps import HeatMap, HeatMaps
 from hooktrace.cam.layers import choose
-from hooktrace.cam.layouts import Layout, find_layout, image_of
+from hooktrace.cam.layouts import Layout, find_layout, image_of, images_of
 from hooktrace.cam.method import METHODS, Method
 from hooktrace.cam.question import Question
 from hooktrace.cam.targets import Target, as_target
@@ -61,11 +61,12 @@ def cam(
     else:
         wanted = [(_key(target), as_target(target))]
     rerun = None if model is None else Rerun(model, *_arguments(inputs))
+    methods = _named(methods_of(method))
     for key, score in wanted:
         evidences = _evidences(calls, made, score, rerun, seed)
-        for one in methods_of(method):
+        for title, one in methods.items():
             for label, picture in _pictures(one, names, evidences, key):
-                found[one.name, label, key] = replace(picture, why=(*why, *picture.why))
+                found[title, label, key] = replace(picture, method=title, why=(*why, *picture.why))
     return HeatMaps(found)
 
 
@@ -100,6 +101,12 @@ def methods_of(wanted: Any) -> list[Method]:
         one if isinstance(one, Method) else one() if isinstance(one, type) else METHODS[one]()
         for one in several
     ]
+
+
+def _named(methods: list[Method]) -> dict[str, Method]:
+    """Return methods by name; by name and options where several have one name."""
+    names = [one.name for one in methods]
+    return {one.label if names.count(one.name) > 1 else one.name: one for one in methods}
 
 
 def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -228,15 +235,27 @@ def layer_of(calls: CallIndex, call: Call, reshape: Reshape | None = None) -> La
         if reshape is None:
             layout = find_layout(call, tuple(value.shape), image)
         else:
-            layout = _given(reshape, value)
+            layout = _given(reshape, value, images_of(call.root))
         return Layer(call, seen.role, value, layout, image)
     raise MapShapeError(f"{call} returned no tensor of floating-point numbers.")
 
 
-def _given(reshape: Reshape, value: Tensor) -> Layout:
+def _given(reshape: Reshape, value: Tensor, images: int | None) -> Layout:
     shape = tuple(reshape(value).shape)
-    if len(shape) < 3 or shape[0] != value.shape[0]:
+    if len(shape) < 3 or shape[0] != (images or value.shape[0]):
         raise MapShapeError(
-            f"reshape= made {shape} of {tuple(value.shape)}; it has to return (N, C, *S)."
+            f"reshape= made {shape} of {tuple(value.shape)}; it has to return (N, C, *S), for each "
+            f"of {images or value.shape[0]} images."
         )
-    return Layout("as reshape= arranges it", shape[2:], reshape)
+    return Layout("as reshape= arranges it", shape[2:], reshape, batch=_images_axis(reshape, value))
+
+
+def _images_axis(reshape: Reshape, value: Tensor) -> int:
+    """Return along which axis of a layer's output the images are; the first if along none."""
+    numbers = torch.arange(value.numel(), device=value.device).reshape(value.shape)
+    places = reshape(numbers).flatten(1)
+    images = torch.arange(len(places), device=value.device).unsqueeze(1)
+    for axis, found in enumerate(torch.unravel_index(places, value.shape)):
+        if value.shape[axis] == len(places) and bool((found == images).all()):
+            return axis
+    return 0

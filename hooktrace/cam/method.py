@@ -7,15 +7,17 @@ whose docstring gives the formula and its source, whose fields are its options, 
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor
 
 from hooktrace._registry import Registry
 from hooktrace.cam.evidence import Evidence
+from hooktrace.errors import UnknownNameError, nearest
 
 __all__ = ["METHODS", "Method", "method"]
 
@@ -45,12 +47,46 @@ class Method(ABC):
     def map(self, evidence: Evidence) -> Tensor:
         """Return the signed map (N, *S), unnormalised, before any ReLU."""
 
+    @property
+    def label(self) -> str:
+        """Its name, and the options that are not the default: ``fem(form='activations')``."""
+        options = [
+            f"{one.name}={getattr(self, one.name)!r}"
+            for one in fields(self)
+            if getattr(self, one.name) != one.default
+        ]
+        return f"{self.name}({', '.join(options)})" if options else self.name
+
     def details(self, evidence: Evidence) -> Mapping[str, Any]:
         """Return what else it found, for `HeatMap.extra`; it is called after `map`."""
         return {}
 
 
-METHODS: Registry[type[Method]] = Registry("cam_methods")
+class Methods(Registry[type[Method]]):
+    """Every method by name; other spellings, such as ``GradCAMPlusPlus``, are told the name."""
+
+    def __getitem__(self, name: str) -> type[Method]:
+        """Return the method of this name.
+
+        Raises:
+            UnknownNameError: There is none; the message names the nearest.
+        """
+        if name in self:
+            return super().__getitem__(name)
+        spelled = {_folded(super(Methods, self).__getitem__(one).title): one for one in self}
+        spelled.update((_folded(one), one) for one in self)
+        meant = spelled.get(_folded(name))
+        hint = nearest(name, self) if meant is None else f" Did you mean {meant!r}?"
+        raise UnknownNameError(f"There is no method {name!r} of heat maps.{hint}")
+
+
+def _folded(name: str) -> str:
+    """Return a name as it is whatever its capitals, hyphens and way to write ++."""
+    plain = re.sub(r"[^a-z0-9+]", "", name.lower()).replace("plus", "+")
+    return f"{plain[:-2]}++" if plain.endswith("campp") else plain
+
+
+METHODS = Methods("cam_methods")
 """Every method by name."""
 
 M = TypeVar("M", bound=type[Method])

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from hooktrace.cam.heatmaps import HeatMap, normalized, resized
+from hooktrace.cam.heatmaps import HeatMap, normalized
+from hooktrace.cam.resizing import resized
 from hooktrace.errors import MapShapeError, UnknownFormatError
 from hooktrace.pixels import package, picture
 

@@ -82,6 +82,7 @@ class RecordedRun:
 
     Attributes:
         own: What the layer returned.
+        random: The states of the generators of random numbers when it did.
         output: What the model returned.
         writes_inputs: Whether the model wrote to its inputs.
 
@@ -95,6 +96,8 @@ class RecordedRun:
         self._open = [_Seen(replica.model, 0)]
         self._frozen: list[_Seen] = []
         self.own: Any = None
+        self.random: list[Tensor] = []
+        self._replica = replica
         places = list(replica.model.modules())
         originals = [module.forward for module in places]
         for module in places:
@@ -149,6 +152,7 @@ class RecordedRun:
                     one.at_return = one.result = None
             if here:
                 self.own = mapped(result, torch.clone)
+                self.random = self._replica.random_states()
             if self._counts.get(self._place, -1) < self._index:
                 seen.result, seen.at_return = result, mapped(result, torch.clone)
             return result

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hooktrace._torch_replica import replicate
+from hooktrace._torch_replica import Buffers, replicate
 from hooktrace.cam.evidence import Evidence, Rerun
 from hooktrace.cam.recordedrun import RecordedRun
 from hooktrace.cam.trees import mapped, repeated, tensors_of
@@ -18,13 +18,14 @@ from hooktrace.descriptions import Container, Slot
 from hooktrace.errors import MapShapeError
 from hooktrace.results import describe
 
-__all__ = ["Replica", "Tail", "call_number"]
+__all__ = ["Replica", "Tail", "by_role", "call_number"]
 
 
 class Replica:
     """A twin of the model with the same parameters, clones of its buffers, and no hooks.
 
-    It runs in the model's own mode, train or eval.
+    It runs in the model's own mode, train or eval.  Every run begins with the model's buffers and
+    the state of the generators of random numbers that they are in.
 
     Args:
         rerun: The model and what it was called with.
@@ -33,7 +34,10 @@ class Replica:
     def __init__(self, rerun: Rerun) -> None:
         self.model = replicate(rerun.model)
         self.args, self.kwargs = rerun.args, rerun.kwargs
+        self._state = Buffers(rerun.model, self.model)
         self._image: Tensor | None = None
+        devices = {one.device for one in self.model.parameters() if one.is_cuda}
+        self._devices = sorted(one.index for one in devices)
 
     def run(self, args: Any = None, kwargs: Any = None) -> Any:
         """Run on copies of the arguments, by default the recorded ones, with forked RNG."""
@@ -57,16 +61,24 @@ class Replica:
             repeated(one, rows, count, shared=shared) for one in (self.args, self.kwargs)
         )
         if images is not None:
-            places = [id(one) for one in tensors_of((self.args, self.kwargs))]
-            wanted = places.index(id(self._image))
-            order = itertools.count()
-
-            def change(tensor: Tensor) -> Tensor:
-                return images if next(order) == wanted else tensor
-
-            args, kwargs = mapped((args, kwargs), change)
+            args, kwargs = self._with(images, args, kwargs)
         with self._forked():
             return self.model(*args, **kwargs)
+
+    def arguments(self, images: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what the model was called with, with other images in the place of its own."""
+        return self._with(images, self.args, self.kwargs)
+
+    def _with(self, images: Tensor, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], Any]:
+        places = [id(one) for one in tensors_of((self.args, self.kwargs))]
+        wanted = places.index(id(self._image))
+        order = itertools.count()
+
+        def change(tensor: Tensor) -> Tensor:
+            return images if next(order) == wanted else tensor
+
+        found: tuple[tuple[Any, ...], Any] = mapped((args, kwargs), change)
+        return found
 
     def images(self, count: int, sizes: tuple[int, ...]) -> Tensor:
         """Return the input that is the batch of images: (N, channels, *sizes).
@@ -82,20 +94,36 @@ class Replica:
             f"inputs= holds no batch of {count} images of the size {sizes}, as was traced."
         )
 
+    def random_states(self) -> list[Tensor]:
+        """Return the states of the generators, to be given to `resume`."""
+        return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, self._devices)]
+
+    def resume(self, states: list[Tensor]) -> None:
+        """Put the generators into these states, in a run: they are put back after it."""
+        torch.set_rng_state(states[0])
+        for device, state in zip(self._devices, states[1:], strict=True):
+            torch.cuda.set_rng_state(state, device)
+
     @contextmanager
     def _forked(self) -> Iterator[None]:
-        devices = {one.device for one in self.model.parameters() if one.is_cuda}
-        with torch.random.fork_rng(sorted(one.index for one in devices)):
+        self._state.put_back()
+        with torch.random.fork_rng(self._devices):
             yield
 
 
-def roles(description: Any) -> Iterator[str]:
+def by_role(tree: Any, change: Callable[[str, Tensor], Any]) -> Any:
+    """Return a result with every tensor changed, of which the change is told the role."""
+    found = _roles(describe(tree))
+    return mapped(tree, lambda one: change(next(found), one))
+
+
+def _roles(description: Any) -> Iterator[str]:
     """Yield the roles of a description's tensors, in its order."""
     if isinstance(description, Slot):
         yield description.role
     elif isinstance(description, Container):
         for _, item in description.items:
-            yield from roles(item)
+            yield from _roles(item)
 
 
 def call_number(evidence: Evidence) -> int:
@@ -127,7 +155,7 @@ class Tail:
     def __init__(self, rerun: Rerun, evidence: Evidence) -> None:
         self._replica = Replica(rerun)
         layer = evidence.layer
-        self._count = len(layer.value)
+        self._count, self._axis = len(evidence.activations), layer.layout.batch
         self._place = self._replica.model.get_submodule(layer.call.module.name)
         self._index = call_number(evidence)
         self._rows = torch.zeros(0, dtype=torch.long)
@@ -135,7 +163,7 @@ class Tail:
         self._calls: dict[nn.Module, int] = {}
         self._forwards = {one: one.forward for one in self._replica.model.modules()}
         recording = RecordedRun(self._replica, self._place, self._index, str(layer.call))
-        self._own = recording.own
+        self._own, self._random = recording.own, recording.random
         self._inputs_shared = not recording.writes_inputs
         self._sharing = True
         self._results = recording.replayed(careful=False)
@@ -146,12 +174,10 @@ class Tail:
 
     def run(self, role: str, value: Tensor, rows: Tensor) -> Any:
         """Return the model's output where the layer's `role` is `value`, of the images `rows`."""
-        order = iter(tensors_of(self._own))
-        names = {id(next(order)): one for one in roles(describe(self._own))}
         return self._run(
-            mapped(
+            by_role(
                 self._own,
-                lambda one: value if names[id(one)] == role else repeated(one, rows, self._count),
+                lambda name, one: value if name == role else self._repeated(one, rows),
             ),
             rows,
         )
@@ -187,14 +213,16 @@ class Tail:
         def forward(*args: Any, **kwargs: Any) -> Any:
             number = self._calls[module] = self._calls.get(module, -1) + 1
             if module is self._place and number == self._index:
+                self._replica.resume(self._random)
                 return self._value
             kept = self._results.get((module, number))
             if kept is None:
                 return original(*args, **kwargs)
             for one in kept.inside:
                 self._calls[one] = self._calls.get(one, -1) + 1
-            return repeated(
-                kept.result, self._rows, self._count, shared=kept.shared and self._sharing
-            )
+            return self._repeated(kept.result, self._rows, shared=kept.shared and self._sharing)
 
         return forward
+
+    def _repeated(self, tree: Any, rows: Tensor, *, shared: bool = False) -> Any:
+        return repeated(tree, rows, self._count, shared=shared, axis=self._axis)

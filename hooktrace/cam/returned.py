@@ -12,7 +12,7 @@ from functools import cached_property
 
 import torch
 
-from hooktrace.cam.layouts import Layout, find_layout, image_of
+from hooktrace.cam.layouts import Layout, find_layout, image_of, images_of, listed
 from hooktrace.errors import MapShapeError
 from hooktrace.events import Observation, TensorSummary, Value
 from hooktrace.views.calls import Call
@@ -149,6 +149,12 @@ class Returns:
         """Whether a call with weights had ended before another began."""
         return any(_mixes(one) and _end(one) < call.called.seq for one in self.calls)
 
+    @cached_property
+    def ends_normed(self) -> bool:
+        """Whether the last weights of the model are those of a norm, as where the head is off."""
+        weighted = [one for one in self.calls if one.module.parameters and not one.children]
+        return bool(weighted) and "Norm" in max(weighted, key=_end).module.base
+
     def later(self, one: Returned) -> Returned | None:
         """Return what a module left in the place of a value, by writing to it."""
         latest = self._latest[one.value.tensor]
@@ -171,10 +177,12 @@ def _tensors(seen: tuple[Observation, ...]) -> Iterator[Observation]:
 
 
 def _batch(root: Call, axes: int) -> int | None:
-    """Return how many images a model took in one tensor (N, C, *S); None if it took none such."""
+    """Return how many images a model took, in a tensor (N, C, *S) or a list; None if none such."""
     for seen in _tensors(root.seen_inputs):
         assert isinstance(seen.summary, TensorSummary)
         shape = seen.summary.shape
+        if listed(seen):
+            return images_of(root)
         if len(shape) > 2:
             return shape[0] if len(shape) == axes + 2 else None
     return None

@@ -19,9 +19,10 @@ __all__ = ["draw"]
 
 
 def _options() -> Iterable[Option]:
-    from hooktrace.render.diagram import OPTIONS
+    from hooktrace.drawing import Drawing
+    from hooktrace.signatures import options_of
 
-    return OPTIONS
+    return options_of(Drawing.draw)
 
 
 @flagged(_options)
@@ -29,7 +30,7 @@ def draw(
     file: TraceFile,
     picture: Annotated[
         Path,
-        typer.Argument(metavar="PICTURE", help="Where to, ending in .svg, .png or .dot."),
+        typer.Argument(metavar="PICTURE", help="Where to, ending in .svg, .png, .pdf or .dot."),
     ],
     force: Force = False,
     quiet: Quiet = False,

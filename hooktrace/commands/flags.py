@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from typer.core import TyperGroup
@@ -68,7 +68,7 @@ def _with_flags(function: Function, options: Iterable[Option]) -> Function:
             one.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[one.type | None, typer.Option(help=_help(one))],
+            annotation=Annotated[_typed(one.type) | None, typer.Option(help=_help(one))],
         )
         for one in options
     ]
@@ -76,6 +76,11 @@ def _with_flags(function: Function, options: Iterable[Option]) -> Function:
     command.__annotations__ = {one.name: one.annotation for one in parameters}
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return command
+
+
+def _typed(kind: Any) -> Any:
+    """Return the type of a flag: of what may be text or something that no flag can say, text."""
+    return str if str in get_args(kind) else kind
 
 
 def _help(option: Option) -> str:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hooktrace.commands.scripts import check
+
 if TYPE_CHECKING:
     from hooktrace.recording import Recording
     from hooktrace.running import Ended, Script
 
-__all__ = ["SCRIPTS_OWN", "run"]
-
-SCRIPTS_OWN = {
-    "allow_interspersed_args": False,  # options after the script are the script's
-    "ignore_unknown_options": False,
-    "allow_extra_args": True,
-}
+__all__ = ["run", "steps_of"]
 
 
 class FailOn(StrEnum):
@@ -92,7 +87,7 @@ def run(
     from hooktrace.running import Script, free_name
 
     wanted = Script(script, tuple(context.args), module)
-    _check(wanted)
+    check(wanted)
     path = output or free_name(Path(), wanted.name)
     if path.exists() and not force:
         raise typer.BadParameter(f"{path} exists already. Give another -o, or --force.")
@@ -102,8 +97,9 @@ def run(
         "keep": keep or False,
         "stats": stats,
         "to": path,
-        "steps": _steps(steps, skip, every, everything=all_steps),
+        "steps": steps_of(steps, skip, every, everything=all_steps),
         "only": only,
+        "program": True,
     }
     ended, t = _traced(wanted, options)
     failed = _tell(t, path, table=table, fail_on=fail_on.value, quiet=quiet)
@@ -112,16 +108,8 @@ def run(
     ended.leave()
 
 
-def _check(script: Script) -> None:
-    """Check that there is something to run, before any file is made."""
-    try:
-        script.load()
-    except SyntaxError as error:  # shown as Python shows it
-        sys.excepthook(type(error), error, None)
-        raise typer.Exit(1) from None
-
-
-def _steps(steps: int | None, skip: int, every: int, *, everything: bool) -> Any:
+def steps_of(steps: int | None, skip: int, every: int, *, everything: bool) -> Any:
+    """Return the steps that the options ask for."""
     from hooktrace.streaming import Steps
 
     if everything:

@@ -7,6 +7,7 @@ open, ``begin(recorder)`` for when a trace opens, and ``finish(recorder)`` for w
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -27,7 +28,6 @@ from hooktrace.probes import (
     saved_tensors,
     shared_gradients,
     state_dicts,
-    trainable,
 )
 from hooktrace.recorder import Recorder
 
@@ -45,7 +45,6 @@ FAMILIES: tuple[Any, ...] = (
     optimizers,
     nodes,
     saved_tensors,
-    trainable,
 )
 
 
@@ -60,6 +59,7 @@ class Probes:
 
     def __init__(self, recorder: Recorder, frame: FrameType | None) -> None:
         self.recorder = recorder
+        recorder.log.stock = partial(parameters.take_stock, recorder)
         recorder.holdings = Holdings(recorder.log, recorder.identities)
         recorder.on_backward_end.append(recorder.holdings.run_ended)
         self.gradients = gradients.Gradients(recorder)
@@ -85,14 +85,14 @@ class Probes:
     def finish(self) -> None:
         """Stop to listen and leave nothing behind."""
         self.recorder.ending = True
+        there = list(self.recorder.scope.parameters())
         try:
             self.recorder.check_gradients()
-            self.recorder.check_parameters(self.recorder.scope.parameters())
+            self.recorder.check_parameters(parameter for _, parameter in there)
             self.recorder.hooks.facts.settle()
             if self.recorder.scope.everything:
                 self._look_again()
             self.recorder.holdings.finish()
-            parameters.note_replaced(self.recorder)
             self.plain.close()
             self._note_unseen()
         except Exception:
@@ -103,6 +103,7 @@ class Probes:
             for family in FAMILIES:
                 if hasattr(family, "finish"):
                     family.finish(self.recorder)
+            parameters.settle(self.recorder, there)
             self.recorder.holdings.forget()
             self.recorder.close()
 

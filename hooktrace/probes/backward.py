@@ -120,7 +120,7 @@ def _start(recorder: Recorder, given: dict[str, Any]) -> tuple[int, list[torch.T
     leaves: list[torch.Tensor] = []
     try:
         recorder.check_gradients()
-        recorder.check_parameters(recorder.scope.parameters())
+        recorder.check_models()
         if recorder.on_step is not None:
             recorder.on_step(None)
         tensors = given.get("tensors", ())

@@ -88,7 +88,7 @@ class Gradients:
         self.reached: dict[int, dict[int, Seen]] = {}
         self.leaves: dict[int, torch.Tensor] = {}
         self._runs: dict[int, tuple[BackwardRun, Survey]] = {}
-        self._structure_known = False
+        self._structure_known = recorder.maps_only
         recorder.on_open.append(self.call_opened)
         recorder.on_close.append(self.call_closed)
         recorder.on_backward_start.append(self.backward_started)

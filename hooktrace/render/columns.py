@@ -16,7 +16,8 @@ from hooktrace.render.dot import Arrow, Box, Frame, Scene
 
 __all__ = ["wrap_columns"]
 
-_TALLEST = 9  # boxes above each other in one column
+_TALLEST = 10  # boxes above each other in one column
+_CAPTION = 0.3  # height of a frame's caption and margins, in boxes
 _MOST_CUTS = 5
 _MOST_CHOICES = 18
 _MOST_CROSSING = 2
@@ -34,8 +35,8 @@ def wrap_columns(scene: Scene, sign: Sign, names: dict[str, str]) -> Scene:
     """
     frames = _frames(scene.members)
     ranks = _ranks(list(frames), scene.arrows)
-    height = max(ranks.values(), default=0) + 1
-    if height <= _TALLEST:
+    height = _Height(ranks, frames)
+    if height.of(0, height.end) <= _TALLEST:
         return scene
     cuts = _choose(_costs(ranks, scene.arrows, frames), height)
     if not cuts:
@@ -103,22 +104,41 @@ def _costs(
     return costs
 
 
-def _choose(costs: dict[int, float], height: int) -> tuple[int, ...]:
+class _Height:
+    """How tall a column is that holds some of the layers: its boxes, and its frames' captions."""
+
+    def __init__(self, ranks: dict[str, int], frames: dict[str, tuple[str, ...]]) -> None:
+        self.end = max(ranks.values(), default=0) + 1
+        self._frames: dict[int, set[str]] = defaultdict(set)
+        for name, rank in ranks.items():
+            self._frames[rank].update(frames[name])
+        self._known: dict[tuple[int, int], float] = {}
+
+    def of(self, start: int, end: int) -> float:
+        """Return the height of the layers from `start` to before `end`."""
+        known = self._known.get((start, end))
+        if known is None:
+            captions = set().union(*(self._frames[layer] for layer in range(start, end)))
+            known = self._known[start, end] = end - start + _CAPTION * len(captions)
+        return known
+
+    def tallest(self, cuts: tuple[int, ...]) -> float:
+        """Return the height of the tallest of the columns."""
+        return max(self.of(start, end) for start, end in pairwise((0, *cuts, self.end)))
+
+
+def _choose(costs: dict[int, float], height: _Height) -> tuple[int, ...]:
     """Choose the fewest cuts that make the picture low enough, and of those the best."""
     layers = sorted(sorted(costs, key=lambda layer: costs[layer])[:_MOST_CHOICES])
-    best: tuple[float, tuple[int, ...]] = (height, ())
+    best: tuple[float, tuple[int, ...]] = (height.tallest(()), ())
     for count in range(1, _MOST_CUTS + 1):
         for cuts in combinations(layers, count):
-            price = _height(cuts, height) + sum(costs[cut] for cut in cuts) / 2
+            price = height.tallest(cuts) + sum(costs[cut] for cut in cuts) / 2
             if price < best[0] - 1e-9:
                 best = (price, cuts)
-        if best[1] and _height(best[1], height) <= _TALLEST:
+        if best[1] and height.tallest(best[1]) <= _TALLEST:
             break
     return best[1]
-
-
-def _height(cuts: tuple[int, ...], height: int) -> int:
-    return max(end - start for start, end in pairwise((0, *cuts, height)))
 
 
 def _only(members: Sequence[Box | Frame], column: dict[str, int], number: int) -> list[Box | Frame]:

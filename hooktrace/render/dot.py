@@ -235,7 +235,8 @@ def _member(member: Box | Frame, indent: str) -> list[str]:
         f"{indent}  graph [id={quote(member.name)}, class={quote(member.classes)},",
         f'{indent}    style="rounded,filled", fillcolor="{colour(member.fill)}",',
         f'{indent}    color="{colour(member.border)}", labeljust=r, margin=10,',
-        f"{indent}    tooltip={tooltip(member.tooltip)}, label={member.label}]",
+        f"{indent}    tooltip={tooltip(member.tooltip)},",
+        f"{indent}    label={member.label}]",
     ]
     for inner in member.members:
         lines += _member(inner, indent + "  ")

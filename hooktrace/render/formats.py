@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hooktrace._registry import Registry
 from hooktrace.errors import UnknownFormatError, nearest
-from hooktrace.render.engine import layout, write_atomically
+from hooktrace.render.captions import laid_out
+from hooktrace.render.engine import write_atomically
 from hooktrace.render.theme import themed
 
 __all__ = ["RENDERERS", "Renderer", "save"]
@@ -26,13 +27,13 @@ def render_dot(source: str, engine: str | None) -> bytes:
 @RENDERERS.register("svg")
 def render_svg(source: str, engine: str | None) -> bytes:
     """Return an SVG that is light or dark as the reader's system is."""
-    return themed(layout(source, "svg", engine).decode()).encode()
+    return themed(laid_out(source, "svg", engine).decode()).encode()
 
 
 @RENDERERS.register("png")
 def render_png(source: str, engine: str | None) -> bytes:
     """Return a PNG at 96 dots per inch."""
-    return layout(source, "png", engine)
+    return laid_out(source, "png", engine)
 
 
 def save(source: str, path: str | Path, engine: str | None = None) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 from rich.cells import cell_len
@@ -19,11 +19,11 @@ _WIDTH = 120
 _CELL = 40  # characters that a column other than the last may take
 
 
-def grid_of(*columns: str) -> Table:
-    """Return an empty grid with these columns; milliseconds stand to the right."""
+def grid_of(*columns: str, right: Collection[str] = ("ms",)) -> Table:
+    """Return an empty grid with these columns; milliseconds, or those named, to the right."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        justify: Literal["left", "right"] = "right" if column == "ms" else "left"
+        justify: Literal["left", "right"] = "right" if column in right else "left"
         grid.add_column(column, no_wrap=True, justify=justify)
     return grid
 

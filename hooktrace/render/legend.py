@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from hooktrace.log import EventLog
 from hooktrace.render.dot import colour, text
 from hooktrace.render.wording import badge, clip
@@ -9,7 +11,7 @@ from hooktrace.views.calls import Call
 from hooktrace.views.hookuse import HookStory, HookUse
 from hooktrace.views.outline import Outline, inside
 
-__all__ = ["Seen", "heading", "title"]
+__all__ = ["Extent", "Seen", "heading", "title"]
 
 Seen = set[str]
 
@@ -28,17 +30,38 @@ _SIGNS = {
 }
 
 
-def title(
-    log: EventLog, roots: list[Call], plan: Outline, uses: HookUse, seen: Seen, step: str = ""
-) -> str:
+@dataclass(frozen=True)
+class Extent:
+    """How much of a trace a picture shows.
+
+    Attributes:
+        roots: The outermost calls.
+        plan: What of them is opened.
+        step: Which step of a loop this is, in words; empty if there is just one.
+        limit: The budget for the sake of which less is shown than was asked for; else 0.
+    """
+
+    roots: list[Call]
+    plan: Outline
+    step: str = ""
+    limit: int = 0
+
+    def __str__(self) -> str:
+        calls = inside(self.roots)
+        names = " and ".join(dict.fromkeys(clip(call.module.type, 40) for call in self.roots[:3]))
+        words = f"{names}: {len(calls)} module call{'s' * (len(calls) != 1)}"
+        deepest = max((call.depth for call in calls), default=0)
+        if self.limit:
+            more = f"more is over the budget of {self.limit}: see budget= and expand="
+        else:
+            more = f"depth={self.plan.depth + 1} opens more"
+        if self.plan.depth < deepest or self.limit:
+            words += f", depth {min(self.plan.depth, deepest)} of {deepest} shown ({more})"
+        return f"{words}, {self.step}" if self.step else words
+
+
+def title(log: EventLog, extent: Extent, uses: HookUse, seen: Seen) -> str:
     """Write the title of a module picture."""
-    names = " and ".join(dict.fromkeys(clip(call.module.type, 40) for call in roots[:3]))
-    calls = len(inside(roots))
-    words = f"{names}: {calls} module call{'s' * (calls != 1)}"
-    deepest = max((call.depth for call in inside(roots)), default=0)
-    if plan.depth < deepest:
-        words += f", depth {plan.depth} of {deepest} shown (depth={plan.depth + 1} opens more)"
-    words += f", {step}" if step else ""
     notes = []
     if not len(log.nodes):
         text = "No autograd graph was recorded, so code between modules is not known."
@@ -47,7 +70,7 @@ def title(
         notes.append(("raised", f"The block ended early: {clip(log.error, 100)}"))
     notes += [("seen", f"every module: {badge(story)}") for story in uses.globally()[:3]]
     notes += [("soft", f"{_place(story)}: {badge(story)}") for story in uses.elsewhere()[:4]]
-    return heading(words, notes, seen)
+    return heading(str(extent), notes, seen)
 
 
 def _place(story: HookStory) -> str:

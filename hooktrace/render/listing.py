@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from hooktrace.errors import UnknownNameError, nearest
-from hooktrace.events import Event, Observation, TracedHook
+from hooktrace.events import Event, Observation, TensorSummary, TracedHook
 from hooktrace.log import EventLog
 from hooktrace.render.wording import count, printable
 from hooktrace.views import effects
@@ -127,7 +127,7 @@ def _tree(log: EventLog, calls: CallIndex, chosen: Chosen) -> Iterator[str]:
         took = "" if call.duration_ns is None else f"  {call.duration_ns / 1e6:.3f} ms"
         hooks = "".join(f"  [{one.kind} {one.name}]" for one in fitting)
         ended = f"  raised {call.exception}" if call.exception else ""
-        shapes = f"{_seen(call.seen_inputs)} -> {_seen(call.seen_outputs)}"
+        shapes = f"{_shapes(call.seen_inputs)} -> {_shapes(call.seen_outputs)}"
         yield f"{'  ' * call.depth}{call} {call.module.type}  {shapes}{took}{hooks}{ended}"
 
 
@@ -204,6 +204,12 @@ def _changed(log: EventLog, edit: Any) -> str:
 
 def _seen(seen: Sequence[Observation]) -> str:
     return ", ".join(str(one) for one in seen[:4]) + (", ..." if len(seen) > 4 else "") or "-"
+
+
+def _shapes(seen: Sequence[Observation]) -> str:
+    found = [one.summary for one in seen if isinstance(one.summary, TensorSummary)]
+    told = ", ".join(one.dimensions for one in found[:4])
+    return told + (", ..." if len(found) > 4 else "") or "-"
 
 
 def _is_seen(thing: tuple[Any, ...]) -> bool:

@@ -2,64 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from hooktrace.events import BackwardStarted
 from hooktrace.log import EventLog
+from hooktrace.render.asked import Asked, view
 from hooktrace.render.badges import badge_row, count_row
 from hooktrace.render.columns import wrap_columns
 from hooktrace.render.dot import Arrow, Box, Frame, Scene, row, table
-from hooktrace.render.legend import Seen, title
+from hooktrace.render.legend import Extent, Seen, title
 from hooktrace.render.pieces import caption, heading_row, label, line, pill, stroke
 from hooktrace.render.wording import clip, configuration, path, shape, short_numbers, within, wrap
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.dataflow import flow
 from hooktrace.views.hookuse import HookUse
 from hooktrace.views.links import Flow, Link, Operation, Terminal
-from hooktrace.views.outline import Item, Outline, around, inside, outline
+from hooktrace.views.outline import Item, Outline, around, inside, outlines
+from hooktrace.views.rounds import step_of
 
 __all__ = ["module_scene"]
 
 _MOST_BADGES = 4
 
 
-def module_scene(
-    log: EventLog,
-    calls: CallIndex,
-    roots: Sequence[Call],
-    depth: int | None = None,
-    step: str = "",
-) -> Scene:
-    """Compose the picture of the outermost calls `roots`.
-
-    Args:
-        log: The trace.
-        calls: Its calls.
-        roots: The outermost calls to draw, normally those of one step.
-        depth: Levels of nesting to open; None for as many as can be read on one screen.
-        step: Which step of a loop this is, in words; empty if there is just one.
-    """
+@view("modules", "depth", "expand", "step", "budget")
+def module_scene(log: EventLog, calls: CallIndex, asked: Asked) -> Scene:
+    """Compose the picture of the outermost calls of one step."""
+    roots, step = step_of(log, calls, asked.step or 0)
     uses = HookUse(log, calls)
-    plan = outline(roots, uses, depth)
-    return _Painter(log, list(roots), uses, plan).scene(step)
+    plan, links, less = within_budget(log, roots, uses, asked)
+    painter = _Painter(log, roots, uses, plan, links)
+    return painter.scene(Extent(roots, plan, step, asked.most if less else 0))
+
+
+def within_budget(
+    log: EventLog, roots: list[Call], uses: HookUse, asked: Asked
+) -> tuple[Outline, Flow, bool]:
+    """Return what to show, what flows in it, and whether it is less than was asked for."""
+    plans = outlines(roots, uses, asked.depth, asked.expand)
+    for number, plan in enumerate(plans):
+        if len(plan.boxes()) <= asked.most:
+            found = flow(log, roots, plan)
+            if len(found.links) <= asked.most:
+                return plan, found, number > 0
+    return plan, flow(log, roots, plan), True
 
 
 class _Painter:
     """Turns items, operations and links into boxes, frames and arrows."""
 
-    def __init__(self, log: EventLog, roots: list[Call], uses: HookUse, plan: Outline) -> None:
+    def __init__(
+        self, log: EventLog, roots: list[Call], uses: HookUse, plan: Outline, links: Flow
+    ) -> None:
         self.log = log
         self.roots = roots
         self.uses = uses
         self.plan = plan
-        self.flow: Flow = flow(log, roots, plan)
+        self.flow = links
         self.backward = bool(log.of(BackwardStarted))
         self.seen = Seen()
         self.folded = {
             item.key for box in plan.boxes() for item in around(box)[::-1] if item.repeats
         }
 
-    def scene(self, step: str) -> Scene:
+    def scene(self, extent: Extent) -> Scene:
         """Return the picture, wrapped if it is long."""
         ends: dict[str, list[Box]] = {"input": [], "output": []}
         for one in self.flow.terminals.values():
@@ -75,7 +79,7 @@ class _Painter:
         members += ends["output"]
         arrows = [self._arrow(link) for link in self.flow.links]
         names = self._names()
-        heading = title(self.log, self.roots, self.plan, self.uses, self.seen, step)
+        heading = title(self.log, extent, self.uses, self.seen)
         return wrap_columns(Scene(heading, members, arrows), _sign, names)
 
     def _folded(self, key: str) -> bool:
@@ -120,7 +124,7 @@ class _Painter:
         call = item.call
         kind = clip(call.module.type, 40)
         rows = [heading_row(_shown_name(item), "" if call.name == kind else kind)]
-        rows += [row(self._repeats(item), ink="soft", bold=True)] if item.repeats else []
+        rows += self._repeats(item)
         rows += self._badges(item)
         rows += self._failure(call)
         return caption(rows)
@@ -136,7 +140,7 @@ class _Painter:
         if hidden:
             count = f"{hidden} call{'s' * (hidden > 1)} inside"
             rows.append(row(count, size=9, ink="soft"))
-        rows += [row(self._repeats(item), bold=True)] if item.repeats else []
+        rows += self._repeats(item)
         rows += self._badges(item) + self._hidden_badges(item)
         rows += self._notes(item)
         failed = bool(call.exception) or call.exited is None
@@ -149,14 +153,18 @@ class _Painter:
         kinds = f"call {'box' if hidden else 'leaf'}{' failed' if failed else ''}"
         return Box(item.key, label, kinds, f"{call} {call.module.type}({call.module.config})")
 
-    def _repeats(self, item: Item) -> str:
+    def _repeats(self, item: Item) -> list[str]:
+        """Say for how many calls a folded row stands."""
         count = len(item.repeats)
+        if not count:
+            return []
         if item.same_module:
             self.seen.add("times")
-            return f"x{count + 1}: called {count + 1} times in a row"
+            return [row(f"x{count + 1}: called {count + 1} times in a row", bold=True)]
         self.seen.add("more")
-        names = [item.repeats[0].name, item.repeats[-1].name]
-        return f"+{count} more like it: {path(names[0], 20)} to {path(names[1], 20)}"
+        first, last = path(item.repeats[0].name, 20), path(item.repeats[-1].name, 20)
+        names = first if count == 1 else f"{first} to {last}"
+        return [row(f"+{count} more like it", bold=True), row(names, size=9)]
 
     # -------------------------------------------------------------- hooks and notes
 

@@ -28,16 +28,11 @@ def caption(rows: list[str]) -> str:
 
 
 def heading_row(name: str, kind: str) -> str:
-    """Write the first row of a frame's label: its name in bold, and its class below.
-
-    It stands at the right of the frame, and spaces before it widen the frame: boxes gather at
-    the left, so that an arrow into the frame passes beside the words.
-    """
-    room = " " * (2 * max(len(name), len(kind)))
+    """Write the first row of a frame's label: its name in bold, and its class below."""
     tail = f'<FONT COLOR="{colour("soft")}">{text(kind)}</FONT><BR ALIGN="RIGHT"/>' if kind else ""
     return (
         f'<TR><TD ALIGN="RIGHT"><FONT POINT-SIZE="11" COLOR="{colour("ink")}">'
-        f'{room}<B>{text(name) or " "}</B><BR ALIGN="RIGHT"/>{tail}</FONT></TD></TR>'
+        f'<B>{text(name) or " "}</B><BR ALIGN="RIGHT"/>{tail}</FONT></TD></TR>'
     )
 
 

@@ -23,6 +23,7 @@ from hooktrace.events import (
     Value,
 )
 from hooktrace.log import EventLog
+from hooktrace.render.asked import Asked, view
 from hooktrace.render.badges import badge_row, framed
 from hooktrace.render.columns import wrap_columns
 from hooktrace.render.dot import Arrow, Box, Frame, Scene, row, table
@@ -37,7 +38,8 @@ from hooktrace.views.links import operation_name
 __all__ = ["tensor_scene"]
 
 
-def tensor_scene(log: EventLog, calls: CallIndex) -> Scene:
+@view("tensors")
+def tensor_scene(log: EventLog, calls: CallIndex, asked: Asked) -> Scene:
     """Compose the picture of the named tensors and the operations between them."""
     return _Painter(log, HookUse(log, calls)).scene()
 

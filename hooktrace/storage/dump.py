@@ -138,6 +138,8 @@ def ending(log: EventLog, steps: int) -> Ending:
         log.graphs,
         log.released,
         log.sealed,
+        list(log.members),
+        log.flops,
         log.error,
         log.raised_at,
     )

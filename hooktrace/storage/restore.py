@@ -102,6 +102,7 @@ class Rebuilt:
         log.unseen, log.graphs = ending.unseen, ending.graphs
         log.released, log.error, log.raised_at = ending.released, ending.error, ending.raised_at
         log.sealed = ending.sealed
+        log.members, log.flops = ending.members, ending.flops
 
     def finish(self) -> EventLog:
         """Return the log, when everything that it points to is known to be there.

@@ -31,6 +31,7 @@ from hooktrace.events import (
     Change,
     Event,
     HookId,
+    Member,
     ModuleId,
     NodeId,
     Observation,
@@ -201,6 +202,8 @@ class Ending(Record, frozen=True):
     graphs: int
     released: bool
     sealed: bool
+    members: list[Member]
+    flops: dict[str, int] | None
     error: str | None
     raised_at: str
 

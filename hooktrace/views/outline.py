@@ -2,20 +2,22 @@
 
 Three or more neighbours of one shape fold into one: the same class and configuration, the same
 shapes in and out, the same hooks doing the same, and so on inside.  A module that has a hook of
-its own therefore stands out of its row.
+its own therefore stands out of its row, and so does one that is asked to be opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
+from hooktrace.errors import UnknownNameError, nearest
 from hooktrace.events import CallId, TensorSummary
 from hooktrace.views.calls import Call
 from hooktrace.views.hookuse import HookUse
 
-__all__ = ["Item", "Outline", "around", "inside", "outline"]
+__all__ = ["Item", "Outline", "around", "inside", "outline", "outlines"]
 
 _LONGEST_PERIOD = 8
 _FEWEST_REPEATS = 3
@@ -82,18 +84,60 @@ class Outline:
         return found
 
 
-def outline(roots: Sequence[Call], uses: HookUse, depth: int | None = None) -> Outline:
-    """Choose what to show.
+def outline(
+    roots: Sequence[Call], uses: HookUse, depth: int | None = None, *, folds: bool = True
+) -> Outline:
+    """Choose what to show, whatever its size.
 
     Args:
         roots: The outermost calls.
         uses: The hooks and where they act.
         depth: Levels of children of the roots to show, at least 0; None for as many as can be
             read on one screen, and more where hooks are inside.
+        folds: Whether rows of one shape are folded; else every call has an item of its own.
     """
-    shapes = _shapes(roots, uses)
-    if depth is not None:
-        return _outline(roots, shapes, depth, set())
+    if not folds:
+        return _outline(roots, {one.id: one.id for one in inside(roots)}, depth or 0, set())
+    return next(outlines(roots, uses, depth))
+
+
+def outlines(
+    roots: Sequence[Call],
+    uses: HookUse,
+    depth: int | None = None,
+    expand: str | Sequence[str] | Callable[[Call], bool] | None = None,
+) -> Iterator[Outline]:
+    """Yield what to show, then less and less for when it is too much.
+
+    Args:
+        roots: The outermost calls.
+        uses: The hooks and where they act.
+        depth: As for `outline`.
+        expand: Calls to open whatever the depth: patterns of names, or a function of a call.
+
+    Raises:
+        UnknownNameError: `expand` names nothing that was called.
+    """
+    chosen = _chosen(roots, expand)
+    shapes = _shapes(roots, uses, chosen)
+    opened = {one.id for call in chosen.values() for one in (call, *_outer(call))}
+    if depth is None:
+        plan = _readable(roots, uses, shapes)
+        if opened:
+            plan = _outline(roots, shapes, plan.depth, opened | _hooked(roots, uses))
+    else:
+        plan = _outline(roots, shapes, depth, opened)
+    yield plan
+    deepest = min(plan.depth, max((call.depth for call in inside(roots)), default=0))
+    for level in range(deepest - 1, -1, -1):
+        yield _outline(roots, shapes, level, opened)
+    if opened or depth is None:
+        for level in range(deepest, -1, -1):
+            yield _outline(roots, shapes, level, set())
+
+
+def _readable(roots: Sequence[Call], uses: HookUse, shapes: dict[CallId, Any]) -> Outline:
+    """Open as many levels as can be read on one screen, and more where hooks are inside."""
     deepest = max((call.depth for call in inside(roots)), default=0)
     for opened in (_hooked(roots, uses), set()):
         best = _outline(roots, shapes, 1, opened)
@@ -105,6 +149,25 @@ def outline(roots: Sequence[Call], uses: HookUse, depth: int | None = None) -> O
         if len(best.boxes()) <= _STILL_READABLE:
             break
     return best
+
+
+def _chosen(
+    roots: Sequence[Call], expand: str | Sequence[str] | Callable[[Call], bool] | None
+) -> dict[CallId, Call]:
+    """Return the calls that are to be opened, those inside of which nothing is left out."""
+    if expand is None:
+        return {}
+    calls = inside(roots)
+    if callable(expand):
+        return {call.id: call for call in calls if call.children and expand(call)}
+    found: dict[CallId, Call] = {}
+    for pattern in [expand] if isinstance(expand, str) else expand:
+        matching = [call for call in calls if fnmatchcase(call.name, pattern)]
+        if not matching:
+            near = nearest(pattern, {call.name for call in calls})
+            raise UnknownNameError(f"expand={pattern!r} names no module that was called.{near}")
+        found.update((call.id, call) for call in matching if call.children)
+    return found
 
 
 def _hooked(roots: Sequence[Call], uses: HookUse) -> set[CallId]:
@@ -208,7 +271,7 @@ def _longest_row(marks: list[Any], start: int) -> tuple[int, int]:
     return best
 
 
-def _shapes(roots: Sequence[Call], uses: HookUse) -> dict[CallId, Any]:
+def _shapes(roots: Sequence[Call], uses: HookUse, chosen: dict[CallId, Call]) -> dict[CallId, Any]:
     """Give equal numbers to calls of one shape; children are numbered before their parents."""
     numbers: dict[Any, int] = {}
     shapes: dict[CallId, Any] = {}
@@ -219,6 +282,7 @@ def _shapes(roots: Sequence[Call], uses: HookUse) -> dict[CallId, Any]:
             tuple(_size(one.summary) for one in call.seen_inputs),
             tuple(_size(one.summary) for one in call.seen_outputs),
             call.exception,
+            call.id in chosen,
             uses.mark(call),
             tuple(shapes[child.id] for child in call.children),
         )

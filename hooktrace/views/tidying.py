@@ -1,8 +1,13 @@
-"""Makes the links of a picture few: no dead ends, no chains of operations, no doubles."""
+"""Makes the links of a picture few: no dead ends, no chains of operations, no doubles.
+
+Operations of the same name side by side, such as four slices of one tensor that are joined again,
+become one: ``4x slice``.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 from hooktrace.events import Value
 from hooktrace.views.links import Link, Operation
@@ -11,7 +16,7 @@ __all__ = ["Tidier"]
 
 
 class Tidier:
-    """Drops dead ends, absorbs what reads only parameters, joins chains, merges doubles."""
+    """Drops dead ends, absorbs what reads only parameters, joins what is alike and chains."""
 
     def __init__(self, links: list[Link], operations: dict[str, Operation]) -> None:
         self.links = links
@@ -19,6 +24,8 @@ class Tidier:
         self._drop_dead_ends()
         self._absorb_parameters()
         self._join_chains()
+        if self._join_alike():
+            self._join_chains()
         self._merge()
 
     def _drop(self, keys: set[str]) -> None:
@@ -64,6 +71,32 @@ class Tidier:
                 if {link.tail for link in self.links if link.head == head} != {key}:
                     break
                 self._join(self.operations[key], target)
+
+    def _join_alike(self) -> bool:
+        """Make one of the operations that do the same between the same ends."""
+        ends: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
+        for link in self.links:
+            ends[link.head][0].add(link.tail)
+            ends[link.tail][1].add(link.head)
+        alike: dict[object, list[str]] = defaultdict(list)
+        for key, one in self.operations.items():
+            if not one.parameters and not any(self._is_marked(key)):
+                tails, heads = map(frozenset, ends[key])
+                alike[one.call, tuple(one.names), tails, heads].append(key)
+        rows = [keys for keys in alike.values() if len(keys) > 1]
+        for keys in rows:
+            first = self.operations[keys[0]]
+            names = ", ".join(first.names)
+            many = f"{len(keys)}x"
+            first.names = [f"{many} ({names})" if len(first.names) > 1 else f"{many} {names}"]
+            self._drop(set(keys[1:]))
+        return bool(rows)
+
+    def _is_marked(self, key: str) -> Iterator[bool]:
+        """Yield, for each link at an operation, whether something happened to its value."""
+        for link in self.links:
+            if key in (link.tail, link.head):
+                yield bool(link.edits or link.written)
 
     def _join(self, first: Operation, second: Operation) -> None:
         first.names += second.names

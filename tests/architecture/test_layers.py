@@ -25,15 +25,17 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_torch_state _torch_replica tracebacks pixels",
         "surroundings models identity results scope spans threadstate spies features statistics "
         "optimizers hookfacts hooktable recorder parameters firing containers opencall patches "
-        "callspies spiedhooks leaves nodespies backwardrun placement nodes walk aliases measure "
-        "reach looks hold holdings modified streaming",
+        "callspies spiedhooks leaves pausing nodespies backwardrun placement nodes walk aliases "
+        "measure reach looks hold holdings modified streaming",
         "probes",
         "views",
         "render doctor cam",
-        "export",
-        "leaving recording session loading leaks hooklist inventory images sheets pairing "
-        "contrasts agreement captures comparison timing costs pages",
-        "experiments explained graphedruns explaining pretrained photographs running",
+        "boards export",
+        "drawing leaving recording session loading leaks hooklist inventory images sheets "
+        "pairing contrasts agreement captures comparison summaries timing costs pages",
+        "experiments explained graphedruns explaining summarizing tracedsteps boardlogging "
+        "pretrained photographs running standing",
+        "integrations",
         "demo",
         "commands",
         "cli pytest_plugin",
@@ -70,7 +72,7 @@ ORDER = (
     ],
     ["identity", "recorder", "measure", "streaming"],
     ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
-    ["leaving", "recording", "session"],
+    ["summaries", "drawing", "leaving", "recording", "session"],
     ["recording", "loading"],
     ["pairing", "contrasts", "agreement", "sheets", "captures", "comparison"],
 )
@@ -95,6 +97,7 @@ WITHOUT_TORCH = (
     "views",
     "render",
     "doctor",
+    "boards",
     "export",
     "signatures",
 )

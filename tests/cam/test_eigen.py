@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -414,3 +416,29 @@ def test_refine_cam_refuses_a_method_of_several_layers_and_sizes_it_cannot_reach
     flat = traced(nn.Sequential(nn.Unflatten(1, (3, 8)), nn.Conv1d(3, 4, 3)), torch.randn(2, 24))
     with pytest.raises(MapShapeError, match="cannot all be brought"):
         flat.cam("1", target=lambda out: out.sum((1, 2)), method=RefineCam("hirescam"))
+
+
+def test_what_knows_no_class_is_made_once_for_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hooktrace.cam.methods import dff, eigencam, kpcacam
+
+    made: list[str] = []
+    for module, name in (
+        (eigencam, "first_component"),
+        (kpcacam, "leading"),
+        (dff, "factorize"),
+        (eigencam, "energy"),
+    ):
+        original = getattr(module, name)
+
+        def counted(*args: Any, original: Any = original, name: str = name) -> Any:
+            made.append(name)
+            return original(*args)
+
+        monkeypatch.setattr(module, name, counted)
+    t = traced(net(), images(8, 8))
+    maps = t.cam("2", classes=[0, 1, 2], method=["eigencam", "kpcacam", "dff", KpcaCam("rbf")])
+    assert sorted(made) == ["energy", "factorize", "first_component", "leading", "leading"]
+    first, second = (maps["eigencam", "2", one].raw for one in (0, 1))
+    assert torch.equal(first, second)
+    first.zero_()
+    assert second.abs().max() > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,20 @@ def test_a_layer_is_chosen_and_the_reason_told() -> None:
     assert "3 was chosen" in found.why[0]
     assert found.raw.shape == (2, 8, 8)
     assert found.image == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("method", "runs"),
+    [("gradcam", 2), ("fullgrad", 1), (["gradcam", "fullgrad"], 1), ("guided_backprop", 1)],
+)
+def test_a_layer_is_chosen_by_the_run_that_keeps_everything_if_there_is_one(
+    method: Any, runs: int
+) -> None:
+    model, seen = net(), []
+    model.register_forward_hook(lambda *_: seen.append(1))
+    found = ht.explain(model, torch.randn(1, 3, 8, 8), method=method)
+    assert len(seen) == runs
+    assert all("3 was chosen" in one.why[0] for one in found.maps.values())
 
 
 def test_t_cam_chooses_the_same_layer() -> None:
@@ -111,7 +126,6 @@ def test_keyword_arguments_and_tuples_are_passed_on() -> None:
         (torch.randn(2, 3, 8, 8), {"target": [1]}, TargetError, "batch of 2"),
         (torch.randn(1, 3, 8, 8), {"target": 1, "classes": [1]}, TypeError, "exclude"),
         (torch.randn(1, 3, 8, 8), {"target": "backward"}, TypeError, r"t\.cam"),
-        (torch.randn(1, 3, 8, 8), {"progress": True}, TypeError, "to="),
         (iter([]), {}, TypeError, "needs to="),
     ],
 )
@@ -120,6 +134,32 @@ def test_a_wrong_question_is_told_what_there_is(
 ) -> None:
     with pytest.raises(error, match=says):
         ht.explain(net(), images, **options)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "name"),
+    [
+        ("GradCAM", "gradcam"),
+        ("Grad-CAM", "gradcam"),
+        ("grad_cam", "gradcam"),
+        ("GradCAMPlusPlus", "gradcam++"),
+        ("gradcam_plus_plus", "gradcam++"),
+        ("GradCAMpp", "gradcam++"),
+        ("Grad-CAM++", "gradcam++"),
+        ("SmoothGradCAMpp", "smoothgradcam++"),
+        ("GradCAMElementWise", "gradcam_elementwise"),
+        ("SS-CAM", "sscam"),
+        ("KPCA_CAM", "kpcacam"),
+        ("EigenGradCAM", "eigengradcam"),
+        ("GuidedBackprop", "guided_backprop"),
+        ("DeepFeatureFactorization", "dff"),
+        ("RandomCAM", "random"),
+        ("ablation", "ablationcam"),
+    ],
+)
+def test_other_spellings_of_a_method_are_told_its_name(spelled: str, name: str) -> None:
+    with pytest.raises(UnknownNameError, match=rf"Did you mean '{re.escape(name)}'"):
+        ht.explain(net(), torch.randn(1, 3, 8, 8), method=spelled)
 
 
 def test_what_is_no_model_is_refused() -> None:
@@ -169,7 +209,7 @@ def test_a_stream_of_other_images_or_settings_is_refused(tmp_path: Path) -> None
     ht.explain(model, Loader(1), to=tmp_path)
     with pytest.raises(MismatchError, match="made of other images than batch 0"):
         ht.explain(model, Loader(1, seed=5), to=tmp_path)
-    with pytest.raises(MismatchError, match=r"another run .*target: None \| 1"):
+    with pytest.raises(MismatchError, match=r"another run .*now\): target: None \| 1\. Give"):
         ht.explain(model, Loader(1), target=1, to=tmp_path)
 
 
@@ -183,3 +223,34 @@ def test_an_error_in_a_stream_leaves_no_half_file(tmp_path: Path) -> None:
 def test_a_folder_without_maps_is_told() -> None:
     with pytest.raises(ht.errors.TraceStateError, match=r"no manifest\.json"):
         Explained("nowhere")
+
+
+def test_one_method_with_several_options_has_a_map_for_each() -> None:
+    kind: Any = ht.cam.METHODS["fem"]
+    methods = ["gradcam", kind(), kind(form="activations"), kind(sigmas=1.0)]
+    images = torch.randn(2, 3, 8, 8)
+    maps = ht.explain(net(), images, method=methods)
+    assert [name for name, _, _ in maps] == [
+        "gradcam",
+        "fem",
+        "fem(form='activations')",
+        "fem(sigmas=1.0)",
+    ]
+    assert maps["fem(sigmas=1.0)"].method == "fem(sigmas=1.0)"
+    assert not torch.equal(maps["fem"].raw, maps["fem(form='activations')"].raw)
+    single = ht.explain(net(), images, method=kind(sigmas=1.0))
+    assert torch.equal(maps["fem(sigmas=1.0)"].raw, single["fem"].raw)
+
+
+@pytest.mark.parametrize("method", ["ablationcam", "iscam", "smoothgradcam++", "aug_smooth"])
+def test_progress_of_a_method_that_runs_often_goes_to_standard_error(
+    method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = torch.randn(2, 3, 8, 8)
+    quiet = ht.explain(net(), images, method=method).raw
+    assert capsys.readouterr() == ("", "")
+    assert torch.equal(ht.explain(net(), images, method=method, progress=True).raw, quiet)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ht.cam.METHODS[method].title in err
+    assert "100%" in err

@@ -216,6 +216,25 @@ def test_the_last_attention_is_the_last_place_whose_patches_have_gradients() -> 
     assert "does not reach the class token" in " ".join(best.why)
 
 
+@pytest.mark.parametrize(
+    ("builder", "head", "expected"),
+    [
+        ("resnet18", "fc", "layer4"),
+        ("densenet121", "classifier", "features"),
+        ("mobilenet_v2", "classifier", "features"),
+        ("swin_t", "head", "norm"),
+        ("vit_b_32", "heads", "encoder.layers.encoder_layer_11.ln_1"),
+    ],
+)
+def test_features_without_a_head_are_no_class_maps(
+    builder: str, head: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = built(builder, monkeypatch)
+    setattr(model, head, nn.Identity())  # as for embeddings: as many numbers as channels
+    best = chosen(model, torch.empty(1, 3, 224, 224, device="meta"))
+    assert (best.name, best.against) == (expected, 0)
+
+
 def test_class_maps_are_passed_over_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.empty(1, 3, 224, 224, device="meta")
     calls = recorded(built("squeezenet1_0", monkeypatch), images)

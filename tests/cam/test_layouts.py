@@ -16,6 +16,8 @@ from torchvision.models.video.mvit import MSBlockConfig, MViT
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 import hooktrace as ht
+from hooktrace.cam import axes
+from hooktrace.cam.grids import find_grid
 from hooktrace.cam.layouts import Layout, find_layout, image_of
 from hooktrace.errors import BlankMapWarning, MapShapeError
 from hooktrace.events import TensorSummary
@@ -462,3 +464,28 @@ def test_what_has_no_space_or_no_batch_is_refused(
 ) -> None:
     with pytest.raises(MapShapeError, match=message):
         laid_out(traced(model, torch.randn(x))[f"{layer}@0"])
+
+
+def test_of_several_grids_the_one_with_the_fewest_tokens_before_it_is_taken() -> None:
+    seen: Any = [("late@0", (3, 5)), ("middle@0", (4, 4)), ("early@0", (2, 7))]
+    found = find_grid(17, seen, (32, 32))  # 2, 1 and 3 leading tokens
+    assert found == ((4, 4), 1, "as of middle@0")
+    assert find_grid(15, seen, (32, 32)) == ((3, 5), 0, "as of late@0")
+    same: Any = [("late@0", (2, 8)), ("early@0", (4, 4))]
+    assert find_grid(17, same, (32, 32)) == ((2, 8), 1, "as of late@0")
+
+
+def test_telling_all_layouts_reads_each_call_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reads(layers: int) -> int:
+        blocks = [nn.Sequential(nn.Conv2d(3, 3, 1), nn.SiLU()) for _ in range(layers)]
+        calls = traced(nn.Sequential(*blocks), torch.randn(1, 3, 8, 8))
+        seen: list[int] = []
+        original = axes.own
+        monkeypatch.setattr(axes, "own", lambda call: seen.append(1) or original(call))
+        for call in calls.values():
+            if call.parent is not None:
+                find_layout(call, (1, 3, 8, 8), (8, 8))
+        monkeypatch.setattr(axes, "own", original)
+        return len(seen)
+
+    assert reads(40) < 3 * reads(20)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from skimage import data
+from torch import Tensor
 from typer.testing import CliRunner
 
 import hooktrace as ht
+from hooktrace.cam.evidence import Evidence
+from hooktrace.cam.masking import Masked
+from hooktrace.cam.methods.scorecam import ScoreCam
 from hooktrace.cli import app
-from hooktrace.errors import UnknownNameError
+from hooktrace.errors import TargetError, UnknownNameError
 from hooktrace.photographs import PhotographError, explain_photographs
 from hooktrace.pretrained import Classifier, ModelError, load
 
@@ -79,6 +86,44 @@ def test_a_picture_is_not_overwritten_unless_forced(coffee: Path, tmp_path: Path
     assert there.read_bytes().startswith(b"\x89PNG")
 
 
+def test_off_a_terminal_there_is_no_bar(coffee: Path, tmp_path: Path) -> None:
+    words = ["cam", str(coffee), "-o", str(tmp_path / "out"), "--method", "ablationcam"]
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "class 967 espresso" in done.stdout
+
+
+def test_a_folder_for_the_pictures_that_is_none_is_told(coffee: Path, tmp_path: Path) -> None:
+    (tmp_path / "coffee-cam.png").mkdir()
+    for folder, says in (
+        (coffee, "is no folder"),
+        (coffee / "in", "is no folder"),
+        (tmp_path, "is a folder"),
+    ):
+        with pytest.raises(PhotographError, match=says):
+            explain_photographs([coffee], model="no such model", folder=folder, force=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"methods": ["gradcm"]}, "'gradcam'"),
+        ({"classes": ["expresso"]}, "'espresso'"),
+        ({"layer": "_swis"}, "'_swish'"),
+        ({"classes": ["1000"]}, "no class 1000"),
+        ({"model": "resnet-18"}, "'resnet18'"),
+    ],
+)
+def test_what_is_not_there_is_told_with_the_nearest(
+    coffee: Path, tmp_path: Path, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises((UnknownNameError, TargetError), match=says):
+        explain_photographs(
+            [coffee], **{"model": "efficientnet-lite0", "folder": tmp_path / "out", **options}
+        )
+    assert not (tmp_path / "out" / "coffee-cam.png").exists()
+
+
 def test_what_cannot_be_read_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(PhotographError, match="There is no photograph"):
         explain_photographs([tmp_path / "no.png"], model="no such model", folder=tmp_path)
@@ -86,15 +131,6 @@ def test_what_cannot_be_read_is_told_before_a_model_is_loaded(tmp_path: Path) ->
     broken.write_text("no picture")
     with pytest.raises(PhotographError, match="cannot be read"):
         explain_photographs([broken], model="no such model", folder=tmp_path)
-
-
-def test_names_that_do_not_exist_are_told_with_the_nearest(coffee: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="'resnet18'"):
-        load("resnet-18")
-    with pytest.raises(UnknownNameError, match="'espresso'"):
-        explain_photographs(
-            [coffee], model="efficientnet-lite0", classes=["expresso"], folder=tmp_path / "out"
-        )
 
 
 def test_a_checkpoint_is_loaded_without_running_code(tmp_path: Path) -> None:
@@ -117,7 +153,49 @@ def test_a_checkpoint_is_loaded_without_running_code(tmp_path: Path) -> None:
         load("squeezenet1_1", str(tmp_path / "none.pt"))
 
 
-@pytest.mark.skipif(find_spec("timm") is not None, reason="says what is said without timm")
-def test_timm_is_named_where_it_is_missing() -> None:
+def test_timm_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModelError, match="pip install timm"):
         load("timm:resnet18")
+
+
+def test_a_model_that_timm_has_not_is_told_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = SimpleNamespace(list_models=lambda: ["resnet18", "resnet34", "vit_tiny"])
+    monkeypatch.setitem(sys.modules, "timm", there)
+    for name in ("timm:resnet-18", "timm:resnet-18.a1_in1k"):
+        with pytest.raises(UnknownNameError, match="'resnet18'"):
+            load(name)
+
+
+@dataclass(frozen=True)
+class Counted(ScoreCam):
+    """Counts the images that the model would be given, and runs none."""
+
+    counts: list[int] = field(default_factory=list)
+
+    def scores(self, evidence: Evidence, masked: Masked) -> Tensor:
+        self.counts.append(masked.runs)
+        return torch.zeros(evidence.activations.shape[:2])
+
+
+@pytest.mark.parametrize(
+    ("name", "runs"), [("astronaut", 900), ("cat", 460), ("coffee", 543), ("rocket", 638)]
+)
+def test_score_cam_runs_once_for_all_channels_that_are_constant(
+    known: Classifier, name: str, runs: int
+) -> None:
+    image = known.prepare(known.crop(Image.fromarray(getattr(data, name)()[..., :3])))[None]
+    kept: list[Tensor] = []
+    handle = known.model.get_submodule("_swish").register_forward_hook(
+        lambda *args: kept.append(args[2].detach().clone())
+    )
+    method = Counted()
+    ht.explain(known.model, image, method=method, layer="_swish@1")
+    handle.remove()
+    channels = kept[-1][0].flatten(1)
+    constant = int((channels.amax(1) == channels.amin(1)).sum())
+    assert len(channels) == 1280
+    assert method.counts == [runs]
+    assert runs == 1280 - constant + 1

@@ -20,6 +20,16 @@ from hooktrace.errors import MissingModelError
 from hooktrace.views.calls import CallIndex
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}  # float64
+RERUNNING = [
+    "ablationcam",
+    "aug_smooth",
+    "guided_backprop",
+    "guided_gradcam",
+    "iscam",
+    "scorecam",
+    "smoothgradcam++",
+    "sscam",
+]
 
 
 class Net(nn.Module):
@@ -197,7 +207,7 @@ def test_guided_gradcam_is_that_of_captum() -> None:
     torch.testing.assert_close(found.single.extra["gradients"], expected, **EXACT)
 
 
-@pytest.mark.parametrize("method", ["ablationcam", "scorecam", "guided_backprop", "guided_gradcam"])
+@pytest.mark.parametrize("method", RERUNNING)
 def test_a_target_of_ones_own_is_scored_image_by_image(method: str) -> None:
     model = plain()
     picked = maps(model, "2", method, target=[1, 3]).raw
@@ -205,7 +215,7 @@ def test_a_target_of_ones_own_is_scored_image_by_image(method: str) -> None:
     torch.testing.assert_close(own, picked, **EXACT)
 
 
-@pytest.mark.parametrize("method", ["ablationcam", "scorecam", "guided_backprop", "guided_gradcam"])
+@pytest.mark.parametrize("method", RERUNNING)
 def test_without_a_model_the_ways_to_give_one_are_named(method: str) -> None:
     model = plain()
     with ht.trace(model, keep=["*"]) as t:
@@ -214,7 +224,7 @@ def test_without_a_model_the_ways_to_give_one_are_named(method: str) -> None:
         t.cam("2", method=method)
 
 
-@pytest.mark.parametrize("method", ["ablationcam", "scorecam", "guided_backprop", "guided_gradcam"])
+@pytest.mark.parametrize("method", RERUNNING)
 def test_a_model_in_training_mode_is_left_as_it_is(method: str) -> None:
     model = Net().train()
     data = images()

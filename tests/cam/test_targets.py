@@ -15,7 +15,7 @@ from torch import nn
 import hooktrace as ht
 from hooktrace.cam import targets
 from hooktrace.cam.targets import as_target
-from hooktrace.errors import TargetError
+from hooktrace.errors import MethodError, TargetError
 
 LOGITS = torch.tensor([[1.0, -2.0, 0.5], [0.25, 3.0, -1.0]])
 
@@ -366,3 +366,40 @@ def test_the_map_of_detected_boxes_is_a_grad_cam_of_their_scores() -> None:
         lambda output: torch.stack([one["scores"][0] for one in output]),
     )
     close(ours, truth)
+
+
+@pytest.mark.filterwarnings("ignore::hooktrace.errors.BlankMapWarning")  # weights are random
+def test_a_detector_is_explained_by_the_end_of_its_backbone_or_a_named_level() -> None:
+    torch.manual_seed(0)
+    model = torchvision.models.detection.fasterrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=3, min_size=64, max_size=96,
+        box_score_thresh=0.0, box_detections_per_img=4, rpn_post_nms_top_n_test=8,
+    ).eval()  # fmt: skip
+    images = [torch.rand(3, 64, 80)]
+    with torch.no_grad():
+        (found,) = model(images)
+    target = targets.DetectionBoxes(
+        found["labels"][:1], found["boxes"][:1], of="score", missing="zero"
+    )
+    chosen = ht.explain(model, (images,), target=target).single
+    assert chosen.layer == "backbone.body.layer4"
+    assert any("a head on one" in one for one in chosen.why)
+    level = ht.explain(model, (images,), target=target, layer="backbone.fpn")  # returns a dict
+    assert level.raw.shape == (1, 16, 24)  # the detector pads to a multiple of 32
+    assert level.single.scores is not None
+    torch.testing.assert_close(level.single.scores, found["scores"][:1])
+    with pytest.raises(MethodError, match="one image at a time, but got 2"):
+        ht.explain(
+            model,
+            (images * 2,),
+            target=lambda output: torch.stack([one["scores"].sum() for one in output]),
+            method="ablationcam",
+            layer="backbone.fpn",
+        )
+
+
+def test_boxes_that_need_gradients_are_told_apart_without_a_warning() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0]], requires_grad=True)
+    found = {"boxes": boxes * 1, "labels": torch.tensor([1]), "scores": torch.tensor([0.5])}
+    with pytest.raises(TargetError, match=r"highest IoU is 0\.00"):
+        targets.DetectionBoxes([1], [[50, 50, 60, 60]])([found])

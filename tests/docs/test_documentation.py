@@ -20,10 +20,14 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+FOREIGN = {"hooktrace.integrations.lightning", "hooktrace.integrations.transformers"}
+"""Need what takes long to import; they have tests of their own, and no examples that could run."""
+
 MODULES = sorted(
     one.name
     for one in pkgutil.walk_packages(ht.__path__, "hooktrace.")
     if not one.name.startswith(("hooktrace.demo.assets", "hooktrace.__main__"))
+    and one.name not in FOREIGN
 )
 
 

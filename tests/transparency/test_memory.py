@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -261,6 +262,24 @@ def test_with_the_trace_goes_everything_that_it_made(tracing: str) -> None:
     del t
     gc.collect()
     assert of_ours() == Counter()
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("tracing", TRACED)
+def test_a_trace_that_is_dropped_goes_without_the_collector(name: str, tracing: str) -> None:
+    net, step = STEPS[name]()
+    with TRACED[tracing](net):
+        step()
+    gc.collect()
+    gc.disable()
+    try:
+        with TRACED[tracing](net) as t:
+            step()
+        log = weakref.ref(t.log)
+        del t
+        assert log() is None
+    finally:
+        gc.enable()
 
 
 def of_ours() -> Counter[str]:

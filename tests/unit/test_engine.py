@@ -10,7 +10,8 @@ import graphviz
 import pytest
 
 from hooktrace.errors import RenderError, UnknownFormatError
-from hooktrace.render.engine import Digraph, find_engine, layout, write_atomically
+from hooktrace.render.digraph import Digraph
+from hooktrace.render.engine import find_engine, layout, write_atomically
 from hooktrace.render.formats import RENDERERS, save
 
 SMALL = 'digraph { a [label="one"]; a -> b }'

@@ -150,6 +150,25 @@ def test_a_patch_that_cannot_be_installed_takes_the_others_back() -> None:
     assert patches.active() == ()
 
 
+def test_who_is_paused_hears_nothing_and_the_patches_stay() -> None:
+    first, second = recorder(), recorder()
+    patches.subscribe(first, [Patch(Greeter, "greet", louder)])
+    patches.pause(first)
+    assert patches.active() == ()
+    patches.subscribe(second, [Patch(Greeter, "greet", louder)])
+    assert Greeter().greet() == "hello!"
+    patches.resume(first)
+    patches.resume(first)
+    assert patches.active() == (first, second)
+    patches.pause(second)
+    patches.unsubscribe(second)
+    patches.resume(second)
+    assert patches.active() == (first,)
+    patches.pause(first)
+    patches.unsubscribe(first)
+    assert Greeter().greet() == "hello"
+
+
 def test_leaving_without_having_come_changes_nothing() -> None:
     one = recorder()
     patches.subscribe(one, [Patch(Greeter, "greet", louder)])

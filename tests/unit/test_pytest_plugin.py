@@ -514,3 +514,69 @@ def test_the_fixture_imports_nothing_for_tests_without_pytorch(pytester: pytest.
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*ERROR at teardown of test_with *", "*print on every module*"])
+
+
+# ------------------------------------------------------------------ hooktrace_report
+
+REPORTED = """
+    import pytest
+    import torch
+    from torch import nn
+
+    def step(fails):
+        net = nn.Linear(2, 1)
+        net.register_forward_hook(lambda module, args, output: output * 2)
+        net(torch.ones(1, 2)).sum().backward()
+        assert not fails
+
+    @pytest.mark.parametrize("fails", [True, False])
+    def test_asks(hooktrace_report, fails):
+        step(fails)
+        assert len(hooktrace_report.calls()) == 1
+
+    def test_does_not_ask():
+        step(True)
+
+    def test_raises_in_a_model(hooktrace_report):
+        nn.Linear(2, 1)(torch.ones(1, 3))
+"""
+
+
+def test_the_report_of_a_test_that_fails_shows_its_trace(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(REPORTED)
+    result = pytester.runpytest("-p", "no:cacheprovider")
+    result.assert_outcomes(failed=3, passed=1)
+    text = result.stdout.str()
+    assert len(re.findall(r"^-+ hooktrace -+$", text, re.MULTILINE)) == 2
+    assert text.count("Trace of Linear: 1 call, 1 hook fired 1 time and changed something") == 1
+    assert "Ended early by AssertionError: assert not True" in text
+    assert re.search(r"Ended early by RuntimeError: .*, raised in Linear@0 \(Linear\)", text)
+    assert [one.name for one in pytester.path.glob("*.txt")] == []
+
+
+@pytest.mark.parametrize("options", [(), ("--hooktrace",)])
+def test_the_option_writes_traces_of_failing_tests_to_a_folder(
+    pytester: pytest.Pytester, options: tuple[str, ...]
+) -> None:
+    pytester.makepyfile(test_it=REPORTED)
+    result = pytester.runpytest("-p", "no:cacheprovider", "--hooktrace-report=traces/new", *options)
+    result.assert_outcomes(failed=3, passed=1)
+    files = {one.name: one.read_text() for one in (pytester.path / "traces/new").iterdir()}
+    every = {
+        "test_it.py_test_asks_True_.txt",
+        "test_it.py_test_raises_in_a_model.txt",
+        "test_it.py_test_does_not_ask.txt",
+    }
+    assert set(files) == (every if options else every - {"test_it.py_test_does_not_ask.txt"})
+    assert files["test_it.py_test_asks_True_.txt"].startswith(
+        "test_it.py::test_asks[True]\n\nTrace of"
+    )
+    assert all("Doctor:" in text for text in files.values())
+    result.stdout.fnmatch_lines(["Written to *test_asks_True_.txt"])
+
+
+def test_the_fixture_leaves_pytorch_as_it_was(pytester: pytest.Pytester) -> None:
+    before = nn.Module.__call__
+    pytester.makepyfile(REPORTED)
+    pytester.runpytest("-p", "no:cacheprovider")
+    assert nn.Module.__call__ is before

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from hooktrace.cam.evidence import Evidence, wide
+from hooktrace.cam.layouts import listed
 from hooktrace.cam.method import Method, method
+from hooktrace.cam.progress import steps
 from hooktrace.cam.replica import Tail
+from hooktrace.errors import MethodError
 
 __all__ = ["AblationCam"]
 
@@ -42,28 +45,52 @@ class AblationCam(Method):
 
     def map(self, evidence: Evidence) -> Tensor:
         activations = evidence.activations
-        drops = evidence.scores.to(activations.dtype).unsqueeze(1) - self._ablated(evidence)
-        weights = drops / evidence.scores.to(activations.dtype).unsqueeze(1)
+        own, ablated = self._scores(evidence)
+        weights = (own.unsqueeze(1) - ablated) / own.unsqueeze(1)
         return (weights.unsqueeze(1) @ activations.flatten(2)).reshape(
             activations.shape[0], *activations.shape[2:]
         )
 
-    def _ablated(self, evidence: Evidence) -> Tensor:
-        """Return (N, C) the scores without each channel."""
+    def _scores(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        """Return the scores (N,), and those without each channel (N, C)."""
         rerun = evidence.rerun(self.name)
-        question = evidence.asked("needs the score of changed activations")
+        together = self._at_once(evidence)
+        score = evidence.scorer("needs the score of changed activations")
         layer, activations = evidence.layer, evidence.activations
         tail = Tail(rerun, evidence)
-        numbers = torch.arange(layer.value.numel(), device=activations.device)
-        places = layer.layout.arrange(numbers.reshape(layer.value.shape)).flatten(2)
-        size = layer.value[0].numel()
-        found = evidence.scores.to(activations.dtype).unsqueeze(1).repeat(1, activations.shape[1])
+        axis = layer.layout.batch
+        values = layer.value.movedim(axis, 0)
+        numbers = torch.arange(values.numel(), device=values.device).reshape(values.shape)
+        places = layer.layout.arrange(numbers.movedim(0, axis)).flatten(2)
+        size = values[0].numel()
+        every = torch.arange(len(values), device=values.device)
+        own = wide(score(tail.run(layer.role, layer.value.clone(), every), every))
+        own = own.to(activations.dtype)
+        found = own.unsqueeze(1).repeat(1, activations.shape[1])
         alive = (activations.flatten(2) != 0).any(2).nonzero()
-        for part in torch.split(alive, self.batch_size):
+        parts = torch.split(alive, together)
+        for part in steps(parts, len(parts), self.title):
             rows, channels = part.unbind(1)
-            changed = layer.value.index_select(0, rows)
+            changed = values.index_select(0, rows)
             inside = places[rows, channels] - (rows * size).unsqueeze(1)
             changed.flatten(1).scatter_(1, inside, 0)
-            scores = question.scores_of(tail.run(layer.role, changed, rows), rows)
+            output = tail.run(layer.role, changed.movedim(0, axis), rows)
+            scores = score(output, rows)
             found[rows, channels] = wide(scores).to(found.dtype)
-        return found
+        return own, found
+
+    def _at_once(self, evidence: Evidence) -> int:
+        """Return how many images the model can be given at once.
+
+        Raises:
+            MethodError: It takes a list of images, and was given several.
+        """
+        if not any(map(listed, evidence.root.seen_inputs)):
+            return self.batch_size
+        count = len(evidence.activations)
+        if count > 1:
+            raise MethodError(
+                f"{self.title} of a model that takes a list of images is made of one image at a "
+                f"time, but got {count}."
+            )
+        return 1

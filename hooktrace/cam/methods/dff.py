@@ -82,7 +82,7 @@ class Dff(Method):
         return {"maps": found.maps, "vectors": found.vectors, "chosen": chosen}
 
     def _found(self, evidence: Evidence) -> Concepts:
-        found: Concepts = evidence.shared(f"{self!r}", lambda: self._factorized(evidence))
+        found: Concepts = evidence.once(f"{self!r}", lambda: self._factorized(evidence))
         return found
 
     def _factorized(self, evidence: Evidence) -> Concepts:

@@ -31,7 +31,11 @@ class EigenCam(Method):
     gradients = False
 
     def map(self, evidence: Evidence) -> Tensor:
+        found: Tensor = evidence.once(self.name, lambda: self._made(evidence))
+        return found.clone()
+
+    def _made(self, evidence: Evidence) -> Tensor:
         activations = evidence.activations
-        strength = evidence.shared("energy", lambda: energy(activations))
+        strength = evidence.once("energy", lambda: energy(activations))
         found = oriented(first_component(activations), strength)
         return found.reshape(activations.shape[0], *activations.shape[2:])

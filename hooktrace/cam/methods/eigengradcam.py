@@ -31,6 +31,6 @@ class EigenGradCam(Method):
 
     def map(self, evidence: Evidence) -> Tensor:
         activations = evidence.activations
-        strength = evidence.shared("energy", lambda: energy(activations))
+        strength = evidence.once("energy", lambda: energy(activations))
         found = oriented(first_component(evidence.gradients * activations), strength)
         return found.reshape(activations.shape[0], *activations.shape[2:])

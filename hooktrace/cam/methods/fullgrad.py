@@ -8,15 +8,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hooktrace.cam.evidence import Evidence
 from hooktrace.cam.fullgradients import Parts, parts
 from hooktrace.cam.method import Method, method
+from hooktrace.cam.resizing import resized
 
 __all__ = ["FullGrad"]
-
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 @method
@@ -82,10 +80,8 @@ class FullGrad(Method):
         sizes = terms.abs()
         low = sizes.amin(axes, keepdim=True)
         span = sizes.amax(axes, keepdim=True) - low
-        summed = torch.where(span > 0, (sizes - low) / span, 0).sum(1, keepdim=True)
-        aligned = self.rescale == "layer"
-        mode = _MODES[len(size)]
-        return functional.interpolate(summed, size, mode=mode, align_corners=aligned)[:, 0]
+        summed = torch.where(span > 0, (sizes - low) / span, 0).sum(1)
+        return resized(summed, size, corners=self.rescale == "layer")
 
 
 def _parts(evidence: Evidence) -> Parts:

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.nn import functional
 
 from hooktrace.cam.evidence import Evidence
 from hooktrace.cam.guided import guided_gradients
 from hooktrace.cam.method import METHODS, Method, method
+from hooktrace.cam.resizing import resized
 
 __all__ = ["GuidedGradCam"]
-
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 @method
@@ -43,7 +41,5 @@ class GuidedGradCam(Method):
 
     def _product(self, evidence: Evidence) -> Tensor:
         guided = guided_gradients(evidence, self.name)
-        coarse = METHODS["gradcam"]().map(evidence).clamp_min(0).unsqueeze(1)
-        sizes = tuple(guided.shape[2:])
-        mode = _MODES[len(sizes)]
-        return guided * functional.interpolate(coarse, sizes, mode=mode, align_corners=False)
+        coarse = METHODS["gradcam"]().map(evidence).clamp_min(0)
+        return guided * resized(coarse, tuple(guided.shape[2:])).unsqueeze(1)

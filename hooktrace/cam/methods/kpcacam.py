@@ -54,13 +54,17 @@ class KpcaCam(Method):
             raise ValueError(f"kernel= is one of {', '.join(KERNELS)}, but got {self.kernel!r}.")
 
     def map(self, evidence: Evidence) -> Tensor:
+        found: Tensor = evidence.once(f"{self!r}", lambda: self._made(evidence))
+        return found.clone()
+
+    def _made(self, evidence: Evidence) -> Tensor:
         activations = evidence.activations
         flat, finite = finite_only(activations.flatten(2))
         kernels = self._kernels((flat - flat.mean(2, keepdim=True)).mT)
         means = kernels.mean(1, keepdim=True)
         values, vectors = leading(kernels - means - means.mT + means.mean(2, keepdim=True))
         found = torch.where(finite, values.clamp_min(0).sqrt().unsqueeze(1) * vectors, torch.nan)
-        found = oriented(found, evidence.shared("energy", lambda: energy(activations)))
+        found = oriented(found, evidence.once("energy", lambda: energy(activations)))
         return found.reshape(activations.shape[0], *activations.shape[2:])
 
     def _kernels(self, points: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ class LeGrad(Method):
         return {"layers": tuple(str(one.call) for one in self._layers(evidence))}
 
     def _layers(self, evidence: Evidence) -> list[Attention]:
-        found: list[Attention] = evidence.shared("attentions", lambda: attentions(evidence))
+        found: list[Attention] = evidence.once("attentions", lambda: attentions(evidence))
         return found if self.last is None else found[-self.last :]
 
 

@@ -7,16 +7,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hooktrace.cam.evidence import Evidence
 from hooktrace.cam.heatmaps import normalized
 from hooktrace.cam.method import METHODS, Method, method
+from hooktrace.cam.resizing import MODES, resized
 from hooktrace.errors import MapShapeError
 
 __all__ = ["RefineCam"]
-
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 @method
@@ -54,21 +52,14 @@ class RefineCam(Method):
             raise ValueError(f"of= names a method that makes a map of one layer, not {base.name}.")
         maps = [normalized(base.map(evidence.of(layer))) for layer in evidence.layers]
         size = self._size(evidence, maps)
-        resized = [_resized(one, size) for one in maps]
-        return torch.stack(resized).prod(0)
+        return torch.stack([resized(one, size) for one in maps]).prod(0)
 
     def _size(self, evidence: Evidence, maps: list[Tensor]) -> tuple[int, ...]:
         sizes = [tuple(one.shape[1:]) for one in maps]
         largest = tuple(max(ends) for ends in zip(*sizes, strict=False))
         size = evidence.layer.image if self.size == "image" else largest
-        if len({len(one) for one in (size, *sizes)}) > 1 or len(size) not in _MODES:
+        if len({len(one) for one in (size, *sizes)}) > 1 or len(size) not in MODES:
             raise MapShapeError(
                 f"Maps of the sizes {', '.join(map(str, sizes))} cannot all be brought to {size}."
             )
         return size
-
-
-def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Bring maps (N, *S) to a size, linearly in between."""
-    mode = _MODES[len(size)]
-    return functional.interpolate(maps.unsqueeze(1), size, mode=mode, align_corners=False)[:, 0]

@@ -46,5 +46,5 @@ class SegEigenCam(Method):
         if self.sign == "peak":
             found = peak(found)
         else:
-            found = oriented(found, evidence.shared("energy", lambda: energy(activations)))
+            found = oriented(found, evidence.once("energy", lambda: energy(activations)))
         return found.reshape(activations.shape[0], *activations.shape[2:])

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from hooktrace.cam.metrics.placing import Maps, raw_of
-from hooktrace.cam.metrics.running import Classes, chosen, rows
+from hooktrace.cam.metrics.running import Classes, chosen, of_classes, rows
 from hooktrace.cam.metrics.scores import Scores
-from hooktrace.cam.targets import ClassScore
 from hooktrace.errors import MapShapeError
 
 __all__ = ["completeness"]
@@ -52,8 +51,7 @@ def completeness(
     if len(raw) != len(images):
         raise MapShapeError(f"There are {len(raw)} maps for {len(images)} images.")
     logits = rows(model, images, batch_size).double()
-    wanted = ClassScore(tuple(chosen(model, images, maps, classes))).classes(logits)
-    scores = logits[torch.arange(len(wanted)), torch.tensor(wanted)]
+    scores = of_classes(logits, chosen(model, images, maps, classes))
     gain = scores - torch.as_tensor(reference).to(scores)
     gap = (raw.flatten(1).double().sum(1).to(gain.device) - gain).abs()
     missed = torch.where(gap == 0, gap, gap / gain.abs())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hooktrace.cam.resizing import resized
 from hooktrace.errors import MapShapeError
 
 __all__ = ["imputed"]
@@ -18,7 +19,6 @@ __all__ = ["imputed"]
 _LIMIT = 10_000  # rounds; a few dozen are the rule
 _TOLERANCE = 1e-7  # size of what is left, relative to the right-hand side
 _SMALL = 8  # positions along an axis, below which no coarser system is solved
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def imputed(images: Tensor, missing: Tensor, *, noise: float = 0.01, seed: int = 0) -> Tensor:
@@ -89,7 +89,7 @@ def _harmonic(images: Tensor, hole: Tensor) -> Tensor:
         sums = functional.interpolate(images * known, half, mode="area")
         empty = weights == 0
         coarse = _harmonic(sums / weights.masked_fill(empty, 1.0), empty)
-        start = functional.interpolate(coarse, sizes, mode=_MODES[len(sizes)], align_corners=False)
+        start = resized(coarse.flatten(0, 1), sizes).reshape(images.shape)
     return _refined(images, hole, start)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hooktrace.cam.evidence import wide
 from hooktrace.cam.heatmaps import HeatMap, HeatMaps, normalized
+from hooktrace.cam.resizing import MODES, resized
 from hooktrace.errors import MapShapeError
 
 __all__ = ["Baseline", "Maps", "filler", "masks", "order", "placed", "raw_of"]
@@ -22,7 +22,6 @@ Baseline = str | float | Tensor | Callable[[Tensor], Tensor]
 """What stands for nothing: ``zero``, ``mean`` (of each channel of each image), ``blur``, a number,
 a tensor that fits the images, or a callable on them."""
 
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 _BLUR_SIZE, _BLUR_SIGMA = 11, 5.0  # those of the code of RISE
 
 
@@ -38,7 +37,7 @@ def raw_of(maps: Any) -> Tensor:
             f"maps= takes a HeatMap or a tensor (N, *S), but got {type(maps).__name__}."
         )
     found = wide(found.detach())
-    if found.dim() - 1 not in _MODES or not found.numel():
+    if found.dim() - 1 not in MODES or not found.numel():
         raise MapShapeError(f"Maps have shape (N, *S), but these have {tuple(found.shape)}.")
     bad = (~found.flatten(1).isfinite().all(1)).nonzero().flatten().tolist()
     if bad:
@@ -56,21 +55,14 @@ def _checked(maps: Any, images: Tensor) -> Tensor:
     return raw
 
 
-def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    if tuple(maps.shape[1:]) == size:
-        return maps
-    mode = _MODES[len(size)]
-    return functional.interpolate(maps.unsqueeze(1), size, mode=mode, align_corners=False)[:, 0]
-
-
 def placed(maps: Any, images: Tensor) -> Tensor:
     """Return the signed maps at the size of images (N, C, *S): (N, *S), linear in between."""
-    return _resized(_checked(maps, images), tuple(images.shape[2:]))
+    return resized(_checked(maps, images), tuple(images.shape[2:]))
 
 
 def masks(maps: Any, images: Tensor) -> Tensor:
     """Return the positive part of maps, scaled to [0, 1], at the size of the images: (N, *S)."""
-    return _resized(normalized(_checked(maps, images)), tuple(images.shape[2:]))
+    return resized(normalized(_checked(maps, images)), tuple(images.shape[2:]))
 
 
 def order(maps: Tensor, seed: int) -> Tensor:

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from hooktrace.cam.evidence import wide
 from hooktrace.cam.heatmaps import HeatMap, HeatMaps
+from hooktrace.cam.picking import picked
+from hooktrace.cam.progress import bars, steps
 from hooktrace.cam.targets import ClassScore, as_target, logits_of
 from hooktrace.errors import TargetError
 
-__all__ = ["chosen", "probabilities", "quiet", "rows", "tracked"]
+__all__ = ["chosen", "of_classes", "probabilities", "quiet", "rows", "tracked"]
 
 Classes = int | Sequence[int] | Tensor | None
 """One class for all images, one for each, or None: the map's own, else the predicted class."""
@@ -83,16 +85,22 @@ def probabilities(
     Raises:
         TargetError: There is no such class, or the output has another shape.
     """
-    logits = rows(model, images, batch_size)
-    wanted = torch.tensor(ClassScore(tuple(classes)).classes(logits), device=logits.device)
-    return logits.softmax(1).gather(1, wanted.unsqueeze(1))[:, 0]
+    return of_classes(rows(model, images, batch_size).softmax(1), classes)
 
 
-def tracked(steps: Iterable[Any], total: int, label: str, progress: bool) -> Iterator[Any]:
-    """Yield steps, with a bar on the terminal if `progress` asks for one."""
+def of_classes(scores: Tensor, classes: Sequence[int]) -> Tensor:
+    """Return (N,), of each image the score of its class out of (N, classes).
+
+    Raises:
+        TargetError: There is no such class.
+    """
+    return picked(scores, ClassScore(tuple(classes)).classes(scores))
+
+
+def tracked(parts: Iterable[Any], total: int, label: str, progress: bool) -> Iterator[Any]:
+    """Yield parts of some work, with a bar on standard error if `progress` asks for one."""
     if not progress:
-        yield from steps
+        yield from parts
         return
-    from rich.progress import track
-
-    yield from track(steps, label, total=total)
+    with bars(piped=True):
+        yield from steps(parts, total, label)

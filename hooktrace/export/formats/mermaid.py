@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 from hooktrace.export.exporter import exporter
 from hooktrace.log import EventLog
-from hooktrace.render.diagram import step_of
 from hooktrace.render.wording import badge, clip, configuration, path, shape, within, wrap
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.dataflow import flow
 from hooktrace.views.hookuse import HookStory, HookUse
 from hooktrace.views.links import Flow, Link
 from hooktrace.views.outline import Item, Outline, inside, outline
+from hooktrace.views.rounds import step_of
 
 __all__ = ["quoted", "to_mermaid"]
 

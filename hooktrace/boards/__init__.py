@@ -1,0 +1,1 @@
+"""What is written for TensorBoard.  It never imports torch: a saved trace is exported without."""
