@@ -11,8 +11,10 @@ __all__ = [
     "badge",
     "clip",
     "configuration",
+    "count",
     "hook_name",
     "path",
+    "printable",
     "shape",
     "short_numbers",
     "within",
@@ -38,6 +40,16 @@ def clip(string: str, length: int) -> str:
     """Shorten a string at its end, and say so with three dots."""
     line = " ".join(string.split())
     return line if len(line) <= length else line[: length - 3].rstrip() + "..."
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number of things: ``1 call``, ``2 calls``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """Replace what would move the cursor or colour the terminal: names can hold anything."""
+    return "".join(one if one.isprintable() else " " for one in text)
 
 
 def path(name: str, length: int = 34) -> str:
