@@ -21,8 +21,8 @@ from hooktrace import patches
 from hooktrace.boardlogging import counted
 from hooktrace.boards.nodes import BoardNode, board_nodes
 from hooktrace.errors import MissingExtraError, UnknownNameError
-from hooktrace.render.diagram import rounds
 from hooktrace.views.calls import CallIndex
+from hooktrace.views.rounds import rounds
 
 reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
