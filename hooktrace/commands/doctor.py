@@ -100,7 +100,7 @@ def _run(file: Path, arguments: list[str], to: Path, stats: bool) -> tuple[Recor
     from hooktrace.session import Trace
     from hooktrace.streaming import Steps
 
-    t = Trace(to=to, steps=Steps(1, 3, 3, 0), stats=stats)
+    t = Trace(to=to, steps=Steps(1, 3, 3), stats=stats, program=True)
     with contextlib.redirect_stdout(sys.stderr):
         return t, run(Script(str(file), tuple(arguments)), t.open, t.close)
 
