@@ -50,14 +50,14 @@ def export(
         str | None,
         typer.Option(
             help="The format: chrome (Perfetto, chrome://tracing), json, csv, parquet, graphml, "
-            "networkx or mermaid."
+            "networkx, mermaid or tensorboard."
         ),
     ] = None,
     force: Force = False,
     quiet: Quiet = False,
     **flags: Any,
 ) -> None:
-    """Write a trace for Perfetto, data frames, graph tools or a README."""
+    """Write a trace for Perfetto, TensorBoard, data frames, graph tools or a README."""
     from hooktrace.export.exporter import exporter_for
     from hooktrace.loading import load
 
