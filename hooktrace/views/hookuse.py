@@ -103,6 +103,11 @@ class HookUse:
         """Return the hooks that were registered for every module."""
         return [self._story(hook) for hook in self._everywhere]
 
+    def every(self) -> list[HookStory]:
+        """Return what each hook did in all, in the order of first firing; then what never fired."""
+        stories = filter(_telling, (self._story(hook) for hook in self.log.hooks))
+        return sorted(stories, key=lambda one: (one.order == 0, one.order, one.hook.id))
+
     def at(self, call: Call) -> list[HookStory]:
         """Return the hooks that a picture shows at this call, in the order of firing."""
         stories = [self._story(*one, call=call) for one in self._of_module[call.called.module]]
