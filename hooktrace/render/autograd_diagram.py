@@ -143,7 +143,7 @@ class _Painter:
         return Box(operation.key, text, "operation backward", "code between modules")
 
     def _nodes(self, key: str) -> list[str]:
-        """Name the autograd nodes of a part, in the order in which gradients reach them."""
+        """Name the kinds of autograd nodes of a part, those made last first."""
         counts = Counter(reversed(self.found.nodes[key]))
         words = [f"{count}x {one}" if count > 1 else one for one, count in counts.items()]
         left = len(words) - _MOST_NAMES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -136,6 +137,79 @@ def test_without_a_graph_there_is_no_way_back() -> None:
         nn.Linear(1, 1)(torch.ones(1, 1))
     with pytest.raises(RenderError, match="nothing required a gradient"):
         t.digraph(view="autograd")
+
+
+# ------------------------------------------------------------------ the same as the graph says
+
+
+class Branches(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 2)
+        self.act = nn.ReLU(inplace=True)
+        self.pair = nn.Bilinear(3, 3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        left, right = self.act(self.a(x)), self.b(x)
+        return self.c(self.pair(left, right) + left)
+
+
+NETS: dict[str, Any] = {
+    "branches": (Branches, torch.randn(2, 3)),
+    "transformer layer": (lambda: nn.TransformerEncoderLayer(4, 2, 8), torch.randn(3, 1, 4)),
+    "convolutions": (
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Sequential(nn.Flatten(), nn.Linear(32, 2))
+        ),
+        torch.randn(1, 1, 6, 6),
+    ),
+}
+
+
+@pytest.fixture(params=NETS)
+def net(request: pytest.FixtureRequest) -> ht.Trace:
+    make, value = NETS[request.param]
+    model = make()
+    with ht.trace(model) as t:
+        model(value).sum().backward()
+    return t
+
+
+def test_at_full_depth_every_call_of_the_graph_is_drawn_once(net: ht.Trace) -> None:
+    graph = net.graph("dataflow")
+    calls = {one for one, data in graph.nodes(data=True) if data["kind"] == "call"}
+    outermost = {f"call:{one.id}" for one in net.calls() if one.parent is None}
+    ids = re.findall(r'id="call-(\d+)"', net.digraph(depth=99).source)
+    assert sorted(ids) == sorted(set(ids))
+    assert {f"call:{one}" for one in ids} == calls - outermost
+
+
+def test_arrows_between_calls_are_the_values_of_the_graph(net: ht.Trace) -> None:
+    graph = net.graph("dataflow")
+    kinds = [(a, b, data["kind"]) for a, b, data in graph.edges(data=True)]
+    opened = {a for a, _, kind in kinds if kind == "contains"}
+    made = {(b, a) for a, b, kind in kinds if kind == "produces" and a not in opened}
+    taken = {(a, b) for a, b, kind in kinds if kind == "consumes" and b not in opened}
+    expected = {(maker, taker) for value, maker in made for one, taker in taken if one == value}
+    dot = net.digraph(depth=99).source
+    # An arrow into another column begins anew at a sign.
+    drawn = re.findall(r'^  "call-(\d+)(?:-came-\d+)?" -> "call-(\d+)"', dot, re.M)
+    assert {(f"call:{a}", f"call:{b}") for a, b in drawn} == expected
+
+
+def test_every_autograd_node_of_the_graph_is_in_the_backward_picture(net: ht.Trace) -> None:
+    graph = net.graph("gradients")
+    expected = Counter(
+        data["function"]
+        for _, data in graph.nodes(data=True)
+        if data["kind"] == "autograd" and "AccumulateGrad" not in data["function"]
+    )
+    found: Counter[str] = Counter()
+    said = words(net.digraph(view="autograd", depth=99).source)
+    for count, name in re.findall(r"(?:(\d+)x )?(\w+Backward\d*)\b", said):
+        found[name] += int(count or 1)
+    if "more kind" not in said:
+        assert found == expected
 
 
 # ------------------------------------------------------------------ hooks
