@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from types import CellType, CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -41,7 +41,6 @@ __all__ = [
     "registered",
     "registration",
     "torch_file",
-    "versions_of",
 ]
 
 HANDLE: Any = RemovableHandle  # made by every register_* function
@@ -85,14 +84,6 @@ def own_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, buffer in module._buffers.items():
         if buffer is not None and not nn.parameter.is_lazy(buffer):
             yield name, buffer
-
-
-def versions_of(tensors: Sequence[Tensor]) -> list[int] | None:
-    """Return the version counters of tensors; None if one of them has none."""
-    try:
-        return [one._version for one in tensors]
-    except (RuntimeError, NotImplementedError):
-        return None
 
 
 def own_tensors(module: nn.Module) -> Iterator[Tensor]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 
 from hooktrace._torch import version_of
-from hooktrace._torch_hooks import versions_of
+from hooktrace._torch_state import versions_of
 from hooktrace.identity import Seen
 from hooktrace.recorder import Recorder
 from hooktrace.threadstate import ThreadState
