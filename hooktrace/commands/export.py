@@ -19,15 +19,25 @@ if TYPE_CHECKING:
 
 __all__ = ["export"]
 
+_BOARD = "tensorboard"  # which is a folder, and so no exporter
+
+
+def _every() -> dict[str, list[Option]]:
+    """Return the options of every format by its name."""
+    from hooktrace.export import EXPORTERS
+    from hooktrace.recording import Recording
+    from hooktrace.signatures import options_of
+
+    every = {name: EXPORTERS[name].options for name in EXPORTERS}
+    return every | {_BOARD: options_of(Recording.tensorboard)}
+
 
 def _options() -> Iterable[Option]:
-    """Return the options of all exporters, and say of which they are."""
-    from hooktrace.export import EXPORTERS
-
+    """Return the options of all formats, and say of which they are."""
     found: dict[str, Option] = {}
     owners: dict[str, list[str]] = {}
-    for name in EXPORTERS:
-        for option in EXPORTERS[name].options:
+    for name, options in _every().items():
+        for option in options:
             found.setdefault(option.name, option)
             owners.setdefault(option.name, []).append(name)
     return [
@@ -50,7 +60,7 @@ def export(
         str | None,
         typer.Option(
             help="The format: chrome (Perfetto, chrome://tracing), json, csv, parquet, graphml, "
-            "networkx, mermaid or tensorboard."
+            "networkx, mermaid or tensorboard, for which OUT is the folder of the run."
         ),
     ] = None,
     force: Force = False,
@@ -64,13 +74,30 @@ def export(
     text = output == Path("-")
     if to is None and (output is None or text):
         raise typer.BadParameter("Name a file with an ending, or a format: --to chrome.")
-    found = exporter_for(output or Path(), to)
-    place = output if output is not None else default_place(file, found.endings[0])
-    if not text:
-        check_free(place, force)
-    _leave(load(file), found.name, None if text else place, given(flags))
+    if to == _BOARD:
+        if text:
+            raise typer.BadParameter("TensorBoard reads a folder: name one.")
+        place, options = output or Path("runs", file.stem), _fitting(to, flags)
+        load(file).tensorboard(place, **options)
+    else:
+        found = exporter_for(output or Path(), to)
+        place = output or default_place(file, found.endings[0])
+        if not text:
+            check_free(place, force)
+        options = _fitting(found.name, flags)
+        _leave(load(file), found.name, None if text else place, options)
     if not quiet and not text:
         typer.echo(f"Wrote {place}")
+
+
+def _fitting(to: str, flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the flags that were given, which have to be those of the format."""
+    known = [one.name for one in _every()[to]]
+    options = given(flags)
+    for name in options:
+        if name not in known:
+            raise typer.BadParameter(f"The format {to} has no option --{name}.")
+    return options
 
 
 def _leave(t: Recording, to: str, place: Path | None, options: dict[str, Any]) -> None:
@@ -82,5 +109,5 @@ def _leave(t: Recording, to: str, place: Path | None, options: dict[str, Any]) -
             t.export(place, to, **options)
     except HooktraceError:
         raise
-    except (TypeError, ValueError, IndexError, FileNotFoundError) as error:
+    except (ValueError, IndexError, FileNotFoundError) as error:
         raise typer.BadParameter(str(error)) from None

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 import hooktrace as ht
+from hooktrace.drawing import Drawing
 from hooktrace.export import EXPORTERS
 from hooktrace.kinds import KINDS
-from hooktrace.render.diagram import OPTIONS
+from hooktrace.signatures import options_of
 
 stored: dict[str, torch.Tensor] = {}
 
@@ -92,8 +93,9 @@ def test_draw_writes_what_t_draw_writes(files: Path, tmp_path: Path) -> None:
 
 def test_the_options_of_a_diagram_are_flags_by_themselves(tmp_path: Path) -> None:
     told = hooktrace("draw", "--help", cwd=tmp_path).stdout
-    assert {one.name for one in OPTIONS} == {"view", "depth", "step", "engine"}
-    assert all(f"--{one.name} " in told for one in OPTIONS)
+    names = {one.name for one in options_of(Drawing.draw)}
+    assert names > {"view", "depth", "step", "engine"}
+    assert all(f"--{name} " in told for name in names)
     assert "Levels of nested modules to open" in told
 
 
@@ -110,8 +112,10 @@ def test_the_options_of_a_diagram_are_flags_by_themselves(tmp_path: Path) -> Non
         (["export", "{good}"], 2, "--to chrome"),
         (["export", "{good}", "x.xyz"], 1, "no exporter writes"),
         (["export", "{good}", "--to", "chrom"], 1, "Did you mean 'chrome'"),
-        (["export", "{good}", "x.csv", "--view", "all"], 2, "'csv' has no option 'view'"),
+        (["export", "{good}", "x.csv", "--view", "all"], 2, "csv has no option --view"),
         (["export", "{good}", "x.trace.json", "--merge", "none.json"], 2, "No such file"),
+        (["export", "{good}", "-", "--to", "tensorboard"], 2, "reads a folder"),
+        (["export", "{good}", "x", "--to", "tensorboard", "--view", "all"], 2, "no option --view"),
         (["compare", "{good}", "none.hooktrace"], 2, "does not exist"),
         (["doctor", "none.hooktrace"], 2, "does not exist"),
         (["doctor", "{good}", "x"], 2, "unexpected extra argument"),
@@ -163,6 +167,13 @@ def test_export_writes_what_t_export_writes(files: Path, tmp_path: Path) -> None
         done = hooktrace("export", files / "good.hooktrace", "--to", "mermaid", cwd=tmp_path)
         assert done.stdout == f"Wrote {expected}\n"
         assert (tmp_path / expected).read_text() == t.exported("mermaid")
+
+
+def test_tensorboard_gets_a_folder(files: Path, tmp_path: Path) -> None:
+    done = hooktrace("export", files / "good.hooktrace", "--to", "tensorboard", cwd=tmp_path)
+    assert done.stdout == "Wrote runs/good\n"
+    (events,) = (tmp_path / "runs" / "good").iterdir()
+    assert events.name.startswith("events.out.tfevents.")
 
 
 def test_the_options_of_every_exporter_are_flags_by_themselves(tmp_path: Path) -> None:
