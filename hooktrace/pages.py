@@ -17,6 +17,7 @@ RESULTS = {
     "unpack": "is what the node computes with",
     "function_backward": "is the gradients of its inputs",
     "post_accumulate_grad": "must be None",
+    "load_state_dict_post": "must be None; edit the keys",
     "comm": "a future with the averaged gradients",
 }
 """What is done with the result of a hook that does not replace an argument and is not ignored."""
@@ -45,7 +46,7 @@ def page_of(name: str) -> str:
     if name in RULES:
         from hooktrace.doctor.pages import page
 
-        return page(RULES[name]).replace("\n[All rules](../rules.md)", "")
+        return page(RULES[name]).replace("[All rules](../rules.md)", "").rstrip() + "\n"
     methods = _methods()
     if name in methods:
         return _method(name, methods[name])

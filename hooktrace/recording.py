@@ -6,9 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hooktrace.doctor import Findings, diagnose
-from hooktrace.doctor.blame import Blame, blame
-from hooktrace.doctor.why import Stories, why
 from hooktrace.errors import UnknownNameError
 from hooktrace.events import Event
 from hooktrace.leaving import Leaving
@@ -18,6 +15,9 @@ from hooktrace.views.calls import Call
 
 if TYPE_CHECKING:
     from hooktrace.cam.heatmaps import HeatMaps
+    from hooktrace.doctor import Findings
+    from hooktrace.doctor.blame import Blame
+    from hooktrace.doctor.why import Stories
     from hooktrace.log import EventT
     from hooktrace.summaries import Summary
 
@@ -137,6 +137,8 @@ class Recording(Leaving):
             UnknownNameError: There is no such rule; the message names the nearest.
             ConfigurationError: ``pyproject.toml`` says what cannot be.
         """
+        from hooktrace.doctor import diagnose
+
         self._settle()
         return diagnose(self.log, self.index, select=select, ignore=ignore)
 
@@ -150,6 +152,8 @@ class Recording(Leaving):
         Raises:
             UnknownNameError: There is no such hook; the message names the nearest.
         """
+        from hooktrace.doctor.why import why
+
         found = self.findings()
         return why(self.log, self.index, hook, found)
 
@@ -164,6 +168,8 @@ class Recording(Leaving):
             UnknownNameError: No tensor has this name; the message names the nearest.
             NoGradientError: No backward run gave it a gradient.
         """
+        from hooktrace.doctor.blame import blame
+
         self._settle()
         return blame(self.log, self.index, tensor)
 

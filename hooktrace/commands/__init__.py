@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command(context_settings=SCRIPTS_OWN)(run.run)
     app.command()(show.show)
     app.command()(draw.draw)
-    app.command(context_settings=SCRIPTS_OWN)(doctor.doctor)
+    app.command(cls=doctor.Doctor)(doctor.doctor)
     app.command(context_settings=SCRIPTS_OWN)(hooks.hooks)
     app.command()(compare.compare)
     app.command()(export.export)

@@ -7,9 +7,10 @@ import sys
 import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from hooktrace.commands.places import Quiet
 
@@ -18,9 +19,20 @@ if TYPE_CHECKING:
     from hooktrace.recording import Recording
     from hooktrace.running import Ended
 
-__all__ = ["doctor"]
+__all__ = ["Doctor", "doctor"]
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
+
+
+class Doctor(TyperCommand):
+    """The command: what follows a script is the script's, what follows a trace is not."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments."""
+        script = not any(map(_is_trace, args))
+        ctx.allow_interspersed_args = not script
+        ctx.allow_extra_args = script
+        return super().parse_args(ctx, args)
 
 
 class Format(StrEnum):
@@ -70,8 +82,6 @@ def doctor(
     error, so that standard output holds the findings alone.
     """
     if _is_trace(file):
-        if context.args:
-            raise typer.BadParameter(f"{file} is a trace, which takes no arguments.")
         from hooktrace.loading import load
 
         ended = None
@@ -90,9 +100,12 @@ def doctor(
         ended.leave()
 
 
-def _is_trace(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return opened.read(2) == b"PK"  # as every zip begins, and no Python
+def _is_trace(name: str | Path) -> bool:
+    try:
+        with open(name, "rb") as opened:
+            return opened.read(2) == b"PK"  # as every zip begins, and no Python
+    except OSError:
+        return False
 
 
 def _run(file: Path, arguments: list[str], to: Path, stats: bool) -> tuple[Recording, Ended]:

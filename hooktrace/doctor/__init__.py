@@ -6,9 +6,7 @@ It never imports torch: everything it says comes from what was recorded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import overload
-
-from rich.table import Table
+from typing import TYPE_CHECKING, overload
 
 from hooktrace.doctor import rules as _rules  # noqa: F401  (fills RULES)
 from hooktrace.doctor.case import Case
@@ -17,10 +15,12 @@ from hooktrace.doctor.export import github_text, json_text, sarif_text
 from hooktrace.doctor.prints import texts
 from hooktrace.doctor.rule import RULES
 from hooktrace.doctor.selection import choice
-from hooktrace.doctor.sheet import as_html, table
 from hooktrace.findings import SEVERITIES, Finding
 from hooktrace.log import EventLog
 from hooktrace.views.calls import CallIndex
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["Findings", "diagnose"]
 
@@ -111,9 +111,13 @@ class Findings(Sequence[Finding]):
 
     def __rich__(self) -> Table:
         """Return the table that ``rich.print`` shows: one row for each finding."""
+        from hooktrace.doctor.sheet import table
+
         return table(self, f"Doctor: {self.summary}")
 
     def _repr_html_(self) -> str:
+        from hooktrace.doctor.sheet import as_html
+
         return as_html(self.__rich__())
 
     def __repr__(self) -> str:

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["add_row", "grid_of", "lay_out", "printable"]
+from hooktrace.render.wording import printable
+
+__all__ = ["add_row", "grid_of", "lay_out"]
 
 _WIDTH = 120
 _CELL = 40  # characters that a column other than the last may take
@@ -29,11 +31,6 @@ def grid_of(*columns: str, right: Collection[str] = ("ms",)) -> Table:
 def add_row(grid: Table, *cells: str) -> None:
     """Add a row of plain texts."""
     grid.add_row(*(Text(printable(cell)) for cell in cells))
-
-
-def printable(text: str) -> str:
-    """Replace what would move the cursor or colour the terminal: names can hold anything."""
-    return "".join(one if one.isprintable() else " " for one in text)
 
 
 def lay_out(grid: Table, width: int = _WIDTH) -> str:

@@ -19,16 +19,12 @@ from hooktrace.events import (
 )
 from hooktrace.log import EventLog
 from hooktrace.render.grid import add_row, grid_of, lay_out
+from hooktrace.render.wording import count
 from hooktrace.views.blindspots import blind_spots
 from hooktrace.views.call import EARLY_STOP
 from hooktrace.views.effects import EditView, WriteView
 
-__all__ = ["count", "hook_table", "step_lines"]
-
-
-def count(number: int, noun: str) -> str:
-    """Write a number of things: ``1 call``, ``2 calls``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+__all__ = ["hook_table", "step_lines"]
 
 
 @dataclass

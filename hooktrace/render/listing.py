@@ -10,8 +10,7 @@ from typing import Any
 from hooktrace.errors import UnknownNameError, nearest
 from hooktrace.events import Event, Observation, TensorSummary, TracedHook
 from hooktrace.log import EventLog
-from hooktrace.render.grid import printable
-from hooktrace.render.hook_lines import count
+from hooktrace.render.wording import count, printable
 from hooktrace.views import effects
 from hooktrace.views.calls import Call, CallIndex
 

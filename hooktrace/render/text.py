@@ -13,8 +13,9 @@ from hooktrace.events import (
     TensorWritten,
 )
 from hooktrace.log import EventLog
-from hooktrace.render.grid import add_row, grid_of, lay_out, printable
-from hooktrace.render.hook_lines import count, hook_table, step_lines
+from hooktrace.render.grid import add_row, grid_of, lay_out
+from hooktrace.render.hook_lines import hook_table, step_lines
+from hooktrace.render.wording import count, printable
 from hooktrace.views import effects
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.tensors import TensorView, named_tensors
@@ -205,7 +206,8 @@ def _effects(log: EventLog, call: Call, overwriters: set[CallId | None]) -> str:
     if call.id in overwriters:
         notes.append("writes in place")
     if call.kept:
-        notes.append("kept, then overwritten" if call.overwritten is not None else "kept")
+        written = any((call.id, one.role) in log.overwritten for one in call.seen_outputs)
+        notes.append("kept, then overwritten" if written else "kept")
     return ", ".join(notes)
 
 

@@ -11,8 +11,10 @@ __all__ = [
     "badge",
     "clip",
     "configuration",
+    "count",
     "hook_name",
     "path",
+    "printable",
     "shape",
     "short_numbers",
     "within",
@@ -38,6 +40,16 @@ def clip(string: str, length: int) -> str:
     """Shorten a string at its end, and say so with three dots."""
     line = " ".join(string.split())
     return line if len(line) <= length else line[: length - 3].rstrip() + "..."
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number of things: ``1 call``, ``2 calls``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """Replace what would move the cursor or colour the terminal: names can hold anything."""
+    return "".join(one if one.isprintable() else " " for one in text)
 
 
 def path(name: str, length: int = 34) -> str:
@@ -163,7 +175,8 @@ def badge(story: HookStory) -> str:
     where = f" on {clip(story.on, 24)}" if story.on else ""
     whose = f" of {story.hook.feature}" if story.hook.feature else ""
     words = f"{number}{story.hook.kind} hook {hook_name(story.hook)}{whose}{where}"
-    times = f" ({len(story.firings)}x)" if len(story.firings) > 1 else ""
+    again = f", {story.again} in backward" if story.again else ""
+    times = f" ({len(story.firings)}x{again})" if len(story.firings) > 1 else ""
     if story.state == "raised":
         error = next(event.exception for event in story.firings if event.exception)
         return f"{words}{times} raised {clip(error or '', 40)}"

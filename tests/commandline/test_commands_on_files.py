@@ -114,7 +114,7 @@ def test_the_options_of_a_diagram_are_flags_by_themselves(tmp_path: Path) -> Non
         (["export", "{good}", "x.trace.json", "--merge", "none.json"], 2, "No such file"),
         (["compare", "{good}", "none.hooktrace"], 2, "does not exist"),
         (["doctor", "none.hooktrace"], 2, "does not exist"),
-        (["doctor", "{good}", "x"], 2, "takes no arguments"),
+        (["doctor", "{good}", "x"], 2, "unexpected extra argument"),
         (["doctor", "{good}", "--select", "never-fird"], 1, "never-fired"),
         (["describe", "full_bakward"], 1, "Did you mean 'full_backward'"),
         (["bench", "nonsense:model"], 1, "no module 'nonsense'"),
