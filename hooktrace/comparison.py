@@ -16,7 +16,9 @@ from hooktrace.agreement import Agreement
 from hooktrace.captures import Capture, Contents, Overwrite, captures
 from hooktrace.contrasts import Timing
 from hooktrace.errors import NotKeptError, UnknownFormatError
-from hooktrace.pairing import SIDES, left_out, matched, nothing_kept, settings
+from hooktrace.events import CallId
+from hooktrace.pairing import SIDES, configurations, left_out, matched, nothing_kept, settings
+from hooktrace.render.diagram import draw_remarked
 from hooktrace.sheets import Pair, pair_sheet
 from hooktrace.views.calls import CallIndex
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Agreement", "Capture", "Comparison", "Overwrite", "Timing", "compare"]
 
+_OF_MODULES = (".svg", ".pdf", ".dot")
 _LINES = 60  # most lines of a printed comparison
 _NOTHING_LEFT = (
     "No kept value is left in these traces: they were released, or the kept modules returned no "
@@ -61,6 +64,8 @@ class Comparison:
         self.timings = tuple(contrasts.timings(pairs))
         self.unkept = "" if found else _NOTHING_LEFT if kept else nothing_kept(pairs)
         self._contents: list[tuple[Contents, Contents]] = [(one, other) for _, one, other in found]
+        self._log, self._calls = logs[0], indexes[0]
+        self._remarks = configurations(pairs)
         self.captures: tuple[Capture, ...] = tuple(capture for capture, *_ in found)
         self.settings = tuple(settings(pairs))
         self.left_out = left_out(pairs, indexes)
@@ -91,26 +96,41 @@ class Comparison:
         known = {self.gradients.equal, self.parameter_gradients.equal} - {None}
         return None if not known else known == {True}
 
-    def draw(self, path: str | os.PathLike[str], *, item: int = 0) -> Path:
-        """Draw every capture that a naive hook gets wrong: returned | what the hook would show.
+    def draw(self, path: str | os.PathLike[str], *, item: int | None = None) -> Path:
+        """Draw what differs: the captured values into a ``.png``, else the modules.
+
+        A ``.png`` has every capture that a naive hook gets wrong: returned | what the hook would
+        show.  A ``.svg``, ``.pdf`` or ``.dot`` has the modules of the first trace, and at each
+        what differs: settings, what was returned, what a naive hook would get wrong.
 
         Args:
-            path: Where to, ending in ``.png``.
-            item: Which item of the batch.
+            path: Where to.
+            item: Which item of the batch a ``.png`` shows, by default the first.
 
         Returns:
             The path.
 
         Raises:
-            UnknownFormatError: `path` does not end in ``.png``.
-            NotKeptError: No captured value was overwritten, so there is nothing to see.
-            MissingExtraError: Pillow is not installed.
+            UnknownFormatError: `path` has another ending.
+            NotKeptError: No captured value was overwritten, so a ``.png`` has nothing to show.
+            MissingExtraError: Pillow is not installed, which a ``.png`` needs.
+            RenderError: The layout engine is missing, or refused the diagram.
+            ValueError: `item` was given, but the picture is of modules.
         """
         path = Path(path)
-        if path.suffix.lower() != ".png":
+        ending = path.suffix.lower()
+        if ending == ".png":
+            return self._draw_values(path, item or 0)
+        if ending not in _OF_MODULES:
             raise UnknownFormatError(
-                f"A comparison is drawn as .png, but the path ends in {path.suffix!r}."
+                f"A comparison is drawn as .png (values) or {', '.join(_OF_MODULES)} (modules), "
+                f"but the path ends in {path.suffix!r}."
             )
+        if item is not None:
+            raise ValueError(f"item= chooses among values, of which a {ending} shows none.")
+        return draw_remarked(self._log, self._calls, path, self._all_remarks())
+
+    def _draw_values(self, path: Path, item: int) -> Path:
         if not self.wrong:
             raise NotKeptError(
                 self.unkept
@@ -122,6 +142,18 @@ class Comparison:
         sheet = pair_sheet(heading, captions, self._pairs(), item=item)
         sheet.save(path)
         return path
+
+    def _all_remarks(self) -> dict[CallId, list[str]]:
+        """Say at each call of the first trace what differs."""
+        found = {call: [words] for call, words in self._remarks.items()}
+        for one in self.captures:
+            texts = found.setdefault(self._calls.one(one.name).id, [])
+            if not one.returned_equal:
+                texts.append(f"{one.role} differs by up to {one.returned_difference:.3g}")
+            for side, wrong in zip(SIDES, (one.first, one.second), strict=True):
+                if wrong is not None:
+                    texts.append(f"{side}: a naive hook holds {one.role} {wrong}")
+        return found
 
     def _pairs(self) -> Iterator[Pair]:
         both = any(one.first for one in self.captures) and any(one.second for one in self.captures)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from hooktrace.errors import MismatchError
+from hooktrace.events import CallId
 from hooktrace.views.calls import Call, CallIndex
 
-__all__ = ["SIDES", "left_out", "matched", "nothing_kept", "settings"]
+__all__ = ["SIDES", "configurations", "left_out", "matched", "nothing_kept", "settings"]
 
 SIDES = ("first", "second")
 
@@ -70,3 +71,17 @@ def nothing_kept(pairs: list[tuple[Call, Call]]) -> str:
         f"No call was kept in both traces: the first kept {names[0]}, the second {names[1]}. "
         f"Give both the same names: trace(model, keep=[...])."
     )
+
+
+def configurations(pairs: Iterable[tuple[Call, Call]]) -> dict[CallId, str]:
+    """Say at each call of the first trace how its module is configured otherwise."""
+    found = {}
+    for one, other in pairs:
+        if one.module.config != other.module.config:
+            mine, theirs = one.module.config.split(", "), other.module.config.split(", ")
+            sides = (
+                [part for part in mine if part not in theirs],
+                [part for part in theirs if part not in mine],
+            )
+            found[one.id] = " | ".join(", ".join(parts) or "default" for parts in sides)
+    return found

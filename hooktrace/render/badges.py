@@ -36,6 +36,7 @@ _STATES = {
     "changed": _Mark("changed", "changed_fill", "changed values", width=2),
     "observed": _Mark("seen", "seen_fill", "observed"),
     "never": _Mark("never", "", "never fired", "ROUNDED,DASHED"),
+    "differs": _Mark("changed", "changed_fill", "differ", "SOLID", 1),
     "recomputed": _Mark("soft", "", "ran again", "ROUNDED,DOTTED"),
 }
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hooktrace.errors import RenderError, nearest
+from hooktrace.events import CallId
 from hooktrace.log import EventLog
 from hooktrace.render.asked import Asked, Chosen, view_of
 from hooktrace.render.digraph import Digraph
 from hooktrace.render.dot import Scene, write
 from hooktrace.render.formats import save
+from hooktrace.render.module_diagram import remarked_scene
 from hooktrace.views.calls import CallIndex
+from hooktrace.views.hookuse import HookUse
 
-__all__ = ["digraph", "draw", "mimebundle", "scene"]
+__all__ = ["digraph", "draw", "draw_remarked", "mimebundle", "scene"]
 
 
 def scene(
@@ -78,6 +82,15 @@ def draw(
     """
     _check(options)
     return save(write(scene(log, calls, **options)), path, engine)
+
+
+def draw_remarked(
+    log: EventLog, calls: CallIndex, path: str | Path, remarks: Mapping[CallId, list[str]]
+) -> Path:
+    """Write the modules view to a file, with remarks at some calls."""
+    return save(
+        write(remarked_scene(log, calls, Asked(), HookUse(log, calls, remarks))), path, None
+    )
 
 
 def mimebundle(log: EventLog, calls: CallIndex, text: str) -> dict[str, Any]:

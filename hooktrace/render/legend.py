@@ -24,6 +24,7 @@ _SIGNS = {
     ),
     "never": ("never", "dashed frame: a hook that never fired"),
     "raised": ("raised", "red frame with corners: a hook that raised"),
+    "differs": ("changed", "orange frame with corners: what differs, first | second trace"),
     "recomputed": ("soft", "dotted frame: ran again in backward (checkpointing)"),
     "written": ("written", "double arrowhead: what it points to overwrote the value in place"),
     "odd": ("raised", "red dashed arrow: a gradient with NaN, with infinite elements, or all zero"),

@@ -7,18 +7,19 @@ from hooktrace.log import EventLog
 from hooktrace.render.asked import Asked, view
 from hooktrace.render.badges import badge_row, count_row, framed
 from hooktrace.render.columns import wrap_columns
-from hooktrace.render.dot import Arrow, Box, Frame, Scene, row, table
+from hooktrace.render.dot import Box, Frame, Scene, row, table
+from hooktrace.render.flowing import arrow
 from hooktrace.render.legend import Extent, Seen, title
-from hooktrace.render.pieces import caption, heading_row, label, line, pill, stroke
-from hooktrace.render.wording import clip, configuration, path, shape, short_numbers, within, wrap
+from hooktrace.render.pieces import caption, heading_row, pill
+from hooktrace.render.wording import clip, configuration, path, short_numbers, within, wrap
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.dataflow import flow
 from hooktrace.views.hookuse import HookUse
-from hooktrace.views.links import Flow, Link, Operation, Terminal
+from hooktrace.views.links import Flow, Operation, Terminal
 from hooktrace.views.outline import Item, Outline, around, inside, outlines
 from hooktrace.views.rounds import step_of
 
-__all__ = ["module_scene"]
+__all__ = ["module_scene", "remarked_scene"]
 
 _MOST_BADGES = 4
 
@@ -26,8 +27,12 @@ _MOST_BADGES = 4
 @view("modules", "depth", "expand", "step", "budget")
 def module_scene(log: EventLog, calls: CallIndex, asked: Asked) -> Scene:
     """Compose the picture of the outermost calls of one step."""
+    return remarked_scene(log, calls, asked, HookUse(log, calls))
+
+
+def remarked_scene(log: EventLog, calls: CallIndex, asked: Asked, uses: HookUse) -> Scene:
+    """Compose the same with the remarks that `uses` holds."""
     roots, step = step_of(log, calls, asked.step or 0)
-    uses = HookUse(log, calls)
     plan, links, less = within_budget(log, roots, uses, asked)
     painter = _Painter(log, roots, uses, plan, links)
     return painter.scene(Extent(roots, plan, step, asked.most if less else 0))
@@ -77,7 +82,10 @@ class _Painter:
                 members.append(shown)
         members += [self._operation(one) for one in self._operations(None)]
         members += ends["output"]
-        arrows = [self._arrow(link) for link in self.flow.links]
+        arrows = [
+            arrow(link, not (self._folded(link.tail) or self._folded(link.head)), self.seen)
+            for link in self.flow.links
+        ]
         names = self._names()
         heading = title(self.log, extent, self.uses, self.seen)
         return wrap_columns(Scene(heading, members, arrows), _sign, names)
@@ -175,12 +183,21 @@ class _Painter:
         rows = [badge_row(story, self.seen) for story in stories[:_MOST_BADGES]]
         if len(stories) > _MOST_BADGES:
             rows.append(row(f"and {len(stories) - _MOST_BADGES} more hooks", size=9, ink="soft"))
-        return rows
+        remarks = self.uses.remarks.get(item.call.id, [])
+        if remarks:
+            self.seen.add("differs")
+        return rows + [framed(clip(one, 60), "differs") for one in remarks]
 
     def _hidden_badges(self, item: Item) -> list[str]:
         """Count the hooks on the modules that the box hides."""
-        stories = [story for call in inside([item.call])[1:] for story in self.uses.at(call)]
-        return [count_row(stories, self.seen)] if stories else []
+        hidden = inside([item.call])[1:]
+        stories = [story for call in hidden for story in self.uses.at(call)]
+        rows = [count_row(stories, self.seen)] if stories else []
+        differing = sum(bool(self.uses.remarks.get(call.id)) for call in hidden)
+        if differing:
+            self.seen.add("differs")
+            rows.append(framed(f"{differing} inside differ{'s' * (differing == 1)}", "differs"))
+        return rows
 
     def _notes(self, item: Item) -> list[str]:
         call = item.call
@@ -252,31 +269,6 @@ class _Painter:
 
     def _terminal(self, terminal: Terminal) -> Box:
         return pill(terminal.key, terminal.text, f"terminal {terminal.text}", terminal.text)
-
-    def _arrow(self, link: Link) -> Arrow:
-        single = not any(self._folded(end) for end in (link.tail, link.head))
-        shapes = list(dict.fromkeys(shape(one, single) for one in link.seen))
-        lines = [line(clip(one, 44), "soft") for one in shapes[:3]]
-        if len(shapes) > 3:
-            lines.append(line(f"and {len(shapes) - 3} more", "soft"))
-        options: dict[str, str] = {}
-        classes = ["edge"]
-        if link.written:
-            self.seen.add("written")
-            classes.append("written")
-            lines.append(line(link.written, "written"))
-            options = stroke("written", 1.6) | {"arrowhead": "normalnormal"}
-        if link.edits:
-            self.seen.add("changed")
-            classes.append("changed")
-            lines = [line(clip(one, 48), "changed", bold=True) for one in link.edits[:3]] + lines
-            options = options | stroke("changed", 3)
-        if not link.certain:
-            self.seen.add("guess")
-            classes.append("guess")
-            options = {"style": "dashed"}
-        words = "; ".join([*link.edits, *shapes])
-        return Arrow(link.tail, link.head, label(lines), " ".join(classes), words, options)
 
 
 def _shown_name(item: Item) -> str:

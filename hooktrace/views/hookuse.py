@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,10 +56,18 @@ class HookUse:
     owns the parameter, a hook on another tensor to the call that returned it, one on an autograd
     node to the call that made the node.  A global hook belongs to the calls in which it changed
     something.
+
+    Attributes:
+        log: The log.
+        order: The place of each hook that fired, from 1, by first firing.
+        remarks: What else a picture is to say at a call.
     """
 
-    def __init__(self, log: EventLog, calls: CallIndex) -> None:
+    def __init__(
+        self, log: EventLog, calls: CallIndex, remarks: Mapping[CallId, list[str]] | None = None
+    ) -> None:
         self.log = log
+        self.remarks = remarks or {}
         self.order: dict[HookId, int] = {}
         self._firings: dict[HookId, list[HookFired]] = defaultdict(list)
         for event in log.of(HookFired):
@@ -124,10 +133,11 @@ class HookUse:
 
     def mark(self, call: Call) -> Any:
         """Describe the hooks at a call so that equal marks look alike in a picture."""
-        return tuple(
+        stories = tuple(
             (one.hook.kind, one.hook.name, one.on, one.state, tuple(one.texts))
             for one in self.at(call)
         )
+        return stories, tuple(self.remarks.get(call.id, ()))
 
     def _story(self, hook: TracedHook, on: str = "", call: Call | None = None) -> HookStory:
         firings = self._firings[hook.id]

@@ -171,10 +171,10 @@ def _chosen(
 
 
 def _hooked(roots: Sequence[Call], uses: HookUse) -> set[CallId]:
-    """Return the calls that have hooks somewhere inside: a picture opens them."""
+    """Return the calls that have hooks or remarks somewhere inside: a picture opens them."""
     found: set[CallId] = set()
     for call in inside(roots):
-        if uses.at(call):
+        if uses.at(call) or uses.remarks.get(call.id):
             found.update(one.id for one in _outer(call))
     return found
 

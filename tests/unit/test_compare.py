@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from typing import Any
 
 import numpy as np
@@ -420,10 +422,36 @@ def test_a_comparison_without_a_difference_has_nothing_to_draw(tmp_path):
         found.draw(tmp_path / "pair.png")
 
 
-def test_a_comparison_is_drawn_as_png_only(tmp_path):
+def test_other_endings_are_errors_that_name_those_there_are(tmp_path):
     first, second, _models = twins()
-    with pytest.raises(UnknownFormatError, match=r"\.svg"):
-        ht.compare(first, second).draw(tmp_path / "pair.svg")
+    with pytest.raises(UnknownFormatError, match=r"\.png .values. or \.svg, \.pdf, \.dot"):
+        ht.compare(first, second).draw(tmp_path / "pair.jpg")
+    with pytest.raises(ValueError, match="item= chooses among values"):
+        ht.compare(first, second).draw(tmp_path / "pair.svg", item=1)
+
+
+def test_the_picture_of_modules_marks_what_differs_where_it_differs(tmp_path):
+    traces = []
+    for inplace in (True, False):
+        rows = [nn.Sequential(nn.Identity(), nn.Hardtanh()) for _ in range(6)]
+        rows[3][1] = nn.Hardtanh(-0.25, 1.0, inplace=inplace)
+        model = nn.Sequential(*rows)
+        with ht.trace(model, keep=["3.0", "5"]) as t:
+            model(torch.tensor([[-3.0, 0.5]]) / (1 if inplace else 2))
+        traces.append(t)
+    text = ht.compare(*traces).draw(tmp_path / "pair.dot").read_text()
+    said = html.unescape(re.sub("<[^<>]*>", "\n", text))
+    lines = [line.strip() for line in said.split("\n")]
+    assert lines.count("inplace=True | default") == 1
+    assert lines.count("first: a naive hook holds output 50 % wrong by up to 0.75") == 1
+    assert lines.count("output differs by up to 0.25") == 2  # 0.5 against 0.25, in 3.0 and in 5
+    assert lines.count("3.0") == 1  # opened: something differs there
+    assert "orange frame with corners" in said
+
+
+def test_what_is_the_same_has_no_mark(tmp_path):
+    found = ht.compare(traced(net(False)), traced(net(False)))
+    assert "differs" not in found.draw(tmp_path / "pair.dot").read_text()
 
 
 def test_the_lazy_name_stays_a_function():
