@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -48,7 +48,6 @@ __all__ = [
     "shape_of",
     "unseen",
     "version_of",
-    "versions_of",
 ]
 
 Params = ParamSpec("Params")
@@ -115,16 +114,6 @@ def version_of(tensor: Tensor) -> int | None:
     except (RuntimeError, NotImplementedError):
         return None
 
-
-def versions_of(tensors: Sequence[Tensor]) -> list[int] | None:
-    """Return the version counters of tensors; None if one of them has none."""
-    try:
-        return list(map(_version, tensors))
-    except (RuntimeError, NotImplementedError):
-        return None
-
-
-_version = operator.attrgetter("_version")
 
 gradient_of: Callable[[Tensor], Tensor | None] = vars(torch._C.TensorBase)["grad"].__get__
 """Returns ``.grad``, also where a program has put a property of its own into its place."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ __all__ = [
     "same_storage",
     "set_version",
     "tensor_hooks",
+    "versions_of",
 ]
 
 
@@ -101,3 +102,11 @@ set_version: Callable[[Tensor, int], None] = (
     _set_version_before_2_7 if _one_at_a_time else _set_version
 )
 """Puts a version counter back, for a tensor that holds again what it held at that version."""
+
+
+def versions_of(tensors: Sequence[Tensor]) -> list[int] | None:
+    """Return the version counters of tensors; None if one of them has none."""
+    try:
+        return [one._version for one in tensors]
+    except (RuntimeError, NotImplementedError):
+        return None

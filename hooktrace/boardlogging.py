@@ -254,11 +254,11 @@ def _number(one: Any) -> float:
 
 def _file(log_dir: Any, comment: str, suffix: str) -> BoardFile:
     if log_dir is None:
-        return BoardFile(usual_folder(comment), suffix)
+        return BoardFile.open(usual_folder(comment), suffix)
     if comment:
         raise TypeError("comment= is the end of a folder's name, but the folder is given.")
     if isinstance(log_dir, (str, os.PathLike)):
-        return BoardFile(log_dir, suffix)
+        return BoardFile.open(log_dir, suffix)
     if suffix:
         raise TypeError("filename_suffix= ends a file's name, but the SummaryWriter has its file.")
     return BoardFile.of(log_dir)

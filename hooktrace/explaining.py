@@ -151,7 +151,10 @@ def _explained(
         finally:
             trace.release()
     return HeatMaps(
-        {key: replace(one, why=(*choice.why, *one.why)) for key, one in made.maps.items()}
+        {
+            key: replace(one, why=(*choice.why, *one.why)) if one.why else one
+            for key, one in made.maps.items()
+        }
     )
 
 

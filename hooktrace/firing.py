@@ -21,6 +21,7 @@ from hooktrace.events import Edit, HookFired, HookId, Observation, TensorWritten
 from hooktrace.identity import Seen, leaves, text_of
 from hooktrace.recorder import COPY_LIMIT_BYTES, Recorder
 from hooktrace.threadstate import Open
+from hooktrace.writes import check_parameters
 
 __all__ = ["Firing", "describe_error"]
 
@@ -266,7 +267,7 @@ class Firing(Open):
     ) -> None:
         recorder = self.recorder
         if self.site is not None:
-            recorder.check_parameters(_torch_hooks.parameters_of([self.site]))
+            check_parameters(recorder, _torch_hooks.parameters_of([self.site]))
         if self.there is not None:
             recorder.holdings.after(self)
         state = self.state

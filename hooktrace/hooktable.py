@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from types import FrameType
@@ -44,6 +45,7 @@ class HookTable:
         self.identities = identities
         self.optimizers = Optimizers(scope)
         self.facts = HookFacts(log)
+        self._numbering = threading.Lock()
         self._rows: dict[tuple[str, int, int], HookId] = {}
         self._copies: dict[tuple[HookId, ModuleId | None], HookId] = {}  # on copies of modules
         self._dicts: dict[int, tuple[weakref.ref[Any], str]] = {}
@@ -145,23 +147,22 @@ class HookTable:
         options: tuple[str, ...],
         number: int = -1,
     ) -> HookId:
-        row = HookId(len(self.log.hooks))
         module = self.scope.known(owner) if isinstance(owner, nn.Module) else None
         tensor = self.identities.seen(owner).id if isinstance(owner, torch.Tensor) else None
-        self.log.hooks.append(
-            TracedHook(
-                row,
-                kind,
-                self._owner_name(owner),
-                function_name(function),
-                defined_at(function),
-                line,
-                module,
-                tensor,
-                options,
-                feature_of(function),
-            )
+        what = (
+            kind,
+            self._owner_name(owner),
+            function_name(function),
+            defined_at(function),
+            line,
+            module,
+            tensor,
+            options,
+            feature_of(function),
         )
+        with self._numbering:  # threads may register hooks at the same time
+            row = HookId(len(self.log.hooks))
+            self.log.hooks.append(TracedHook(row, *what))
         self.facts.add(row, -1 if kind == "retain_grad" else number, function)  # it has no handle
         return row
 

@@ -28,6 +28,7 @@ from hooktrace.recorder import Recorder
 from hooktrace.results import describe
 from hooktrace.spans import Span
 from hooktrace.threadstate import Open, ThreadState
+from hooktrace.writes import check_alive, check_models
 
 __all__ = ["Leaf", "OpenCall", "close_call", "fail_call", "innermost_call", "open_call"]
 
@@ -98,7 +99,7 @@ def open_call(
         stack = state.stack
         parent = innermost_call(stack) if stack else None
         if parent is None:
-            recorder.check_models()
+            check_models(recorder)
             module_id, around = recorder.scope.find(module, None), None
             if recorder.scope.met:
                 recorder.scope.met = False
@@ -264,8 +265,8 @@ def _keep_values(
 
 def _close_root(recorder: Recorder, state: ThreadState, call: OpenCall) -> None:
     """At the end of the outermost call: who wrote to what, and is what was kept still there?"""
-    recorder.check_alive(state, state.recent)
-    recorder.check_models()
+    check_alive(recorder, state, state.recent)
+    check_models(recorder)
     recorder.holdings.check()
     state.recent.clear()
     for number, role, tensor, value in call.kept or ():

@@ -91,7 +91,8 @@ def _note_names(recorder: Recorder, named: Iterable[tuple[str, nn.Parameter]]) -
 def take_stock(recorder: Recorder) -> list[Member]:
     """Return the modules of the models that still live, with their parameters and buffers."""
     log, identities = recorder.log, recorder.identities
-    entered = {name: number for number, (name, _) in log.parameters.items()} | log.aliases
+    first = {log.tensors[number].name: number for number in log.parameters}
+    entered = first | {name: number for number, (name, _) in log.parameters.items()} | log.aliases
     members = []
     for module, names, root, row in recorder.scope.members():
         start = f"{names[0]}." if names[0] else ""

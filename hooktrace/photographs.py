@@ -157,6 +157,5 @@ def _told(path: Path, maps: HeatMaps, known: Classifier) -> list[str]:
         number = one.classes[0]
         name = f" {known.names[number]}" if known.names else ""
         lines.append(f"  class {number}{name}, score {one.scores[0]:.3g}")
-    first = next(iter(maps.maps.values()))
-    lines.append(f"  layer {first.layer}: {'; '.join(first.why)}")
-    return lines
+    layers = {one.layer: one.why for one in maps.maps.values() if one.why}
+    return [*lines, *(f"  layer {name}: {'; '.join(why)}" for name, why in layers.items())]

@@ -90,10 +90,11 @@ def _told(item: pytest.Item, call: pytest.CallInfo[None], folder: str | None) ->
     if folder is None:
         return text
     name = re.sub(r"[^\w.-]+", "_", item.nodeid)[-_LONGEST:]
-    file = item.config.invocation_params.dir / folder / f"{name}.txt"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(f"{item.nodeid}\n\n{text}\n", encoding="utf-8")
-    return f"{text}\n\nWritten to {file}"
+    place = item.config.invocation_params.dir / folder
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{name}.txt").write_text(f"{item.nodeid}\n\n{text}\n", encoding="utf-8")
+    saved = trace.save(place / f"{name}.hooktrace")
+    return f"{text}\n\nSaved as {saved}"
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from hooktrace import _torch, _torch_hooks
-from hooktrace._torch import numbers_of, shape_of, version_of, versions_of
+from hooktrace._torch import numbers_of, shape_of, version_of
 from hooktrace._torch_hooks import has_hooks
 from hooktrace.errors import ProbeFailedWarning
 from hooktrace.events import (
@@ -99,7 +99,7 @@ class Recorder:
         self.ending = False
         self.write = log.rows.append
         self._leaves: set[TensorId] = set()
-        self._versions: tuple[list[int], list[int] | None] = [], []
+        self.versions: tuple[list[int], list[int] | None] = [], []  # of the models' parameters
         self._own = threading.local()
         self._threads = itertools.count()
         self._states: list[ThreadState] = []
@@ -216,13 +216,6 @@ class Recorder:
         now, after = self.clock(), seen.value
         self.write((TensorWritten, now, state.number, before, after, call, hook, certain, line))
 
-    def check_alive(self, state: ThreadState, entries: Iterable[Seen]) -> None:
-        """Note writes to those of the tensors that still live."""
-        for seen in entries:
-            tensor = seen.ref()
-            if tensor is not None:
-                self.check(state, tensor, seen)
-
     def check_gradients(self) -> None:
         """Note writes to the leaves' ``.grad`` since they were filled, such as clipping."""
         state = self.state()
@@ -232,23 +225,6 @@ class Recorder:
             if seen is not None and version_of(gradient) != seen.value.version:
                 self.check(state, gradient, seen)
                 self.log.contents[seen.value] = self.describe(gradient, seen, ".grad")
-
-    def check_models(self) -> None:
-        """Note writes to those parameters of the models that have been seen."""
-        parameters = self.scope.live_parameters()
-        now = list(map(id, parameters)), versions_of(parameters)
-        if now != self._versions or now[1] is None:
-            self._versions = now
-            self.check_parameters(parameters)
-
-    def check_parameters(self, parameters: Iterable[torch.Tensor]) -> None:
-        """Note writes to those parameters that have been seen."""
-        state, table = self.state(), self._table
-        for parameter in parameters:
-            seen = table.get(id(parameter))
-            if seen is not None and version_of(parameter) != seen.value.version:
-                if seen.ref() is parameter:
-                    self.check(state, parameter, seen)
 
     def leaf(self, leaf: torch.Tensor) -> TensorId:
         """Return the number of a leaf, and note that it is one."""

@@ -258,5 +258,4 @@ class Recording(Leaving):
 
         self._settle()
         drawn = self.feature_maps() if images else {}
-        told = {"trace": str(self), "findings": str(self.findings())}
-        return export(self.log, self.index, log_dir, told, drawn, **options)
+        return export(self.log, self.index, log_dir, drawn, **options)

@@ -16,6 +16,7 @@ from hooktrace.errors import (
 )
 from hooktrace.events import ModuleId, TracedModule
 from hooktrace.log import EventLog
+from hooktrace.modulefacts import base_of, config_of, size_of
 
 __all__ = ["Keep", "Scope"]
 
@@ -171,10 +172,16 @@ class Scope:
             return None
         _, names, root = named
         number, kind = ModuleId(len(self.log.modules)), type(module)
-        config, size, model = _config(module), _size(module), root if root >= 0 else None
         self.log.modules.append(
             TracedModule(
-                number, names[0], kind.__name__, tuple(names[1:]), config, size, model, _base(kind)
+                number,
+                names[0],
+                kind.__name__,
+                tuple(names[1:]),
+                config_of(module),
+                size_of(module),
+                root if root >= 0 else None,
+                base_of(kind),
             )
         )
         self._rows[id(module)] = (weakref.ref(module), number)
@@ -255,25 +262,6 @@ def _split(keep: Keep) -> tuple[list[str], list[weakref.ref[nn.Module]]]:
         else:
             raise UnsupportedKeepError(_KEEP.format(type(item).__name__))
     return patterns, modules
-
-
-def _config(module: nn.Module) -> str:
-    try:
-        return " ".join(module.extra_repr().split())
-    except Exception:  # the user's own code; its text is not worth a failure
-        return ""
-
-
-def _base(kind: type[nn.Module]) -> str:
-    """Return the name of the first class that PyTorch defines among those of a module."""
-    for one in kind.__mro__:
-        if one.__module__.startswith("torch.nn."):
-            return one.__name__
-    return "Module"
-
-
-def _size(module: nn.Module) -> int:
-    return sum([parameter.numel() for _, parameter in _torch_hooks.own_parameters(module)])
 
 
 def _is_of(kind: type[nn.Module], pattern: str) -> bool:

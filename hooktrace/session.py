@@ -36,7 +36,6 @@ from hooktrace.views.calls import CallIndex
 
 if TYPE_CHECKING:
     from hooktrace.doctor.blame import Blame
-    from hooktrace.summaries import Summary
 
 __all__ = ["Trace", "trace"]
 
@@ -215,11 +214,6 @@ class Trace(Recording):
         if isinstance(tensor, torch.Tensor):
             tensor = parameters.number_of(self._recorder, tensor)
         return super().blame(tensor)
-
-    def summary(self, **options: Any) -> Summary:  # noqa: D102 - that of what it extends
-        if not self.log.sealed:
-            parameters.take_stock(self._recorder)
-        return super().summary(**options)
 
     def _settle(self) -> None:
         if self.log.origin is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,9 @@ from hooktrace.boards.files import BoardFile
 from hooktrace.boards.nodes import board_nodes
 from hooktrace.boards.norms import CHARTS, norms
 from hooktrace.boards.protocol import Counts, Value, chart, graph, histogram, picture, scalar, text
+from hooktrace.doctor import diagnose
 from hooktrace.log import EventLog
+from hooktrace.render.text import table
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.outline import inside
 from hooktrace.views.rounds import rounds
@@ -23,7 +26,7 @@ from hooktrace.views.values import Unkept
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["export", "places"]
+__all__ = ["event_file", "export", "places"]
 
 _BINS = 64
 
@@ -32,23 +35,17 @@ def export(
     log: EventLog,
     calls: CallIndex,
     folder: str | os.PathLike[str],
-    texts: Mapping[str, str] | None = None,
     feature_maps: Mapping[str, Image.Image] | None = None,
     *,
     modules: str = "*",
     filename_suffix: str = "",
 ) -> Path:
-    """Write a trace for TensorBoard.
-
-    The graph has every module call of the first step as a node, and every hook.  Where statistics
-    were taken there are norms of activations, gradients and parameters for each module and step;
-    of what was kept, how activations and their gradients are distributed.
+    """Write a trace as a run of TensorBoard.
 
     Args:
-        log: The trace.
+        log: The trace; its edits should be measured already.
         calls: Its calls.
         folder: The folder of the run, which is made.
-        texts: What is to be read beside, by title.
         feature_maps: Pictures by the names of calls.
         modules: An fnmatch pattern of the modules that curves and histograms are written of.
         filename_suffix: End of the name of the file.
@@ -56,22 +53,68 @@ def export(
     Raises:
         MissingExtraError: TensorBoard is not installed.
     """
-    file = BoardFile(folder, filename_suffix)
+    file = BoardFile.open(folder, filename_suffix)
     try:
-        steps = rounds(log, calls)
-        starts = [step[0].called.seq for step in steps]
-        for number, extent in enumerate(pairwise([*starts, len(log.events)])):
-            own = inside(steps[number])
-            values = _step(log, own, extent, lambda name: fnmatchcase(name, modules))
-            file.add([*values, *_pictures(own, feature_maps or {})], number)
-        if log.stats.taken:
-            file.add([chart(CHARTS)])
-        if steps:
-            file.add_graph(graph(board_nodes(log, calls, steps[0])))
-        file.add(text(name, _fenced(words)) for name, words in (texts or {}).items())
+        _fill(file, log, calls, modules, feature_maps or {})
     finally:
         file.close()
     return Path(folder)
+
+
+def event_file(log: EventLog, calls: CallIndex, modules: str) -> bytes:
+    """Return what is in the file that `export` writes."""
+    stream = io.BytesIO()
+    _fill(BoardFile.into(stream, _time_s(log, 0)), log, calls, modules, {})
+    return stream.getvalue()
+
+
+def _fill(
+    file: BoardFile,
+    log: EventLog,
+    calls: CallIndex,
+    modules: str,
+    feature_maps: Mapping[str, Image.Image],
+) -> None:
+    """Write what there is of a trace.
+
+    The graph has every module call of the first step as a node, and every hook.  Where statistics
+    were taken there are norms of activations, gradients and parameters for each module and step;
+    of what was kept, how activations and their gradients are distributed.
+    """
+    steps = rounds(log, calls)
+    starts = [step[0].called.seq for step in steps]
+    numbers = _numbers(log, calls, steps)
+    for place, extent in enumerate(pairwise([*starts, _end(log)])):
+        own = inside(steps[place])
+        values = _step(log, own, extent, lambda name: fnmatchcase(name, modules))
+        when = _time_s(log, own[0].called.time_ns)
+        file.add([*values, *_pictures(own, feature_maps)], numbers[place], when)
+    begun = _time_s(log, log.events[0].time_ns if log.events else 0)
+    if log.stats.taken:
+        file.add([chart(CHARTS)], None, begun)
+    if steps:
+        file.add_graph(graph(board_nodes(log, calls, steps[0])), begun)
+    found = diagnose(log, calls)
+    texts = {"trace": table(log, calls, found.line), "findings": str(found)}
+    file.add((text(name, _fenced(words)) for name, words in texts.items()), None, begun)
+
+
+def _numbers(log: EventLog, calls: CallIndex, steps: Sequence[Sequence[Call]]) -> Sequence[int]:
+    """Return the numbers of the steps: those of the whole run, where a file has only some of it."""
+    known = () if log.origin is None else log.origin.steps
+    if len(known) == len(steps) == len(calls.roots()):
+        return known
+    return range(len(steps))
+
+
+def _time_s(log: EventLog, time_ns: int) -> float:
+    """Return when something was recorded, in seconds since 1970 if that is known."""
+    return (time_ns + (log.surroundings.epoch_ns or 0)) / 1e9
+
+
+def _end(log: EventLog) -> int:
+    """Return the number after that of the last event."""
+    return log.events[-1].seq + 1 if log.events else 0
 
 
 def _step(
@@ -115,7 +158,8 @@ def _counted(values: Sequence[Any]) -> Counts | None:
     """Count the values of the tensors that were kept; None if there is none."""
     import numpy
 
-    found = [_array(one) for one in values if hasattr(one, "shape") and not isinstance(one, Unkept)]
+    kept = [one for one in values if hasattr(one, "shape") and not isinstance(one, Unkept)]
+    found = [_array(one) for one in kept if "complex" not in str(one.dtype)]
     every = numpy.concatenate([one.ravel() for one in found]) if found else numpy.empty(0)
     every = every[numpy.isfinite(every)]
     if not every.size:

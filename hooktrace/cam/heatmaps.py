@@ -65,7 +65,8 @@ class HeatMap:
         scores: (N,) the score of each image; None with ``target="backward"``.
         image: Spatial sizes *S of the model's input; () if they are not known.
         relu: Whether the authors of the method show the positive part only.
-        why: What was decided on the way: layout of the axes, choice of the layer.
+        why: What was decided on the way: layout of the axes, choice of the layer; () for methods
+            that look at the whole model.
         extra: What else a method found, such as the components of ``dff``.
     """
 

@@ -15,7 +15,17 @@ from typing import Any
 
 from torch import Tensor
 
-from hooktrace.cam.axes import FIRST, LAST, Told, around, guess, spatial_axes, tell
+from hooktrace.cam.axes import (
+    FIRST,
+    LAST,
+    Told,
+    around,
+    descendants,
+    guess,
+    own,
+    spatial_axes,
+    tell,
+)
 from hooktrace.cam.grids import find_grid, proportion, seen_grids
 from hooktrace.errors import MapShapeError
 from hooktrace.events import TensorSummary
@@ -82,18 +92,29 @@ def find_layout(call: Call, shape: tuple[int, ...], image: tuple[int, ...]) -> L
 def image_of(root: Call) -> tuple[int, ...]:
     """Return the spatial sizes *S of a model's first input of at least three dimensions.
 
-    Images in a list, as detection takes them, are (C, H, W); if their sizes differ, no one size is
-    known: ().  Channels come second, unless a module takes the input with channels last.
+    Images in a list, as detection takes them, are (C, H, W), and scaled and padded to one batch:
+    the sizes are those of that batch, as the first module took it, which are the ones that maps go
+    over.  Channels come second, unless a module takes the input with channels last.
     """
     found = list(_images(root))
     if found and listed(found[0]):
-        sizes = {tuple(one.summary.shape[1:]) for one in found if listed(one)}
-        return sizes.pop() if len(sizes) == 1 else ()
+        return _padded(root, sum(map(listed, found)))
     if not found:
         return ()
     told = around(root, found[0].value)
     shape = tuple(found[0].summary.shape)
     return shape[1:-1] if told is not None and told.axis == LAST else shape[2:]
+
+
+def _padded(root: Call, images: int) -> tuple[int, ...]:
+    """Return the spatial sizes of the batch that a model makes of a list of images; () if none."""
+    for call in descendants(root):
+        if own(call) != FIRST or not call.seen_inputs:
+            continue
+        summary = call.seen_inputs[0].summary
+        if isinstance(summary, TensorSummary) and len(summary.shape) > 2:
+            return tuple(summary.shape[2:]) if summary.shape[0] == images else ()
+    return ()
 
 
 def _images(root: Call) -> Iterator[Any]:

@@ -66,7 +66,8 @@ def cam(
         evidences = _evidences(calls, made, score, rerun, seed)
         for title, one in methods.items():
             for label, picture in _pictures(one, names, evidences, key):
-                found[title, label, key] = replace(picture, method=title, why=(*why, *picture.why))
+                said = (*why, *picture.why) if picture.why else ()  # none of the whole model
+                found[title, label, key] = replace(picture, method=title, why=said)
     return HeatMaps(found)
 
 
@@ -166,7 +167,7 @@ def _picture(method: Method, label: str, evidence: Evidence, key: Any) -> HeatMa
         scores=None if question is None else question.scores,
         image=evidence.layer.image,
         relu=method.relu,
-        why=(evidence.layer.layout.why,),
+        why=() if method.scope == "model" else (evidence.layer.layout.why,),
         extra=extra,
     )
     _warn(made)

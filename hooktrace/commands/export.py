@@ -67,7 +67,7 @@ def export(
     quiet: Quiet = False,
     **flags: Any,
 ) -> None:
-    """Write a trace for Perfetto, data frames, graph tools or a README."""
+    """Write a trace for Perfetto, TensorBoard, data frames, graph tools or a README."""
     from hooktrace.export.exporter import exporter_for
     from hooktrace.loading import load
 

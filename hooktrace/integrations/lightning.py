@@ -31,8 +31,7 @@ class TraceCallback(Callback):  # type: ignore[misc, unused-ignore]
         every: How many batches lie between those that are traced, plus one.
         norms: Whether to log norms.
         findings: Whether to print what the doctor finds, each finding once.
-        folder: Where to write a file with the table and the findings of each traced batch; None
-            for nowhere.
+        folder: Where to save the traces, as ``step-000100.hooktrace``; None for nowhere.
         on_trace: Is called with each trace and ``trainer.global_step``.
 
     Raises:

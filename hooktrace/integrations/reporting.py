@@ -26,7 +26,7 @@ class StepReports:
     Args:
         every: How many steps lie between those that are traced, plus one.
         findings: Whether to tell what the doctor finds in them, each finding once.
-        folder: Where to write a file with the table and the findings of each; None for nowhere.
+        folder: Where to save each trace; None for nowhere.
         on_trace: Is called with each trace and the number of its step.
         say: What tells findings.
 
@@ -69,11 +69,11 @@ class StepReports:
         if trace is None:
             return {}
         with patches.unrecorded():
-            found = trace.findings()
             if self._findings:
-                self._tell(found, step)
+                self._tell(trace.findings(), step)
             if self._folder is not None:
-                self._write(trace, found, step)
+                self._folder.mkdir(parents=True, exist_ok=True)
+                trace.save(self._folder / f"step-{step:06}.hooktrace")
             log, calls = trace.log, CallIndex(trace.log).refresh()
             measured = norms(log, calls, (0, len(log.events)), lambda _: True)
         if self._on_trace is not None:
@@ -91,9 +91,3 @@ class StepReports:
         self._told.update((one.rule, one.message) for one in new)
         for one in new:
             self._say(f"hooktrace, step {step}: {one}")
-
-    def _write(self, trace: Trace, found: Findings, step: int) -> None:
-        assert self._folder is not None
-        self._folder.mkdir(parents=True, exist_ok=True)
-        text = f"{trace}\n\n{found}\n"
-        (self._folder / f"step-{step:06}.txt").write_text(text, encoding="utf-8")

@@ -30,8 +30,7 @@ class TraceCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         log: Where norms of activations, gradients and parameters go, as a dict of
             ``hooktrace/gradient_norm/...``: ``trainer.log``; None for nowhere.
         findings: Whether to print what the doctor finds, each finding once.
-        folder: Where to write a file with the table and the findings of each traced step; None for
-            nowhere.
+        folder: Where to save the traces, as ``step-000100.hooktrace``; None for nowhere.
         on_trace: Is called with each trace and the number of its step, as the trainer counts.
 
     Raises:

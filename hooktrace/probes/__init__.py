@@ -30,6 +30,7 @@ from hooktrace.probes import (
     state_dicts,
 )
 from hooktrace.recorder import Recorder
+from hooktrace.writes import check_parameters
 
 __all__ = ["Probes"]
 
@@ -88,7 +89,7 @@ class Probes:
         there = list(self.recorder.scope.parameters())
         try:
             self.recorder.check_gradients()
-            self.recorder.check_parameters(parameter for _, parameter in there)
+            check_parameters(self.recorder, (parameter for _, parameter in there))
             self.recorder.hooks.facts.settle()
             if self.recorder.scope.everything:
                 self._look_again()

@@ -24,6 +24,7 @@ from hooktrace.patches import Patch, active
 from hooktrace.placement import Placement
 from hooktrace.recorder import Recorder
 from hooktrace.tracebacks import unlink_own_frames
+from hooktrace.writes import check_models
 
 __all__ = ["patches"]
 
@@ -120,7 +121,7 @@ def _start(recorder: Recorder, given: dict[str, Any]) -> tuple[int, list[torch.T
     leaves: list[torch.Tensor] = []
     try:
         recorder.check_gradients()
-        recorder.check_models()
+        check_models(recorder)
         if recorder.on_step is not None:
             recorder.on_step(None)
         tensors = given.get("tensors", ())

@@ -88,7 +88,8 @@ class Recomputations:
         if frame is None:
             return
         found = regions_around(frame.f_back, frame.f_code, call.parent is None)
-        self._note_reentrant(call, [region for region, again in found if not again])
+        if found or self.recorder.log.reentrant:
+            self._note_reentrant(call, [region for region, again in found if not again])
         for region, again in reversed(found):
             around = self._passage(region, again, state, around)
         if around is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hooktrace.render.dot import row
 from hooktrace.render.wording import badge
@@ -10,12 +11,32 @@ from hooktrace.views.hookuse import HookStory
 
 __all__ = ["badge_row", "count_row", "framed"]
 
-# state: (frame, filling, words for a count)
+
+@dataclass(frozen=True)
+class _Mark:
+    """How a state is shown: never by colour alone.
+
+    Attributes:
+        colour: Of the frame.
+        fill: Inside of it; empty for none.
+        words: For a count.
+        style: Of the frame.
+        width: Of the frame; a thick one goes with bold words.
+    """
+
+    colour: str
+    fill: str
+    words: str
+    style: str = "ROUNDED"
+    width: int = 1
+
+
 _STATES = {
-    "raised": ("raised", "raised_fill", "raised"),
-    "changed": ("changed", "changed_fill", "changed values"),
-    "observed": ("seen", "seen_fill", "observed"),
-    "never": ("never", "", "never fired"),
+    "raised": _Mark("raised", "raised_fill", "raised", "SOLID", 2),
+    "changed": _Mark("changed", "changed_fill", "changed values", width=2),
+    "observed": _Mark("seen", "seen_fill", "observed"),
+    "never": _Mark("never", "", "never fired", "ROUNDED,DASHED"),
+    "recomputed": _Mark("soft", "", "ran again", "ROUNDED,DOTTED"),
 }
 
 
@@ -27,15 +48,16 @@ def badge_row(story: HookStory, seen: set[str]) -> str:
 
 def framed(words: str, state: str) -> str:
     """Write a row in the frame of a state; the words must tell the state, too."""
-    frame, fill, _ = _STATES[state]
+    mark = _STATES[state]
     return row(
         words,
         size=9,
-        ink="soft" if state == "never" else "ink",
-        bold=state in ("changed", "raised"),
-        fill=fill,
-        border=frame,
-        dashed=state == "never",
+        ink="ink" if mark.fill else "soft",
+        bold=mark.width > 1,
+        fill=mark.fill,
+        border=mark.colour,
+        style=mark.style,
+        width=mark.width,
     )
 
 
@@ -46,6 +68,6 @@ def count_row(stories: Sequence[HookStory], seen: set[str]) -> str:
     seen.update(found)
     many = f"{len(states)} hooks" if len(states) > 1 else "1 hook"
     if len(found) == 1:
-        return framed(f"{many} inside {_STATES[found[0]][2]}", found[0])
-    parts = ", ".join(f"{states.count(state)} {_STATES[state][2]}" for state in found)
+        return framed(f"{many} inside {_STATES[found[0]].words}", found[0])
+    parts = ", ".join(f"{states.count(state)} {_STATES[state].words}" for state in found)
     return framed(f"{many} inside: {parts}", found[0])

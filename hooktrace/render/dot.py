@@ -80,7 +80,8 @@ def row(
     bold: bool = False,
     fill: str = "",
     border: str = "",
-    dashed: bool = False,
+    style: str = "ROUNDED",
+    width: int = 1,
 ) -> str:
     """Write one table row of one cell.
 
@@ -91,17 +92,17 @@ def row(
         bold: Whether it is set in bold.
         fill: Name of the colour inside its frame; empty for none.
         border: Name of the colour of its frame; empty for no frame.
-        dashed: Whether that frame is dashed.
+        style: Of that frame, such as ``ROUNDED,DASHED``.
+        width: Of that frame, in points.
     """
     words = f" {text(content)} "
     words = f"<B>{words}</B>" if bold else words
     font = f'<FONT POINT-SIZE="{size}" COLOR="{colour(ink)}">{words}</FONT>'
     if not border:
         return f"<TR><TD>{font}</TD></TR>"
-    style = ' STYLE="ROUNDED,DASHED"' if dashed else ' STYLE="ROUNDED"'
     return (
-        f'<TR><TD CELLPADDING="2"><TABLE BORDER="1" CELLBORDER="0" CELLSPACING="0" '
-        f'CELLPADDING="2" COLOR="{colour(border)}"{style}'
+        f'<TR><TD CELLPADDING="2"><TABLE BORDER="{width}" CELLBORDER="0" CELLSPACING="0" '
+        f'CELLPADDING="2" COLOR="{colour(border)}" STYLE="{style}"'
         + (f' BGCOLOR="{colour(fill)}"' if fill else "")
         + f"><TR><TD>{font}</TD></TR></TABLE></TD></TR>"
     )

@@ -9,6 +9,7 @@ from hooktrace._registry import Registry
 from hooktrace.errors import UnknownFormatError, nearest
 from hooktrace.render.captions import laid_out
 from hooktrace.render.engine import write_atomically
+from hooktrace.render.scripts import drawing_engine
 from hooktrace.render.theme import themed
 
 __all__ = ["RENDERERS", "Renderer", "save"]
@@ -32,8 +33,14 @@ def render_svg(source: str, engine: str | None) -> bytes:
 
 @RENDERERS.register("png")
 def render_png(source: str, engine: str | None) -> bytes:
-    """Return a PNG at 96 dots per inch."""
-    return laid_out(source, "png", engine)
+    """Return a PNG at 96 dots per inch, if there is an engine that has its letters."""
+    return laid_out(source, "png", drawing_engine(source, "png", engine))
+
+
+@RENDERERS.register("pdf")
+def render_pdf(source: str, engine: str | None) -> bytes:
+    """Return a PDF; only Graphviz's own ``dot`` writes one."""
+    return laid_out(source, "pdf", drawing_engine(source, "pdf", engine))
 
 
 def save(source: str, path: str | Path, engine: str | None = None) -> Path:

@@ -17,13 +17,19 @@ Seen = set[str]
 
 #: sign: (colour, words)
 _SIGNS = {
-    "changed": ("changed", "thick orange: a hook changed the value"),
-    "observed": ("seen", "blue frame: a hook that observed; #1, #2 ... is the order of firing"),
+    "changed": ("changed", "thick orange, bold: a hook changed the value"),
+    "observed": (
+        "seen",
+        "thin blue frame: a hook that observed; #1, #2 ...: the order of firing",
+    ),
     "never": ("never", "dashed frame: a hook that never fired"),
-    "raised": ("raised", "red: a hook that raised"),
+    "raised": ("raised", "red frame with corners: a hook that raised"),
+    "recomputed": ("soft", "dotted frame: ran again in backward (checkpointing)"),
     "written": ("written", "double arrowhead: what it points to overwrote the value in place"),
+    "odd": ("raised", "red dashed arrow: a gradient with NaN, with infinite elements, or all zero"),
     "operation": ("soft", "dashed box: code between modules"),
     "more": ("soft", "+N more: so many further modules of the same shape"),
+    "alike": ("soft", "+N more hooks alike: the same function did the same there"),
     "times": ("soft", "xN: the same module, called N times"),
     "guess": ("soft", "dashed arrow: only the order is known"),
     "failed": ("raised", "red box: did not finish"),

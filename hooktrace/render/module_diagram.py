@@ -5,7 +5,7 @@ from __future__ import annotations
 from hooktrace.events import BackwardStarted
 from hooktrace.log import EventLog
 from hooktrace.render.asked import Asked, view
-from hooktrace.render.badges import badge_row, count_row
+from hooktrace.render.badges import badge_row, count_row, framed
 from hooktrace.render.columns import wrap_columns
 from hooktrace.render.dot import Arrow, Box, Frame, Scene, row, table
 from hooktrace.render.legend import Extent, Seen, title
@@ -88,7 +88,8 @@ class _Painter:
 
     def _needless(self, item: Item) -> bool:
         """Whether the frame of the whole says nothing that the title does not say."""
-        plain = not self.uses.at(item.call) and not self._failure(item.call)
+        call = item.call
+        plain = not (self.uses.at(call) or self._failure(call) or call.recomputations)
         return len(self.plan.items) == 1 and plain
 
     def _names(self) -> dict[str, str]:
@@ -126,6 +127,7 @@ class _Painter:
         rows = [heading_row(_shown_name(item), "" if call.name == kind else kind)]
         rows += self._repeats(item)
         rows += self._badges(item)
+        rows += self._recomputed(call)
         rows += self._failure(call)
         return caption(rows)
 
@@ -188,7 +190,16 @@ class _Painter:
         ]
         if rows:
             self.seen.add("written")
-        return rows + self._gradient(item) + self._failure(call)
+        return rows + self._recomputed(call) + self._gradient(item) + self._failure(call)
+
+    def _recomputed(self, call: Call) -> list[str]:
+        """Say that checkpointing ran the call again."""
+        count = len(call.recomputations)
+        if not count:
+            return []
+        self.seen.add("recomputed")
+        times = f" {count} times" if count > 1 else ""
+        return [framed(f"recomputed in backward{times}", "recomputed")]
 
     def _gradient(self, item: Item) -> list[str]:
         """Say what arrived on the way back, where that is worth a line."""
@@ -199,7 +210,8 @@ class _Painter:
             not isinstance(seen.summary, str) and seen.summary.requires_grad
             for seen in call.seen_outputs
         )
-        arrived = [one.gradient for one in call.gradients if one.gradient.role == "grad_output[0]"]
+        gradients = [g.gradient for one in (call, *call.recomputations) for g in one.gradients]
+        arrived = [one for one in gradients if one.role == "grad_output[0]"]
         if not arrived:
             return [row("no gradient arrived", size=9, ink="raised")] if wanted else []
         last = arrived[-1]

@@ -175,7 +175,8 @@ def badge(story: HookStory) -> str:
     where = f" on {clip(story.on, 24)}" if story.on else ""
     whose = f" of {story.hook.feature}" if story.hook.feature else ""
     words = f"{number}{story.hook.kind} hook {hook_name(story.hook)}{whose}{where}"
-    times = f" ({len(story.firings)}x)" if len(story.firings) > 1 else ""
+    again = f", {story.again} in backward" if story.again else ""
+    times = f" ({len(story.firings)}x{again})" if len(story.firings) > 1 else ""
     if story.state == "raised":
         error = next(event.exception for event in story.firings if event.exception)
         return f"{words}{times} raised {clip(error or '', 40)}"

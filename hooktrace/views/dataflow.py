@@ -13,7 +13,8 @@ from collections import defaultdict
 from hooktrace.events import CallId, NodeId, Observation, TensorWritten, TracedNode, Value
 from hooktrace.log import EventLog
 from hooktrace.views.calls import Call
-from hooktrace.views.links import Flow, Link, Operation, Terminal, operation_name
+from hooktrace.views.links import Flow, Link, Terminal
+from hooktrace.views.nodeplaces import Places
 from hooktrace.views.outline import Outline, around, inside
 from hooktrace.views.sources import Sources
 from hooktrace.views.tidying import Tidier
@@ -38,47 +39,15 @@ class _Weaver:
         self.sources = Sources(log, roots, self.calls, plan)
         self.item_of = {item.key: item for item in plan.boxes()}
         self.links: list[Link] = []
-        self.operations: dict[str, Operation] = {}
         self.terminals: dict[str, Terminal] = {}
         self.made_by: dict[tuple[NodeId, int], list[Value]] = defaultdict(list)
         for value, source in log.producers.items():
             self.made_by[source].append(value)
         self.sights = {seen.value: seen for call in self.calls for seen in call.seen_outputs}
-        self._place_nodes()
-
-    # -------------------------------------------------------------- operations
-
-    def _place_nodes(self) -> None:
-        """Give every autograd node its box, or make it an operation of its own."""
-        opened: dict[CallId | None, list[NodeId]] = defaultdict(list)
-        for node in self.log.nodes:
-            if node.leaf is not None or node.name.endswith("AccumulateGrad"):
-                continue
-            if node.call is not None and node.call not in self.by_id:
-                continue
-            box = self.sources.box(node.call)
-            if box is not None:
-                self.sources.node_place[node.id] = box
-            else:
-                opened[node.call].append(node.id)
-        for call, numbers in opened.items():
-            first = self._like(call)
-            models = opened.get(first, numbers)
-            for position, number in enumerate(numbers):
-                model = models[position] if len(models) == len(numbers) else models[0]
-                self.sources.node_place[number] = f"op-{model}"
-                if model == number:
-                    name = operation_name(self.log.nodes[number])
-                    self.operations[f"op-{number}"] = Operation(f"op-{number}", first, [name])
-                    if first is not None:
-                        self.item_of[f"op-{number}"] = self.plan.home[first]
-
-    def _like(self, call: CallId | None) -> CallId | None:
-        """Return the call that is shown for a call of a folded row."""
-        item = self.plan.home.get(call) if call is not None else None
-        return call if item is None else item.call.id
-
-    # -------------------------------------------------------------- following values back
+        self.places = Places(log, plan, set(self.by_id), self.sources.box)
+        self.sources.node_place = self.places.of
+        self.operations = self.places.operations
+        self.item_of.update(self.places.item_of)
 
     # -------------------------------------------------------------- tying
 
@@ -91,7 +60,7 @@ class _Weaver:
         self._give_outputs()
         self._guess_order()
         overwritten = self._mark_writes()
-        tidy = Tidier(self.links, self.operations)
+        tidy = Tidier(self.links, self.operations).tidy()
         return Flow(tidy.links, tidy.operations, self.terminals, overwritten, self.item_of)
 
     def _outermost_in_box(self, call: Call) -> bool:
@@ -253,7 +222,7 @@ class _Weaver:
 
     def _mark_write(self, event: TensorWritten) -> bool:
         assert event.call is not None
-        shown = self._like(event.call)
+        shown = self.places.like(event.call)
         words = "overwritten in place" if event.certain else "possibly overwritten (shared memory)"
         inner = self.by_id[event.call]
         if self.sources.box(event.call) != f"call-{event.call}" and inner.children == []:

@@ -9,6 +9,7 @@ from typing import Any
 from hooktrace.events import CallId, HookFired, HookId, ModuleId, TensorId, TracedHook
 from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
+from hooktrace.views.call import EARLY_STOP
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.effects import EditView
 
@@ -26,6 +27,7 @@ class HookStory:
         on: What it hangs on beside the module itself, such as ``weight``.
         texts: What it changed, such as ``output x2``; empty if it only observed.
         copied: Whether it returned something new that held the same values.
+        again: How many of the firings were in a recomputation by checkpointing.
     """
 
     hook: TracedHook
@@ -34,11 +36,12 @@ class HookStory:
     on: str = ""
     texts: list[str] = field(default_factory=list)
     copied: bool = False
+    again: int = 0
 
     @property
     def state(self) -> str:
         """One of ``raised``, ``changed``, ``observed``, ``never``."""
-        if any(event.exception for event in self.firings):
+        if any(event.exception and not _stopped(event) for event in self.firings):
             return "raised"
         if self.texts:
             return "changed"
@@ -103,6 +106,11 @@ class HookUse:
         """Return the hooks that were registered for every module."""
         return [self._story(hook) for hook in self._everywhere]
 
+    def every(self) -> list[HookStory]:
+        """Return what each hook did in all, in the order of first firing; then what never fired."""
+        stories = filter(_telling, (self._story(hook) for hook in self.log.hooks))
+        return sorted(stories, key=lambda one: (one.order == 0, one.order, one.hook.id))
+
     def at(self, call: Call) -> list[HookStory]:
         """Return the hooks that a picture shows at this call, in the order of firing."""
         stories = [self._story(*one, call=call) for one in self._of_module[call.called.module]]
@@ -124,10 +132,17 @@ class HookUse:
     def _story(self, hook: TracedHook, on: str = "", call: Call | None = None) -> HookStory:
         firings = self._firings[hook.id]
         if call is not None:
-            firings = [one for one in firings if one.call is None or one.call == call.id]
+            here = {None, call.id, *(one.id for one in call.recomputations)}
+            firings = [one for one in firings if one.call in here]
         texts = describe_edits(self.log, firings)
         copied = any(event.edits for event in firings) and not texts
-        return HookStory(hook, self.order.get(hook.id, 0), firings, on, texts, copied)
+        again = sum(one.call in self.log.recomputed for one in firings)
+        return HookStory(hook, self.order.get(hook.id, 0), firings, on, texts, copied, again)
+
+
+def _stopped(event: HookFired) -> bool:
+    """Whether it only ended because a recomputation had come far enough."""
+    return event.exception is not None and event.exception.startswith(EARLY_STOP)
 
 
 def _telling(story: HookStory) -> bool:

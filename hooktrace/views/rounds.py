@@ -32,11 +32,13 @@ def rounds(log: EventLog, calls: CallIndex) -> list[list[Call]]:
     """Group the outermost calls into the steps of a loop.
 
     A step ends with a backward run, or where a module is called again that did not take
-    anything from this step's calls.
+    anything from this step's calls.  What checkpointing calls again belongs to the first call.
     """
     ends = [event.seq for event in log.of(BackwardFinished)]
     steps: list[list[Call]] = []
     for call in calls.roots():
+        if call.first is not None:
+            continue
         last = steps[-1] if steps else []
         after = any(last[-1].called.seq < end < call.called.seq for end in ends) if last else True
         again = any(one.module.id == call.module.id for one in last)

@@ -21,12 +21,20 @@ class Tidier:
     def __init__(self, links: list[Link], operations: dict[str, Operation]) -> None:
         self.links = links
         self.operations = operations
+
+    def tidy(self) -> Tidier:
+        """Do all of it, and return itself."""
         self._drop_dead_ends()
         self._absorb_parameters()
+        return self.shorten()
+
+    def shorten(self) -> Tidier:
+        """Join what is alike, chains and doubles, and return itself."""
         self._join_chains()
         if self._join_alike():
             self._join_chains()
         self._merge()
+        return self
 
     def _drop(self, keys: set[str]) -> None:
         self.operations = {key: one for key, one in self.operations.items() if key not in keys}
@@ -68,6 +76,8 @@ class Tidier:
                 target = self.operations.get(head)
                 if target is None or target.call != self.operations[key].call:
                     break
+                if any(one.seen for one in self.links if (one.tail, one.head) == (key, head)):
+                    break  # what is known of it would be lost
                 if {link.tail for link in self.links if link.head == head} != {key}:
                     break
                 self._join(self.operations[key], target)

@@ -23,10 +23,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_torch _torch_graph _torch_hooks _torch_sites _torch_sources _torch_stores "
         "_torch_checkpoint _torch_copies _torch_saved _torch_data _torch_dynamo _torch_storage "
         "_torch_state _torch_replica tracebacks pixels",
-        "surroundings models identity results scope spans threadstate spies features statistics "
-        "optimizers hookfacts hooktable recorder parameters firing containers opencall patches "
-        "callspies spiedhooks leaves pausing nodespies backwardrun placement nodes walk aliases "
-        "measure reach looks hold holdings modified streaming",
+        "surroundings models identity results modulefacts scope spans threadstate spies "
+        "features statistics optimizers hookfacts hooktable recorder writes parameters firing "
+        "containers opencall patches callspies spiedhooks leaves pausing nodespies backwardrun "
+        "placement nodes walk aliases measure reach looks hold holdings modified streaming",
         "probes",
         "views",
         "render doctor cam",
@@ -47,6 +47,7 @@ ORDER = (
     ["records", "tables", "modes", "steps", "overwrites", "events"],
     [
         "identity",
+        "modulefacts",
         "scope",
         "spans",
         "spies",
@@ -56,6 +57,7 @@ ORDER = (
         "hooktable",
         "statistics",
         "recorder",
+        "writes",
         "parameters",
         "containers",
         "patches",

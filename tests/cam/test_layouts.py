@@ -451,6 +451,22 @@ def test_images_in_a_list_are_the_input_of_a_detector() -> None:
     assert laid_out(calls["plain@0"]).grid == (7, 11)
 
 
+def test_maps_of_a_detector_go_over_the_batch_that_it_makes_of_its_images() -> None:
+    class Padding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, stride=2)
+
+        def forward(self, images: list[Tensor]) -> Tensor:
+            padded = [
+                functional.pad(one, (0, 32 - one.shape[2], 0, 16 - one.shape[1])) for one in images
+            ]
+            return self.conv(torch.stack(padded))
+
+    calls = traced(Padding(), [torch.randn(3, 16, 24), torch.randn(3, 12, 30)])
+    assert image_of(calls["Padding@0"]) == (16, 32)
+
+
 @pytest.mark.parametrize(
     ("model", "x", "layer", "message"),
     [

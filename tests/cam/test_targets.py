@@ -383,6 +383,7 @@ def test_a_detector_is_explained_by_the_end_of_its_backbone_or_a_named_level() -
     )
     chosen = ht.explain(model, (images,), target=target).single
     assert chosen.layer == "backbone.body.layer4"
+    assert chosen.image == (64, 96)  # 64 x 80, padded
     assert any("a head on one" in one for one in chosen.why)
     level = ht.explain(model, (images,), target=target, layer="backbone.fpn")  # returns a dict
     assert level.raw.shape == (1, 16, 24)  # the detector pads to a multiple of 32

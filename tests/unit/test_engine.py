@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import xml.dom.minidom
 from pathlib import Path
@@ -13,6 +14,7 @@ from hooktrace.errors import RenderError, UnknownFormatError
 from hooktrace.render.digraph import Digraph
 from hooktrace.render.engine import find_engine, layout, write_atomically
 from hooktrace.render.formats import RENDERERS, save
+from hooktrace.render.scripts import drawing_engine
 
 SMALL = 'digraph { a [label="one"]; a -> b }'
 
@@ -148,13 +150,13 @@ def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["picture.svgg", "picture", "picture.gif"])
 def test_an_unknown_ending_is_an_error_that_names_the_known_ones(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UnknownFormatError, match=r"\.dot, \.png, \.svg"):
+    with pytest.raises(UnknownFormatError, match=r"\.dot, \.pdf, \.png, \.svg"):
         save(SMALL, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_endings_are_those_of_the_registry() -> None:
-    assert {"dot", "png", "svg"} <= set(RENDERERS)
+    assert {"dot", "pdf", "png", "svg"} <= set(RENDERERS)
 
 
 def test_an_svg_is_themed_for_light_and_dark_and_stays_well_formed(tmp_path: Path) -> None:
@@ -162,3 +164,49 @@ def test_an_svg_is_themed_for_light_and_dark_and_stays_well_formed(tmp_path: Pat
     document = xml.dom.minidom.parse(str(path))
     (style,) = document.getElementsByTagName("style")
     assert "prefers-color-scheme:dark" in style.firstChild.data  # type: ignore[union-attr]
+
+
+CHINESE = 'digraph { a [label="\u5377\u79ef"] }'
+
+
+def fonts(folder: Path, *letters: str) -> None:
+    """Make an fc-list that knows of one font with these letters."""
+    known = "|".join(f":charset={ord(one):x}" for one in letters) or "none"
+    program(folder, "fc-list", f'case "$1" in {known}) echo Some Font;; esac')
+
+
+def test_letters_beyond_the_bundled_fonts_are_drawn_by_an_engine_that_has_them(
+    nowhere: Path, tmp_path: Path
+) -> None:
+    pure = program(tmp_path / "scripts", "graphviz-pure", "echo pure")
+    assert drawing_engine(SMALL, "png") == str(pure)
+    assert drawing_engine('digraph { a [label="\u00fc \u0416 \u03a9"] }', "png", None)
+    with pytest.raises(RenderError, match=r"graphviz-pure draws no '\u5377', '\u79ef'.*Install"):
+        drawing_engine(CHINESE, "png")
+    dot = program(nowhere, "dot", "echo dot")
+    with pytest.raises(RenderError, match=r"No installed font has '\u5377', '\u79ef'"):
+        drawing_engine(CHINESE, "png")
+    fonts(nowhere, "\u5377")
+    with pytest.raises(RenderError, match=r"No installed font has '\u79ef', so the \.png"):
+        drawing_engine(CHINESE, "png")
+    fonts(nowhere, "\u5377", "\u79ef")
+    assert drawing_engine(CHINESE, "png") == str(dot)
+    with pytest.raises(RenderError, match="leave engine= out"):
+        drawing_engine(CHINESE, "png", str(pure))
+
+
+def test_an_svg_of_chinese_needs_no_font(tmp_path: Path) -> None:
+    assert "\u5377\u79ef" in save(CHINESE, tmp_path / "x.svg").read_text()
+
+
+def test_a_pdf_is_written_by_graphviz_itself(nowhere: Path, tmp_path: Path) -> None:
+    program(tmp_path / "scripts", "graphviz-pure", "echo pure")
+    with pytest.raises(RenderError, match=r"graphviz-pure writes no \.pdf. Install Graphviz"):
+        save(SMALL, tmp_path / "x.pdf")
+    program(nowhere, "dot", 'test "$2" = -Tpdf && echo %PDF')
+    assert save(SMALL, tmp_path / "x.pdf").read_text() == "%PDF\n"
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_a_real_pdf(tmp_path: Path) -> None:
+    assert save(SMALL, tmp_path / "x.pdf").read_bytes().startswith(b"%PDF-")

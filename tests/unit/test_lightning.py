@@ -82,10 +82,11 @@ def test_chosen_batches_are_traced_and_their_norms_logged(
         logged = [float(row[tag]) for row in csv.DictReader(file) if row.get(tag)]
     assert logged == pytest.approx([task.norms[0], task.norms[3]], rel=1e-5)
     assert [one.name for one in sorted((tmp_path / "traces").iterdir())] == [
-        "step-000001.txt",
-        "step-000004.txt",
+        "step-000001.hooktrace",
+        "step-000004.hooktrace",
     ]
-    assert "Trace of " in (tmp_path / "traces" / "step-000001.txt").read_text()
+    loaded = ht.load(tmp_path / "traces" / "step-000001.hooktrace")
+    assert len(loaded.calls("net")) == 1
     printed = capsys.readouterr().out
     assert printed.count("never-fired") == 1, "each finding once"
     assert "hooktrace, step 1: " in printed

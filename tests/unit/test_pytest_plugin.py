@@ -561,7 +561,11 @@ def test_the_option_writes_traces_of_failing_tests_to_a_folder(
     pytester.makepyfile(test_it=REPORTED)
     result = pytester.runpytest("-p", "no:cacheprovider", "--hooktrace-report=traces/new", *options)
     result.assert_outcomes(failed=3, passed=1)
-    files = {one.name: one.read_text() for one in (pytester.path / "traces/new").iterdir()}
+    folder = pytester.path / "traces/new"
+    files = {one.name: one.read_text() for one in folder.glob("*.txt")}
+    saved = {one.stem: ht.load(one) for one in folder.glob("*.hooktrace")}
+    assert {f"{name}.txt" for name in saved} == set(files)
+    assert len(saved["test_it.py_test_asks_True_"].edits) == 1
     every = {
         "test_it.py_test_asks_True_.txt",
         "test_it.py_test_raises_in_a_model.txt",
@@ -572,7 +576,7 @@ def test_the_option_writes_traces_of_failing_tests_to_a_folder(
         "test_it.py::test_asks[True]\n\nTrace of"
     )
     assert all("Doctor:" in text for text in files.values())
-    result.stdout.fnmatch_lines(["Written to *test_asks_True_.txt"])
+    result.stdout.fnmatch_lines(["Saved as *test_asks_True_.hooktrace"])
 
 
 def test_the_fixture_leaves_pytorch_as_it_was(pytester: pytest.Pytester) -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -17,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 import hooktrace as ht
 from hooktrace.errors import CopyError, UnknownNameError
+from hooktrace.views.summary import Cost
 
 
 class Tied(nn.Module):
@@ -166,23 +168,36 @@ class Slow(nn.Module):
         return self.function.apply(x)
 
 
+def fastest(net: nn.Module, x: Tensor, filled: bool) -> list[Cost]:
+    """Return the least that each module took in several runs, so that no other process counts.
+
+    Args:
+        filled: Whether ``.grad`` is full already when a run begins.
+    """
+    runs = []
+    for _ in range(5):
+        net(x).sum().backward()
+        if not filled:
+            net.zero_grad()
+        with ht.trace(net) as t:
+            net(x).sum().backward()
+        runs.append([row.cost for row in t.summary()])
+    return [
+        Cost(0, min(one.forward_ns for one in own), min(one.backward_ns or 0 for one in own))
+        for own in zip(*runs, strict=True)
+    ]
+
+
 @pytest.mark.parametrize("filled", [False, True])
 def test_time_goes_to_the_module_that_took_it(filled: bool) -> None:
     net = nn.Sequential(
         Slow(0, 0.05), nn.Linear(2, 2), Slow(0.04, 0), nn.Linear(2, 2), Slow(0, 0.02)
     )
-    x = torch.ones(1, 2, requires_grad=True)
-    net(x).sum().backward()
-    if not filled:
-        net.zero_grad()
-    with ht.trace(net) as t:
-        net(x).sum().backward()
-    backward = [(row.cost.backward_ns or 0) / 1e6 for row in t.summary()][1:]
-    forward = [row.cost.forward_ns / 1e6 for row in t.summary()][1:]
-    assert [one > 15 for one in backward] == [True, False, False, False, True]
-    assert backward[0] > 45
-    assert [one > 30 for one in forward] == [False, False, True, False, False]
-    assert (t.summary().totals.cost.backward_ns or 0) / 1e6 > 70
+    whole, *parts = fastest(net, torch.ones(1, 2, requires_grad=True), filled)
+    assert [(one.backward_ns or 0) > 15e6 for one in parts] == [True, False, False, False, True]
+    assert (parts[0].backward_ns or 0) > 45e6
+    assert [one.forward_ns > 30e6 for one in parts] == [False, False, True, False, False]
+    assert (whole.backward_ns or 0) > 65e6
 
 
 @pytest.mark.parametrize("filled", [False, True])
@@ -190,15 +205,9 @@ def test_the_time_of_a_convolution_is_not_told_of_the_norms_around_it(filled: bo
     net = nn.Sequential(
         nn.Conv2d(4, 16, 3), nn.BatchNorm2d(16), nn.Conv2d(16, 256, 7), nn.BatchNorm2d(256)
     )
-    images = torch.randn(2, 4, 22, 22)
-    net(images).sum().backward()
-    if not filled:
-        net.zero_grad()
-    with ht.trace(net) as t:
-        net(images).sum().backward()
-    ours = t.summary()
-    assert (ours["2"].cost.backward_ns or 0) > 3 * (ours["3"].cost.backward_ns or 0)
-    assert (ours["2"].cost.backward_ns or 0) > 3 * (ours["1"].cost.backward_ns or 0)
+    _, _, before, heavy, after = fastest(net, torch.randn(2, 4, 22, 22), filled)
+    for norm in (before, after):
+        assert (heavy.backward_ns or 0) > 3 * (norm.backward_ns or 0)
 
 
 def test_without_an_input_gradient_a_first_layer_ends_with_its_parameters() -> None:
@@ -413,6 +422,27 @@ def test_a_module_made_in_a_forward_has_a_row_and_no_parameters_of_the_model() -
     found = ht.summary(Maker(), (1, 2))
     assert [(row.name, row.calls) for row in found] == [("", 1), ("<Linear>", 1)]
     assert found.totals.sizes.parameters == 0
+
+
+def test_a_file_has_the_same_summary_and_gives_it_without_torch(tmp_path: Path) -> None:
+    net = Tied()
+    net.head.register_forward_hook(lambda *_: None)
+    with ht.trace(net) as t:
+        net(torch.zeros(2, 5, dtype=torch.long)).sum().backward()
+    t.save(tmp_path / "run.hooktrace")
+    program = "import sys, hooktrace; t = hooktrace.load(sys.argv[1]); print(t.summary().rows())"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            program + "; assert 'torch' not in sys.modules",
+            str(tmp_path / "run.hooktrace"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{t.summary().rows()}\n"
 
 
 def test_the_rows_are_made_without_torch() -> None:

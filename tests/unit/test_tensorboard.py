@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import time
 import weakref
 from itertools import pairwise
 from pathlib import Path
@@ -21,8 +22,8 @@ from hooktrace import patches
 from hooktrace.boardlogging import counted
 from hooktrace.boards.nodes import BoardNode, board_nodes
 from hooktrace.errors import MissingExtraError, UnknownNameError
-from hooktrace.render.diagram import rounds
 from hooktrace.views.calls import CallIndex
+from hooktrace.views.rounds import rounds
 
 reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
@@ -399,6 +400,21 @@ def test_modules_limits_what_a_trace_writes(tmp_path: Path) -> None:
     assert "gradient_norm/features.0" in tags
     assert "gradient_norm/head" not in tags
     assert next(tmp_path.iterdir()).name.endswith(".x")
+
+
+def test_a_file_of_some_steps_has_curves_with_the_numbers_of_the_run(tmp_path: Path) -> None:
+    net = Net()
+    with ht.trace(net, to=tmp_path / "run.hooktrace", every=2, stats=True):
+        losses = train(net, 5)
+    assert len(losses) == 5
+    (tmp_path / "board").mkdir()
+    ht.load(tmp_path / "run.hooktrace").export(tmp_path / "board" / "run.tfevents")
+    board = Board(tmp_path / "board")
+    assert set(board.curve("forward_ms")) == {0, 2, 4}
+    assert set(board.curve("gradient_norm/head")) == {0, 2, 4}
+    times = [one.wall_time for one in board.events.Scalars("forward_ms")]
+    assert times == sorted(times)
+    assert abs(times[0] - time.time()) < 600
 
 
 def test_an_empty_trace_is_written_too(tmp_path: Path) -> None:

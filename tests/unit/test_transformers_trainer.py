@@ -83,8 +83,8 @@ def test_chosen_steps_are_traced_and_their_norms_logged(
     logged = {row["step"]: row[tag] for row in run.state.log_history if tag in row}
     assert logged == pytest.approx({1: norms.found[0], 3: norms.found[2]}, rel=1e-5)
     assert sorted(one.name for one in (tmp_path / "traces").iterdir()) == [
-        "step-000001.txt",
-        "step-000003.txt",
+        "step-000001.hooktrace",
+        "step-000003.hooktrace",
     ]
     assert patches.active() == ()
 
