@@ -193,6 +193,28 @@ def test_alexnet_is_wrapped_to_the_size_of_a_screen() -> None:
     assert "(continued)" in dot
 
 
+ASIDE = """digraph {
+  subgraph "cluster_a" {
+    graph [labeljust=r,
+    label=<<TABLE BORDER="0"><TR><TD>a caption</TD></TR></TABLE>>]
+    b [width=3]; c
+  }
+  a -> b [style=invis]; a -> c; d -> c
+}
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_where_there_is_room_a_caption_moves_and_its_frame_stays(engine: str) -> None:
+    before, after = (
+        json.loads(layout(one, "json0", engine))["objects"][0]
+        for one in (ASIDE, settle(ASIDE, engine))
+    )
+    assert before["bb"] == after["bb"]
+    assert float(after["lwidth"]) > float(before["lwidth"])
+    assert audit(ASIDE, engine) == 4
+
+
 # ------------------------------------------------------------------ what flows
 
 
