@@ -19,17 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["export"]
 
-_BOARD = "tensorboard"  # which is a folder, and so no exporter
-
 
 def _every() -> dict[str, list[Option]]:
     """Return the options of every format by its name."""
     from hooktrace.export import EXPORTERS
-    from hooktrace.recording import Recording
-    from hooktrace.signatures import options_of
 
-    every = {name: EXPORTERS[name].options for name in EXPORTERS}
-    return every | {_BOARD: options_of(Recording.tensorboard)}
+    return {name: EXPORTERS[name].options for name in EXPORTERS}
 
 
 def _options() -> Iterable[Option]:
@@ -60,7 +55,7 @@ def export(
         str | None,
         typer.Option(
             help="The format: chrome (Perfetto, chrome://tracing), json, csv, parquet, graphml, "
-            "networkx, mermaid or tensorboard, for which OUT is the folder of the run."
+            "networkx, mermaid or tensorboard (an event file)."
         ),
     ] = None,
     force: Force = False,
@@ -74,18 +69,12 @@ def export(
     text = output == Path("-")
     if to is None and (output is None or text):
         raise typer.BadParameter("Name a file with an ending, or a format: --to chrome.")
-    if to == _BOARD:
-        if text:
-            raise typer.BadParameter("TensorBoard reads a folder: name one.")
-        place, options = output or Path("runs", file.stem), _fitting(to, flags)
-        load(file).tensorboard(place, **options)
-    else:
-        found = exporter_for(output or Path(), to)
-        place = output or default_place(file, found.endings[0])
-        if not text:
-            check_free(place, force)
-        options = _fitting(found.name, flags)
-        _leave(load(file), found.name, None if text else place, options)
+    found = exporter_for(output or Path(), to)
+    place = output or default_place(file, found.endings[0])
+    if not text:
+        check_free(place, force)
+    options = _fitting(found.name, flags)
+    _leave(load(file), found.name, None if text else place, options)
     if not quiet and not text:
         typer.echo(f"Wrote {place}")
 

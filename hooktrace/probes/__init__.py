@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from functools import partial
 from types import FrameType
 from typing import Any
+from weakref import ref
 
 from hooktrace import _torch, _torch_hooks, parameters, patches
 from hooktrace._torch_dynamo import leave_uncompiled
+from hooktrace.events import Member
 from hooktrace.holdings import Holdings
 from hooktrace.patches import Patch
 from hooktrace.probes import (
@@ -49,6 +51,12 @@ FAMILIES: tuple[Any, ...] = (
 )
 
 
+def _stock(recorder: ref[Recorder]) -> list[Member]:
+    """Return the modules of the models of a trace; none when it is gone."""
+    alive = recorder()
+    return [] if alive is None else parameters.take_stock(alive)
+
+
 def every_patch() -> Iterator[Patch]:
     """Yield the patches of all probes, for the classes that there are now."""
     for family in FAMILIES:
@@ -60,7 +68,7 @@ class Probes:
 
     def __init__(self, recorder: Recorder, frame: FrameType | None) -> None:
         self.recorder = recorder
-        recorder.log.stock = partial(parameters.take_stock, recorder)
+        recorder.log.stock = partial(_stock, ref(recorder))  # which the log must not hold
         recorder.holdings = Holdings(recorder.log, recorder.identities)
         recorder.on_backward_end.append(recorder.holdings.run_ended)
         self.gradients = gradients.Gradients(recorder)

@@ -289,8 +289,8 @@ def test_show_names_what_is_near(traced: Path) -> None:
     assert done.returncode == 1
     assert "no hook 'dubles'. Did you mean 'doubles'?" in done.stderr.decode()
     done = hooktrace(traced, "show", "nothing.hooktrace")
-    assert done.returncode == 1
-    assert done.stderr.decode() == "hooktrace: There is no file nothing.hooktrace.\n"
+    assert done.returncode == 2
+    assert "'nothing.hooktrace' does not exist" in done.stderr.decode()
     (traced / "bad.hooktrace").write_bytes(b"bad")
     done = hooktrace(traced, "show", "bad.hooktrace")
     assert done.returncode == 1
