@@ -9,7 +9,7 @@ from typing import Any
 from hooktrace.errors import RenderError
 from hooktrace.events import CallId
 from hooktrace.log import EventLog
-from hooktrace.render.asked import Asked, Chosen, view_of
+from hooktrace.render.asked import Asked, Chosen, refuse_unknown, view_of
 from hooktrace.render.digraph import Digraph
 from hooktrace.render.dot import Scene, write
 from hooktrace.render.formats import save
@@ -49,6 +49,7 @@ def digraph(
     log: EventLog, calls: CallIndex, *, engine: str | None = None, **options: Any
 ) -> Digraph:
     """Return a picture as a `graphviz.Source`; `options` are those of `scene`."""
+    refuse_unknown(options)
     return Digraph(write(scene(log, calls, **options)), engine)
 
 
@@ -66,6 +67,7 @@ def draw(
         UnknownFormatError: The ending of `path` names no format.
         RenderError: The engine is missing, or refused the diagram, or warned.
     """
+    refuse_unknown(options)
     return save(write(scene(log, calls, **options)), path, engine)
 
 
