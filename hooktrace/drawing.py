@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from hooktrace.log import EventLog
 from hooktrace.views.calls import CallIndex
@@ -50,6 +50,7 @@ class Drawing:
         step: int | None = None,
         budget: int | None = None,
         engine: str | None = None,
+        **unknown: Never,
     ) -> Path:
         """Draw the diagram into a file, whole or not at all.
 
@@ -67,10 +68,12 @@ class Drawing:
             budget: Boxes, and arrows, that the picture may have, by default 300; if what is asked
                 for has more, fewer levels are opened, and the title says so.
             engine: Name or path of the layout program.
+            **unknown: None; a misspelt option is told what was meant.
 
         Raises:
             UnknownNameError: There is no such view, or `expand` names no module that was called.
             UnknownFormatError: The ending of `path` names no format.
+            TypeError: There is no such option, or a value is of the wrong type.
             ValueError: An option is out of range, or the view does not have it.
             IndexError: There is no such step.
             RenderError: There is nothing to draw, or the layout engine is missing, or refused
@@ -89,6 +92,7 @@ class Drawing:
             expand=expand,
             step=step,
             budget=budget,
+            **unknown,
         )
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,7 +19,7 @@ from hooktrace.log import EventLog
 from hooktrace.render.dot import Scene
 from hooktrace.views.calls import CallIndex
 
-__all__ = ["Asked", "Chosen", "View", "view", "view_of", "views"]
+__all__ = ["Asked", "Chosen", "View", "refuse_unknown", "view", "view_of", "views"]
 
 _BUDGET = 300
 
@@ -57,6 +57,18 @@ class Asked:
                 raise TypeError(f"{name}= is a whole number, but got {value!r}.")
             if least is not None and value < least:
                 raise ValueError(f"{name}= is {least} or more, but got {value}.")
+
+
+def refuse_unknown(options: Iterable[str]) -> None:
+    """Refuse options that no diagram has.
+
+    Raises:
+        TypeError: One is unknown; the message names the nearest.
+    """
+    known = ("view", *(one.name for one in fields(Asked)), "engine")
+    for name in options:
+        if name not in known:
+            raise TypeError(f"A diagram has no option {name!r}.{nearest(name, known)}")
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hooktrace.errors import RenderError, nearest
+from hooktrace.errors import RenderError
 from hooktrace.events import CallId
 from hooktrace.log import EventLog
-from hooktrace.render.asked import Asked, Chosen, view_of
+from hooktrace.render.asked import Asked, Chosen, refuse_unknown, view_of
 from hooktrace.render.digraph import Digraph
 from hooktrace.render.dot import Scene, write
 from hooktrace.render.formats import save
@@ -54,7 +53,7 @@ def digraph(
     Raises:
         TypeError: There is no such option.
     """
-    _check(options)
+    refuse_unknown(options)
     return Digraph(write(scene(log, calls, **options)), engine)
 
 
@@ -80,7 +79,7 @@ def draw(
         UnknownFormatError: The ending of `path` names no format.
         RenderError: The engine is missing, or refused the diagram, or warned.
     """
-    _check(options)
+    refuse_unknown(options)
     return save(write(scene(log, calls, **options)), path, engine)
 
 
@@ -101,15 +100,3 @@ def mimebundle(log: EventLog, calls: CallIndex, text: str) -> dict[str, Any]:
     except RenderError:
         return bundle
     return bundle
-
-
-def _check(options: dict[str, Any]) -> None:
-    """Refuse options that a diagram does not have.
-
-    Raises:
-        TypeError: An option is unknown.
-    """
-    known = [*list(inspect.signature(scene).parameters)[2:], "engine"]
-    for name in options:
-        if name not in known:
-            raise TypeError(f"A diagram has no option {name!r}.{nearest(name, known)}")
