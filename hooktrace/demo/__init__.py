@@ -7,6 +7,7 @@ which are copied beside the page, so that a reader can open them, change them an
 from __future__ import annotations
 
 import importlib.util
+import sys
 import warnings
 from collections.abc import Callable
 from importlib.resources import files
@@ -110,7 +111,11 @@ def _load(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    was, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # the folder is the reader's
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = was
     return module
 
 
