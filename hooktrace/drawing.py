@@ -62,8 +62,8 @@ class Drawing:
                 each call ran.
             depth: Levels of nested modules to open, 0 or more; by default as many as can be read
                 on one screen, and more where hooks are inside.
-            expand: Modules to open whatever the depth: a pattern such as ``"layer4*"``; in code also
-                several of them, or a function that takes a call and says whether to open it.
+            expand: Modules to open whatever the depth: a pattern such as ``"layer4*"``; in code
+                also several, or a function that takes a call and says whether to open it.
             step: Which step of a loop to draw, from 0; -1 for the last.
             budget: Boxes, and arrows, that the picture may have, by default 300; if what is asked
                 for has more, fewer levels are opened, and the title says so.
