@@ -7,20 +7,15 @@ from typing import Annotated
 
 import typer
 
-from hooktrace.commands.scripts import check
+from hooktrace.commands.scripts import AsModule, ScriptName, check
 
 __all__ = ["hooks"]
 
 
 def hooks(
     context: typer.Context,
-    script: Annotated[
-        str,
-        typer.Argument(metavar="SCRIPT [ARGS]...", help="Python file to run; after -m, a module."),
-    ],
-    module: Annotated[
-        bool, typer.Option("-m", help="SCRIPT is the name of a module, as after python -m.")
-    ] = False,
+    script: ScriptName,
+    module: AsModule = False,
     kind: Annotated[
         list[str] | None,
         typer.Option(help="Only hooks of this kind, such as forward; may be repeated."),

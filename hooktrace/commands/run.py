@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hooktrace.commands.scripts import check
+from hooktrace.commands.scripts import AsModule, ScriptName, check
 
 if TYPE_CHECKING:
     from hooktrace.recording import Recording
@@ -28,13 +28,8 @@ class FailOn(StrEnum):
 
 def run(
     context: typer.Context,
-    script: Annotated[
-        str,
-        typer.Argument(metavar="SCRIPT [ARGS]...", help="Python file to run; after -m, a module."),
-    ],
-    module: Annotated[
-        bool, typer.Option("-m", help="SCRIPT is the name of a module, as after python -m.")
-    ] = False,
+    script: ScriptName,
+    module: AsModule = False,
     output: Annotated[
         Path | None,
         typer.Option(

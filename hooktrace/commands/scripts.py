@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from hooktrace.running import Script
 
-__all__ = ["SCRIPTS_OWN", "check"]
+__all__ = ["SCRIPTS_OWN", "AsModule", "ScriptName", "check"]
 
+ScriptName = Annotated[
+    str,
+    typer.Argument(metavar="SCRIPT [ARGS]...", help="Python file to run; after -m, a module."),
+]
+AsModule = Annotated[
+    bool, typer.Option("-m", help="SCRIPT is the name of a module, as after python -m.")
+]
 SCRIPTS_OWN = {
     "allow_interspersed_args": False,  # options after the script are the script's
     "ignore_unknown_options": False,
