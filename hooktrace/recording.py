@@ -179,6 +179,9 @@ class Recording(Leaving):
         Args:
             **options: ``depth``: levels of modules to show (3; None for all).  ``sort``: a column
                 to sort by, largest first, such as ``"forward"``.  ``columns``: which to show.
+
+        Raises:
+            UnknownNameError: There is no such column; the message names them.
         """
         from hooktrace.summaries import Summary
 

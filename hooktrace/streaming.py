@@ -51,10 +51,18 @@ class Steps:
 
     @classmethod
     def of(cls, every: int, limit: int | tuple[int, int] | None, skip: int) -> Steps:
-        """Return what the options of `hooktrace.trace` ask for."""
-        if isinstance(limit, tuple):
-            first, last = limit
-            return cls(every, first, last, skip)
+        """Return what the options of `hooktrace.trace` ask for.
+
+        Raises:
+            ValueError: There are no such steps.
+        """
+        if isinstance(limit, tuple) and len(limit) == 2:
+            return cls(every, *limit, skip)
+        if limit is not None and not isinstance(limit, int):
+            raise ValueError(
+                f"limit= is how many of the last steps to keep, or a pair, how many of the first "
+                f"and of the last, but got {limit!r}."
+            )
         return cls(every, None if limit is None else 0, limit or 0, skip)
 
     def place(self, step: int) -> int | None:

@@ -71,6 +71,8 @@ def replacing(path: Path) -> Iterator[Writer]:
     Raises:
         OSError: The folder does not exist or cannot be written to.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {path.parent}, so {path} cannot be written.")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     os.unlink(name)

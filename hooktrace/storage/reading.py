@@ -77,7 +77,13 @@ def load_log(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> Ev
 def read_events(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> Iterator[Event]:
     """Yield the events of a file, of which a few thousand are in memory at a time.
 
-    Args and errors are those of `load_log`.
+    Args:
+        path: The file.
+        limit_bytes: How many bytes it may unpack to, apart from kept tensors.
+
+    Raises:
+        TraceFormatError: It is no trace, is damaged, beyond the limits, or of a later version.
+        FileNotFoundError: There is no such file.
     """
     file = _File(path, limit_bytes)
     for place in file.parts:

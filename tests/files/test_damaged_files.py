@@ -295,6 +295,11 @@ def test_a_file_is_not_replaced_unasked(good: Path, tmp_path: Path) -> None:
     assert path.read_bytes() == b"mine"
 
 
+def test_a_folder_that_is_missing_is_named(good: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"There is no folder .*no, so .*x\.hooktrace"):
+        ht.load(good).save(tmp_path / "no" / "x.hooktrace")
+
+
 def test_loading_and_showing_need_no_torch(good: Path) -> None:
     code = (
         "import sys, hooktrace as ht\n"

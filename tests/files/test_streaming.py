@@ -309,6 +309,12 @@ def test_steps_that_cannot_be_are_refused(tmp_path: Path, options: dict[str, Any
         ht.trace(to=tmp_path / "a.hooktrace", **options)
 
 
+@pytest.mark.parametrize("limit", ["3", (1, 2, 3), [1, 2]])
+def test_a_limit_that_is_none_is_told_what_it_takes(tmp_path: Path, limit: Any) -> None:
+    with pytest.raises(ValueError, match=r"limit= is how many.*or a pair"):
+        ht.trace(to=tmp_path / "a.hooktrace", limit=limit)
+
+
 def test_steps_are_chosen_for_a_file_only() -> None:
     with pytest.raises(ValueError, match="give to= as well"):
         ht.trace(every=10)
