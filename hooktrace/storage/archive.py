@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 import tempfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ class Writer:
         self.path = path
         self._file = open(path, "xb+")  # noqa: SIM115 - closed by close()
         self._zip = zipfile.ZipFile(self._file, "w")
+        _open.add(self)
 
     def add(self, name: str, data: bytes, *, stored: bool = False) -> None:
         """Add an entry; `stored` ones are not compressed."""
@@ -62,6 +64,19 @@ class Writer:
         """Close the file as it is."""
         self._zip.fp = None  # else it would write the directory when it is collected
         self._file.close()
+
+
+_open: weakref.WeakSet[Writer] = weakref.WeakSet()
+
+
+def _leave_to_the_parent() -> None:
+    """Let go of the files that are open as a process is forked: they are not the child's."""
+    for writer in tuple(_open):
+        writer.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
 @contextlib.contextmanager

@@ -233,6 +233,7 @@ def test_a_child_process_writes_nothing_into_the_file(tmp_path: Path) -> None:
     loop = Loop()
     with ht.trace(loop.net, to=tmp_path / "a.hooktrace") as t:
         loop.run(2)
+        before = (tmp_path / "a.hooktrace").read_bytes()
         child = os.fork()
         if not child:
             try:
@@ -241,6 +242,7 @@ def test_a_child_process_writes_nothing_into_the_file(tmp_path: Path) -> None:
             finally:
                 os._exit(0)
         os.waitpid(child, 0)
+        assert (tmp_path / "a.hooktrace").read_bytes() == before
         loop.run(2)
     assert len(t.steps) == 4
     assert not t.of(ProbeFailed)
