@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, ModuleType, SimpleNamespace, TracebackType
+from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any
 
 from hooktrace.errors import ScriptError
@@ -141,7 +141,8 @@ def run(script: Script, opened: Callable[[Any], Any], closed: Callable[[Any], An
     Args:
         script: What to run.
         opened: Called before, with what stands for the frame of the script: its variables.
-        closed: Called after it, with what it raised, or None; SystemExit is no error here.
+        closed: Called after it, with what it raised, or None; SystemExit is no error here.  It is
+            `Trace.close`, or calls it, which takes the frames of hooktrace out of the traceback.
 
     Raises:
         ScriptError: There is no such script.
@@ -158,7 +159,6 @@ def run(script: Script, opened: Callable[[Any], Any], closed: Callable[[Any], An
         exec(code, vars(main))
         _wait_for_threads()
     except BaseException as raised:
-        raised.__traceback__ = _without_ours(raised.__traceback__)
         error = raised
     closed(None if isinstance(error, SystemExit) else error)
     return Ended(error)
@@ -169,13 +169,6 @@ def _wait_for_threads() -> None:
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
-
-
-def _without_ours(tb: TracebackType | None) -> TracebackType | None:
-    """Return a traceback from the script's own frame on."""
-    while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
-        tb = tb.tb_next
-    return tb
 
 
 def free_name(folder: Path, stem: str) -> Path:
