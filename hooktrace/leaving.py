@@ -75,6 +75,42 @@ class Leaving(Drawing):
         self._settle()
         return exported(self.log, self.index, to, **options)
 
+    def report(
+        self,
+        path: str | Path,
+        *,
+        lang: str | None = None,
+        step: int = 0,
+        limit: int | None = None,
+        title: str = "",
+        cam: Any = None,
+    ) -> Path:
+        """Write the trace as one offline page: graph, timeline, values, source, findings.
+
+        It is opened from a file, needs no server, and fetches nothing.
+
+        Args:
+            path: The file, such as ``"alexnet.html"``.
+            lang: The language of the page, ``"en"`` or ``"zh"``; None for that of the reader.
+            step: Which step of a loop its graph shows, from 0; -1 for the last.
+            limit: Bytes that the page may have, by default 2,000,000; what does not fit is left
+                out, and listed in the page.
+            title: Its heading; by default the class of the model.
+            cam: Heat maps to show, as `cam` or `hooktrace.explain` return them.
+
+        Raises:
+            UnknownNameError: There is no such language.
+            IndexError: There is no such step.
+            TypeError, ValueError: An option is of the wrong type or out of range.
+            OSError: The folder does not exist or cannot be written to.
+        """
+        from hooktrace.reporting import write_report
+
+        self._settle()
+        return write_report(
+            self.log, self.index, path, lang=lang, step=step, limit=limit, title=title, cam=cam
+        )
+
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Return a table as flat dicts with the same keys, such as ``pandas.DataFrame`` takes.
 

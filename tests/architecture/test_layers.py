@@ -31,8 +31,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "views",
         "render doctor cam",
         "boards export",
+        "report",
         "drawing leaving recording session loading leaks hooklist inventory images sheets "
-        "pairing contrasts agreement captures comparison summaries timing costs pages",
+        "reporting pairing contrasts agreement captures comparison summaries timing costs pages",
         "experiments explained graphedruns explaining summarizing tracedsteps boardlogging "
         "pretrained photographs running standing",
         "integrations",
@@ -74,7 +75,7 @@ ORDER = (
     ],
     ["identity", "recorder", "measure", "streaming"],
     ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
-    ["summaries", "drawing", "leaving", "recording", "session"],
+    ["summaries", "drawing", "reporting", "leaving", "recording", "session"],
     ["recording", "loading"],
     ["pairing", "contrasts", "agreement", "sheets", "captures", "comparison"],
 )
@@ -101,6 +102,7 @@ WITHOUT_TORCH = (
     "doctor",
     "boards",
     "export",
+    "report",
     "signatures",
 )
 VIEWS_MAY_IMPORT = {

@@ -1,0 +1,108 @@
+// The bar on top: steps, play, language, theme.
+import { button, element } from "./elements.js";
+
+const SPEEDS = [2, 5, 10, 30]; // events a second
+
+/** Plays the timeline event by event. */
+class Player {
+  constructor(report) {
+    this.report = report;
+    this.timer = null;
+    this.speed = 5;
+    this.hooksOnly = false;
+  }
+
+  get playing() {
+    return this.timer !== null;
+  }
+
+  toggle() {
+    if (this.playing) this.stop();
+    else this.start();
+  }
+
+  start() {
+    const last = this.report.events.at(-1)?.seq;
+    if (this.report.cursor === last) this.report.go(this.report.events[0].seq);
+    this.timer = setInterval(() => {
+      if (!this.report.step(1, this.hooksOnly)) this.stop();
+    }, 1000 / this.speed);
+    this.report.tell("playing", true);
+  }
+
+  stop() {
+    clearInterval(this.timer);
+    this.timer = null;
+    this.report.tell("playing", false);
+  }
+
+  pace(speed) {
+    this.speed = speed;
+    if (this.playing) {
+      this.stop();
+      this.start();
+    }
+  }
+}
+
+export function controls(root, report) {
+  const player = new Player(report);
+  const play = button(report, "play", () => player.toggle(), "▶");
+  const where = element("output", { class: "where", "aria-live": "polite" });
+  const shown = () => {
+    const event = report.event;
+    where.textContent = event ? `#${event.seq} / ${report.events.at(-1).seq}` : "";
+  };
+  report.on("cursor", shown);
+  report.on("playing", (playing) => {
+    play.textContent = playing ? "❚❚" : "▶";
+    play.setAttribute("aria-pressed", playing);
+  });
+  root.append(
+    button(report, "previous_hook", () => report.step(-1, true), "«"),
+    button(report, "previous", () => report.step(-1), "‹"),
+    where,
+    button(report, "next", () => report.step(1), "›"),
+    button(report, "next_hook", () => report.step(1, true), "»"),
+    play,
+    pace(report, player),
+    languages(report),
+    button(report, "theme", () => theme(), "◐"),
+  );
+  return player;
+}
+
+function pace(report, player) {
+  const made = element("select", { class: "pace", onchange: () => player.pace(Number(made.value)) });
+  const speak = () => {
+    made.setAttribute("aria-label", report.word("pace"));
+    made.title = report.word("pace");
+    made.replaceChildren(
+      ...SPEEDS.map((one) => element("option", { value: one, selected: one === player.speed }, `${one}/s`)),
+    );
+  };
+  report.on("language", speak);
+  speak();
+  return made;
+}
+
+function languages(report) {
+  const made = element("select", { class: "language", onchange: () => report.speak(made.value) });
+  for (const code of Object.keys(report.words)) {
+    made.append(element("option", { value: code }, report.words[code].language));
+  }
+  const shown = () => {
+    made.value = report.language;
+    made.setAttribute("aria-label", report.word("choose_language"));
+  };
+  report.on("language", shown);
+  shown();
+  return made;
+}
+
+function theme() {
+  const root = document.documentElement;
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const now = root.dataset.theme ?? (dark ? "dark" : "light");
+  root.dataset.theme = now === "dark" ? "light" : "dark";
+}

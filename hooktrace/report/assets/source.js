@@ -1,0 +1,54 @@
+// Source: the function of the hook at the cursor, and the lines that the event names.
+import { element } from "./elements.js";
+
+export function sourcePanel(root, report) {
+  const sources = report.data.sources;
+  const show = () => {
+    const event = report.event;
+    if (!event) return;
+    const parts = excerpts(event, report, sources);
+    root.replaceChildren(
+      ...(parts.length ? parts : [element("p", { class: "faint" }, report.word("no_source"))]),
+    );
+  };
+  report.on("cursor", show);
+  report.on("language", show);
+}
+
+function excerpts(event, report, sources) {
+  const found = [];
+  const add = (key, place) => place && found.push(excerpt(report.word(key), place, report, sources));
+  if (event.hook !== undefined) {
+    add("defined_here", sources.hooks[event.hook]?.defined);
+    add("registered_here", sources.hooks[event.hook]?.registered);
+  }
+  add("called_here", sources.lines[event.seq]);
+  return found;
+}
+
+function excerpt(title, place, report, sources) {
+  const lines = sources.files[place.file] ?? {};
+  const own = (number) => number >= place.first && number <= place.last;
+  const numbers = Object.keys(lines).map(Number).sort((a, b) => a - b);
+  const near = numbers.filter((one) => one >= place.first - 3 && one <= place.last + 3);
+  const code = element("pre", { class: "code", tabindex: 0 });
+  for (const number of near) {
+    code.append(
+      element(
+        "span",
+        { class: own(number) ? "line own" : "line" },
+        element("i", {}, String(number).padStart(5)),
+        ` ${lines[number]}\n`,
+      ),
+    );
+  }
+  const missing = sources.missing.includes(place.file);
+  return element(
+    "div",
+    { class: "excerpt" },
+    element("h3", {}, title),
+    element("p", { class: "faint" }, `${place.file}:${place.first}`),
+    missing ? element("p", { class: "hint" }, report.word(near.length ? "file_changed" : "file_missing")) : null,
+    near.length ? code : null,
+  );
+}

@@ -1,0 +1,226 @@
+"""The timeline as the page's data: events, calls and hooks, with what was seen and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from hooktrace.events import (
+    Edit,
+    Event,
+    HookFired,
+    Observation,
+    TensorSummary,
+    TracedHook,
+    Value,
+    format_numbers,
+)
+from hooktrace.log import EventLog
+from hooktrace.render.listing import told
+from hooktrace.views.calls import Call, CallIndex
+from hooktrace.views.effects import EditView, WriteView, writes
+
+__all__ = ["calls_data", "events_data", "hooks_data"]
+
+Data = dict[str, Any]
+
+_FIELDS = {  # field of an event -> key in the page
+    "call": "call",
+    "hook": "hook",
+    "backward": "backward",
+    "exception": "raised",
+    "note": "note",
+    "line": "line",
+    "traceback": "note",
+    "optimizer": "optimizer",
+}
+_SEEN = {  # field -> key, for what was seen
+    "inputs": "inputs",
+    "outputs": "outputs",
+    "roots": "inputs",
+    "returned": "outputs",
+    "arrived": "arrived",
+    "gradient": "gradient",
+}
+
+
+def events_data(log: EventLog, calls: CallIndex, *, details: bool = True) -> list[Data]:
+    """Return the events in order.
+
+    Args:
+        log: What was recorded.
+        calls: Its calls.
+        details: Whether to give what was seen at events that no hook has to do with.
+    """
+    start = log.events[0].time_ns if log.events else 0
+    written = {one.seq: one for one in writes(log, calls)}
+    return [_event(log, calls, one, start, written, details=details) for one in log.events]
+
+
+def _event(
+    log: EventLog,
+    calls: CallIndex,
+    event: Event,
+    start_ns: int,
+    written: dict[int, WriteView],
+    *,
+    details: bool,
+) -> Data:
+    call = calls.calls.get(getattr(event, "call", None))  # type: ignore[arg-type]
+    found: Data = {
+        "seq": event.seq,
+        "us": round((event.time_ns - start_ns) / 1e3, 3),
+        "kind": event.label,
+        "text": told(log, event, call),
+    }
+    if event.thread:
+        found["thread"] = event.thread
+    if isinstance(event, HookFired):
+        found["took"] = round(event.duration_ns / 1e3, 3)
+        found["edits"] = [_edit(log, event, one) for one in event.edits]
+    if event.seq in written:
+        found["written"] = _write(written[event.seq])
+    for name, key in _FIELDS.items():
+        value = getattr(event, name, None)
+        if value not in (None, ""):
+            found[key] = value
+    if details or isinstance(event, HookFired) or found.get("raised"):
+        found.update(_sightings(log, event))
+    return {key: value for key, value in found.items() if value not in ([], None)}
+
+
+def _sightings(log: EventLog, event: Event) -> Iterator[tuple[str, list[Data]]]:
+    """Yield what an event saw, by what it was to it."""
+    for name, key in _SEEN.items():
+        seen = getattr(event, name, None)
+        if isinstance(seen, Observation):
+            seen = (seen,)
+        if seen:
+            yield key, seen_data(log, seen)
+    before, after = getattr(event, "before", None), getattr(event, "after", None)
+    if isinstance(after, Observation):
+        yield "after", seen_data(log, [after])
+        if isinstance(before, Observation):
+            yield "before", seen_data(log, [before])
+    own = getattr(event, "tensor", None)
+    if own is not None:
+        yield "tensor", log.tensors[own].name or f"t{own}"  # type: ignore[misc]
+
+
+def seen_data(log: EventLog, seen: Iterable[Observation]) -> list[Data]:
+    """Return sightings as the page shows them."""
+    return [_sighting(log, one) for one in seen]
+
+
+def _sighting(log: EventLog, one: Observation) -> Data:
+    tensor = isinstance(one.summary, TensorSummary)
+    found: Data = {"role": one.role, "what": str(one.summary)}
+    if one.value is not None:
+        found["value"] = str(one.value)
+        name = log.tensors[one.value.tensor].name
+        if name:
+            found["name"] = name
+    if one.numbers is not None:
+        found["numbers"] = format_numbers(one.numbers, 16)
+    if tensor and one.summary.requires_grad:  # type: ignore[union-attr]
+        found["grad"] = True
+    stats = log.stats.of(one)
+    if stats is not None:
+        names = ("min", "max", "mean", "std", "norm", "nan", "inf", "zeros", "total")
+        found["stats"] = {name: _number(getattr(stats, name)) for name in names}
+    return found
+
+
+def _number(value: float) -> Any:
+    """Return a number as JSON can hold it."""
+    return (
+        value
+        if isinstance(value, int)
+        else float(f"{value:.6g}")
+        if value == value and abs(value) != float("inf")
+        else str(value)
+    )
+
+
+def _edit(log: EventLog, event: HookFired, edit: Edit) -> Data:
+    view = EditView(log, event, edit)
+    change = view.change
+    found: Data = {
+        "role": edit.role,
+        "how": edit.how,
+        "kind": change.kind,
+        "text": change.text,
+        "before": _sighting(log, edit.before),
+        "after": _sighting(log, edit.after),
+    }
+    if view.together is not None:
+        found["together"] = view.together
+    if change.changed is not None:
+        found["changed"], found["total"] = change.changed, change.total
+    if change.max_difference is not None:
+        found["difference"] = _number(change.max_difference)
+    if change.reason:
+        found["reason"] = change.reason
+    return found
+
+
+def _write(write: WriteView) -> Data:
+    return {
+        "what": write.what,
+        "by": write.by,
+        "certain": write.certain,
+        "before": str(write.before),
+        "after": str(write.after),
+    }
+
+
+# ------------------------------------------------------------------ calls and hooks
+
+
+def calls_data(calls: CallIndex) -> list[Data]:
+    """Return the calls in order."""
+    return [_call(one) for one in calls]
+
+
+def _call(call: Call) -> Data:
+    found: Data = {
+        "id": call.id,
+        "name": call.name,
+        "index": call.index,
+        "type": call.module.type,
+        "config": call.module.config,
+        "first": call.called.seq,
+        "last": max(one.seq for one in call.events),
+        "parent": None if call.parent is None else call.parent.id,
+        "us": None if call.duration_ns is None else round(call.duration_ns / 1e3, 3),
+        "recomputed": call.recomputed or None,
+        "raised": call.exception,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def hooks_data(log: EventLog) -> list[Data]:
+    """Return the hooks in the order of their numbers."""
+    firings: dict[int, list[HookFired]] = {}
+    for event in log.of(HookFired):
+        firings.setdefault(event.hook, []).append(event)
+    return [_hook(row, firings.get(row.id, [])) for row in log.hooks]
+
+
+def _hook(row: TracedHook, fired: list[HookFired]) -> Data:
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "owner": row.owner,
+        "name": row.name,
+        "options": list(row.options),
+        "feature": row.feature,
+        "fired": [one.seq for one in fired],
+        "changed": sum(bool(one.edits) for one in fired),
+        "raised": sum(bool(one.exception) for one in fired),
+    }
+
+
+def value_key(value: Value) -> str:
+    """Return how a page names a value, such as ``t5.1``."""
+    return str(value)

@@ -1,0 +1,130 @@
+"""What the page says without any script: picture, tables, lists."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+from hooktrace import __version__
+from hooktrace.errors import RenderError
+from hooktrace.events import BackwardStarted, HookFired
+from hooktrace.log import EventLog
+from hooktrace.render.diagram import digraph
+from hooktrace.render.dot import printable
+from hooktrace.render.listing import told
+from hooktrace.report.extras import Extras, Options
+from hooktrace.report.sources import shown_path
+from hooktrace.views.calls import CallIndex
+from hooktrace.views.effects import edits, writes
+from hooktrace.views.rounds import rounds
+from hooktrace.views.summary import ModuleRow, summarise
+
+__all__ = ["overview", "static_context"]
+
+_MOST_EVENTS = 400
+_MOST_ROWS = 2000
+
+
+def overview(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, list[str]]:
+    """Return the picture of the run as SVG, and what the ledger has to say of it."""
+    asked: dict[str, Any] = {"step": options.step} if calls.roots() else {}
+    if not log.events:
+        return "", ["The picture: nothing was recorded."]
+    try:
+        svg = digraph(log, calls, **asked).pipe(encoding="utf-8")
+    except RenderError as error:
+        return "", [f"The picture: {error}"]
+    return _bare(str(svg)), []
+
+
+def _bare(svg: str) -> str:
+    """Return an SVG without what stands before it, and without its own style sheet."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<style>.*?</style>", "", svg, count=1, flags=re.DOTALL)
+    return re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+
+
+def static_context(
+    log: EventLog, calls: CallIndex, extras: Extras, options: Options
+) -> dict[str, Any]:
+    """Return what the template shows."""
+    rows, totals = summarise(log, calls)
+    firings = log.of(HookFired)
+    return {
+        "title": printable(options.title or _title(log, calls)),
+        "version": __version__,
+        "around": log.surroundings,
+        "facts": {
+            "events": len(log.events),
+            "calls": len(list(calls)),
+            "hooks": len(log.hooks),
+            "firings": len(firings),
+            "backwards": len(log.of(BackwardStarted)),
+            "steps": len(rounds(log, calls)),
+        },
+        "error": log.error,
+        "findings": list(extras.findings),
+        "doctor": extras.doctor,
+        "shown_path": _place,
+        "edits": edits(log)[:_MOST_ROWS],
+        "writes": writes(log, calls)[:_MOST_ROWS],
+        "hooks": [_hook(row, firings) for row in log.hooks],
+        "modules": [_module(row) for row in rows[:_MOST_ROWS]],
+        "totals": totals.sizes,
+        "events": _events(log, calls),
+        "more_events": max(0, len(log.events) - _MOST_EVENTS),
+        "heat": [
+            {"title": one.title, "note": one.note, "png": base64.b64encode(one.png).decode()}
+            for one in extras.heat
+        ],
+    }
+
+
+def _title(log: EventLog, calls: CallIndex) -> str:
+    names = dict.fromkeys(one.module.type for one in calls.roots())
+    return ", ".join(names) or "Tensors"
+
+
+def _place(source: str) -> str:
+    path, _, line = source.rpartition(":")
+    return f"{shown_path(path)}:{line}" if path else source
+
+
+def _hook(row: Any, firings: list[HookFired]) -> dict[str, Any]:
+    its = [one for one in firings if one.hook == row.id]
+    return {
+        "kind": row.kind,
+        "owner": row.owner,
+        "name": row.name,
+        "defined": _place(row.defined_at),
+        "fired": len(its),
+        "first": its[0].seq if its else None,
+        "changed": sum(bool(one.edits) for one in its),
+        "raised": sum(bool(one.exception) for one in its),
+    }
+
+
+def _module(row: ModuleRow) -> dict[str, Any]:
+    backward = row.cost.backward_ns
+    return {
+        "name": row.name,
+        "type": row.type,
+        "depth": row.depth,
+        "config": row.config,
+        "output": ", ".join(one.dimensions for one in row.outputs[:3]),
+        "parameters": row.inside.parameters,
+        "memory": row.cost.output_bytes,
+        "forward": row.cost.forward_ns / 1e6,
+        "backward": None if backward is None else backward / 1e6,
+        "calls": row.calls,
+        "hooks": ", ".join(row.hooks),
+    }
+
+
+def _events(log: EventLog, calls: CallIndex) -> list[dict[str, Any]]:
+    found = []
+    for event in log.events[:_MOST_EVENTS]:
+        call = calls.calls.get(getattr(event, "call", None))  # type: ignore[arg-type]
+        found.append({"seq": event.seq, "kind": event.label, "text": told(log, event, call)})
+    return found

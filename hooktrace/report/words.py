@@ -1,0 +1,23 @@
+"""The words of the page in each language."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+from hooktrace.report.extras import LANGUAGES
+from hooktrace.report.script import asset
+
+__all__ = ["all_words", "words"]
+
+
+@cache
+def words(language: str) -> dict[str, str]:
+    """Return the words of a language by key; ``{name}`` in them is filled in by the page."""
+    found: dict[str, str] = json.loads(asset(f"words/{language}.json"))
+    return found
+
+
+def all_words() -> dict[str, dict[str, str]]:
+    """Return the words of all languages by its code."""
+    return {language: words(language) for language in LANGUAGES}
