@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,10 @@ class Packed:
 
 def packed(name: str, data: Any) -> Packed:
     """Pack a part.  The same data gives the same text."""
-    raw = msgspec.json.encode(data, enc_hook=str)
+    try:
+        raw = msgspec.json.encode(data, enc_hook=str)
+    except UnicodeEncodeError:  # half a surrogate pair in a name
+        raw = json.dumps(data, default=str).encode()
     return Packed(name, base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode())
 
 
