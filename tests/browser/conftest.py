@@ -70,16 +70,17 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def open_page(browser: Any, tmp_path: Path) -> Iterator[Open]:
-    """Return a function that opens a page from a file and waits until it is ready.
+    """Return a function that opens a page from a file and waits until the report in it is ready.
 
-    ``open_page(html_or_path, anchor="#e=3", **context)``: `context` is that of playwright, such
+    ``open_page(html_or_path, anchor="#e=3", framed=False, **context)``: `framed` says that the
+    report is in a frame of the page; `context` is that of playwright, such
     as ``locale="zh-CN"``, ``color_scheme="dark"``, ``java_script_enabled=False``.  At the end of
     the test nothing may have gone wrong in any page.
     """
     watched: list[Watched] = []
     contexts: list[Any] = []
 
-    def open_it(html: str | Path, anchor: str = "", **options: Any) -> Any:
+    def open_it(html: str | Path, anchor: str = "", *, framed: bool = False, **options: Any) -> Any:
         if isinstance(html, Path):
             path = html
         else:
@@ -92,7 +93,9 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Open]:
         page.set_default_timeout(10_000)
         watched.append(Watched(page))
         page.goto(path.as_uri() + anchor)
-        if options.get("java_script_enabled", True):
+        if options.get("java_script_enabled", True) and framed:
+            page.frame_locator("iframe").locator("html[data-ready]").wait_for(state="attached")
+        elif options.get("java_script_enabled", True):
             page.wait_for_selector("html[data-ready]", state="attached")
         return page
 
