@@ -28,10 +28,13 @@ rules: $(VENV)/.dev
 
 # The pages are tested in a real Chromium. Root on Debian gets it; others are told how.
 browser:
-	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 || test -n "$$HOOKTRACE_CHROMIUM" || { \
-	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && { apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
-	  echo "No Chromium: the tests of the pages will be skipped. apt-get install chromium, or set HOOKTRACE_CHROMIUM to its path."; }
+	@test -z "$$HOOKTRACE_CHROMIUM" || exit 0; \
+	  for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	    command -v $$name >/dev/null && exit 0; done; \
+	  test "$$(id -u)" = 0 && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium >/dev/null \
+	  || echo "No Chromium: the tests of the pages are skipped. apt-get install chromium," \
+	    "or set HOOKTRACE_CHROMIUM to its path."
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
