@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -10,7 +11,7 @@ import msgspec
 from hooktrace.log import EventLog
 from hooktrace.report.colours import colours
 from hooktrace.report.extras import LANGUAGES, Extras, Options
-from hooktrace.report.happened import calls_data, events_data, hooks_data
+from hooktrace.report.happened import Detail, calls_data, events_data, hooks_data
 from hooktrace.report.parts import Form, Part, fit
 from hooktrace.report.script import asset, digest, script
 from hooktrace.report.sources import sources_data
@@ -33,52 +34,64 @@ def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> s
     Raises:
         IndexError: There is no such step.
     """
+    picture, no_picture = overview(log, calls, options)
+    shown, not_shown = static_context(log, calls, extras, options)
+    context = {**shown, **_frame(options), "picture": picture}
+    template = _template()
+    bare = template.render(**context, parts=(), ledger=())
+    free = options.limit_bytes - len(bare.encode("utf-8", "replace"))
+    parts, left_out = fit(_parts(log, calls, extras), free)
+    return template.render(**context, parts=parts, ledger=[*no_picture, *not_shown, *left_out])
+
+
+def _frame(options: Options) -> dict[str, Any]:
+    """Return what every page has: words, style, scripts, and the policy that allows them alone."""
     language = options.language or "en"
-    picture, ledger = overview(log, calls, options)
-    context = static_context(log, calls, extras, options)
     style, code = colours() + asset("report.css"), script()
-    data, left_out = fit(_parts(log, calls, extras), options.limit_bytes - len(picture) - 60_000)
-    ledger += left_out
-    return _template().render(
-        **context,
-        ledger=ledger,
-        picture=picture,
-        parts=data,
-        style=style,
-        code=code,
-        policy=_policy(style, code),
-        lang=language,
-        follows=options.language is None,
-        languages=LANGUAGES,
-        words=_in_script({"words": all_words()}),
-        w=words(language),
-    )
+    return {
+        "style": style,
+        "code": code,
+        "policy": _policy(style, code),
+        "lang": language,
+        "follows": options.language is None,
+        "languages": LANGUAGES,
+        "words": _in_script({"words": all_words()}),
+        "w": words(language),
+    }
 
 
 def _parts(log: EventLog, calls: CallIndex, extras: Extras) -> list[Part]:
     """Return the data of the panels, that of which most depends first."""
     return [
-        Part(
-            "events",
-            (
-                Form(lambda: _happened(log, calls, details=True)),
-                Form(
-                    lambda: _happened(log, calls, details=False),
-                    "What was seen at events that no hook has to do with.",
-                ),
-            ),
-            0.5,
-        ),
+        Part("events", _event_forms(log, calls), 0.5),
         Part("sources", (Form(lambda: sources_data(log)),), 0.3),
     ]
 
 
-def _happened(log: EventLog, calls: CallIndex, *, details: bool) -> dict[str, Any]:
-    return {
-        "events": events_data(log, calls, details=details),
-        "calls": calls_data(calls),
-        "hooks": hooks_data(log),
-    }
+_MANY = 20_000  # events of which words take long to write, and too much room
+
+
+def _event_forms(log: EventLog, calls: CallIndex) -> list[Form]:
+    """Return the ways to give the events; the richest are not tried where there are very many."""
+    tables = {"calls": calls_data(calls), "hooks": hooks_data(log)}
+
+    def form(detail: Detail, most: int | None, left_out: str) -> Form:
+        return Form(lambda: {"events": events_data(log, calls, detail, most), **tables}, left_out)
+
+    count = len(log.events)
+    forms = [
+        form(Detail.ALL, None, ""),
+        form(Detail.HOOKS, None, "What was seen at events that no hook has to do with."),
+    ]
+    return [
+        *(forms if count <= _MANY else ()),
+        form(Detail.CHANGES, None, "What was seen at events, but for what hooks changed."),
+        form(
+            Detail.CHANGES,
+            _MANY,
+            f"The last {count - _MANY:,} of {count:,} events, and what was seen at the others.",
+        ),
+    ]
 
 
 def _policy(style: str, code: str) -> str:
@@ -97,6 +110,7 @@ def _in_script(data: Any) -> str:
     return text
 
 
+@cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

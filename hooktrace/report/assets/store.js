@@ -18,6 +18,15 @@ export class Report {
     this.listeners = new Map();
     this.places = new Map(this.events.map((one, place) => [one.seq, place]));
     this.language = document.documentElement.lang || "en";
+    for (const one of this.events) one.text ??= this.brief(one);
+  }
+
+  /** What an event is, where the page has no words for it: its hook and its call by name. */
+  brief(event) {
+    const hook = this.hooks[event.hook];
+    const call = this.calls.get(event.call);
+    const parts = [hook && `${hook.kind} ${hook.name} on ${hook.owner}`, call && `${call.name}@${call.index} ${call.type}`];
+    return [...parts, event.tensor, event.raised].filter(Boolean).join("  ");
   }
 
   /** The event of this number, or undefined. */
