@@ -106,9 +106,7 @@ class _Teller:
         if self.detail >= Detail.HOOKS:
             call = self.calls.calls.get(found.get("call"))  # type: ignore[arg-type]
             found["text"] = told(self.log, event, call)
-        if self.detail is Detail.ALL or (
-            self.detail is Detail.HOOKS and (fired or event.seq in self.written)
-        ):
+        if self.detail is Detail.ALL or (hooked and self.detail is Detail.HOOKS):
             found.update(_sightings(self.log, event))
         return found
 

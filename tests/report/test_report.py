@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 import hooktrace as ht
+from hooktrace.report.happened import Detail, events_data
 from hooktrace.report.parts import Form, Part, fit
 from hooktrace.report.script import asset, script
 from hooktrace.report.sources import shown_path
@@ -174,6 +175,21 @@ def test_an_empty_trace_and_one_that_raised_have_a_page(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), ht.trace(model) as t:
         model(torch.ones(1, 3))
     assert "RuntimeError" in t.report(tmp_path / "x.html").read_text("utf-8")
+
+
+def test_the_poorer_forms_of_events_keep_what_hooks_changed() -> None:
+    t = traced()
+    (fired,) = t.of(ht.events.HookFired)
+    forms = {detail: events_data(t.log, t.index, detail) for detail in Detail}
+    for found in forms.values():
+        assert [one["seq"] for one in found] == [one.seq for one in t.events]
+        assert found[fired.seq]["edits"][0]["text"] == "x2"
+    called = t["2"].called.seq
+    assert "inputs" in forms[Detail.ALL][called]
+    assert "inputs" not in forms[Detail.HOOKS][called]
+    assert "inputs" in forms[Detail.HOOKS][fired.seq]
+    assert "text" not in forms[Detail.CHANGES][called]
+    assert [one["seq"] for one in events_data(t.log, t.index, Detail.ALL, 3)] == [0, 1, 2]
 
 
 def test_parts_that_do_not_fit_are_poorer_and_told() -> None:
