@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jinja2
 import msgspec
 
 from hooktrace.log import EventLog
+from hooktrace.report.bands import bands_data
 from hooktrace.report.colours import colours
 from hooktrace.report.extras import LANGUAGES, Extras, Options
 from hooktrace.report.happened import calls_data, events_data, hooks_data
@@ -69,8 +71,25 @@ def _parts(log: EventLog, calls: CallIndex, extras: Extras) -> list[Part]:
             ),
             0.5,
         ),
+        Part("bands", _bands(log, calls), 0.4),
         Part("sources", (Form(lambda: sources_data(log)),), 0.3),
     ]
+
+
+def _bands(log: EventLog, calls: CallIndex) -> tuple[Form, ...]:
+    """Return the timeline with less and less in it."""
+    marks = "In the timeline, the marks of gradients, writes and registrations"
+    return (
+        Form(lambda: bands_data(log, calls)),
+        Form(lambda: bands_data(log, calls, marks=False), f"{marks}."),
+        *(
+            Form(
+                partial(bands_data, log, calls, marks=False, rows=rows),
+                f"{marks}, and what is nested more than {rows} deep.",
+            )
+            for rows in (4, 2, 1)
+        ),
+    )
 
 
 def _happened(log: EventLog, calls: CallIndex, *, details: bool) -> dict[str, Any]:
