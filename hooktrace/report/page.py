@@ -9,9 +9,10 @@ import jinja2
 import msgspec
 
 from hooktrace.log import EventLog
+from hooktrace.report.bands import band_forms
 from hooktrace.report.colours import colours
 from hooktrace.report.extras import LANGUAGES, Extras, Options
-from hooktrace.report.happened import Detail, calls_data, events_data, hooks_data
+from hooktrace.report.happened import event_forms
 from hooktrace.report.parts import Form, Part, fit
 from hooktrace.report.script import asset, digest, script
 from hooktrace.report.sources import sources_data
@@ -63,34 +64,9 @@ def _frame(options: Options) -> dict[str, Any]:
 def _parts(log: EventLog, calls: CallIndex, extras: Extras) -> list[Part]:
     """Return the data of the panels, that of which most depends first."""
     return [
-        Part("events", _event_forms(log, calls), 0.5),
+        Part("events", event_forms(log, calls), 0.5),
+        Part("bands", band_forms(log, calls), 0.4),
         Part("sources", (Form(lambda: sources_data(log)),), 0.3),
-    ]
-
-
-_MANY = 20_000  # events of which words take long to write, and too much room
-
-
-def _event_forms(log: EventLog, calls: CallIndex) -> list[Form]:
-    """Return the ways to give the events; the richest are not tried where there are very many."""
-    tables = {"calls": calls_data(calls), "hooks": hooks_data(log)}
-
-    def form(detail: Detail, most: int | None, left_out: str) -> Form:
-        return Form(lambda: {"events": events_data(log, calls, detail, most), **tables}, left_out)
-
-    count = len(log.events)
-    forms = [
-        form(Detail.ALL, None, ""),
-        form(Detail.HOOKS, None, "What was seen at events that no hook has to do with."),
-    ]
-    return [
-        *(forms if count <= _MANY else ()),
-        form(Detail.CHANGES, None, "What was seen at events, but for what hooks changed."),
-        form(
-            Detail.CHANGES,
-            _MANY,
-            f"The last {count - _MANY:,} of {count:,} events, and what was seen at the others.",
-        ),
     ]
 
 

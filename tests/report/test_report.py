@@ -180,6 +180,7 @@ def test_an_empty_trace_and_one_that_raised_have_a_page(tmp_path: Path) -> None:
 def test_the_poorer_forms_of_events_keep_what_hooks_changed() -> None:
     t = traced()
     (fired,) = t.of(ht.events.HookFired)
+    assert len(t.edits) == 1  # measured when they are first asked for
     forms = {detail: events_data(t.log, t.index, detail) for detail in Detail}
     for found in forms.values():
         assert [one["seq"] for one in found] == [one.seq for one in t.events]
