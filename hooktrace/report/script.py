@@ -3,7 +3,7 @@
 A page that is opened from a file may not import further files, and its content-security policy
 names the one script by its hash.  So the modules are put one after the other, those that are
 imported first, without their import lines and the word ``export``; their names are therefore
-unique over all of them.
+unique over all of them.  Comments that have lines of their own stay in the files.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from importlib.resources import files
 __all__ = ["asset", "digest", "script"]
 
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.-]+)";\n', re.MULTILINE)
+_COMMENT = re.compile(r"^[ \t]*(?://.*|/\*\*(?:[^*]|\*(?!/))*\*/)\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", re.MULTILINE)
 
 
@@ -38,7 +39,7 @@ def script(entry: str = "main.js") -> str:
         source = asset(name)
         for wanted in _IMPORT.findall(source):
             add(wanted)
-        joined.append(_EXPORT.sub("", _IMPORT.sub("", source)))
+        joined.append(_EXPORT.sub("", _COMMENT.sub("", _IMPORT.sub("", source))).strip())
 
     add(entry)
     return "\n".join(joined)

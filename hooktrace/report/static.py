@@ -21,7 +21,7 @@ from hooktrace.views.summary import ModuleRow, summarise
 
 __all__ = ["overview", "static_context"]
 
-_MOST_EVENTS = 400
+_MOST_EVENTS = 150
 _MOST_MODULES = 800
 _MOST_CHANGES = 500
 

@@ -162,3 +162,13 @@ def test_tabs_are_worked_by_keys(open_page: Any, small_report: Path) -> None:
     assert cursor(page) == 3
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.id") == "source"
+
+
+def test_everything_that_can_be_read_is_printed(open_page: Any, small_report: Path) -> None:
+    page = open_page(small_report, color_scheme="dark")
+    expect(page.locator("#modules")).to_be_hidden()
+    page.emulate_media(media="print")
+    for name in ("overview", "findings", "hooks", "modules", "events", "about"):
+        expect(page.locator(f"#{name}")).to_be_visible()
+    for name in ("controls", "tabs", "graph", "timeline"):
+        expect(page.locator(f"#{name}")).to_be_hidden()
