@@ -6,35 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from playwright.sync_api import expect
-from torch import nn
 
 import hooktrace as ht
-
-
-def double(module: Any, inputs: Any, output: Any) -> Any:
-    return output * 2
-
-
-def observe(module: Any, inputs: Any, output: Any) -> None:
-    pass
-
-
-@pytest.fixture(scope="session")
-def small_trace() -> Any:
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
-    net[0].register_forward_hook(double)
-    net[2].register_forward_hook(observe)
-    with ht.trace(net, keep=["0", "2"]) as t:
-        net(torch.ones(2, 3)).sum().backward()
-    return t
-
-
-@pytest.fixture(scope="session")
-def small_report(small_trace: Any, tmp_path_factory: Any) -> Path:
-    return small_trace.report(tmp_path_factory.mktemp("report") / "small.html")
 
 
 def cursor(page: Any) -> int:
