@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -26,10 +25,9 @@ def served(small_trace: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--load_fast=false",
-               "--host", "127.0.0.1", "--port", str(port)]  # fmt: skip
-    log = Path(folder / "log").open("w")
-    server = subprocess.Popen(command, stdout=log, stderr=log)
+    command = f"{sys.executable} -m tensorboard.main --load_fast=false --host 127.0.0.1".split()
+    command += ["--port", str(port), "--logdir", str(folder)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
@@ -43,7 +41,6 @@ def served(small_trace: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     finally:
         server.terminate()
         server.wait(10)
-        log.close()
 
 
 @pytest.mark.slow
