@@ -161,6 +161,29 @@ def test_the_wheel_zooms_at_the_pointer_and_f_shows_everything(
     assert panel.shown == whole
 
 
+def test_two_fingers_zoom_and_one_pans(open_page: Any, report: Path) -> None:
+    panel = Panel(open_page(report, has_touch=True))
+    box = panel.canvas.bounding_box()
+    fingers = panel.page.context.new_cdp_session(panel.page)
+
+    def touch(kind: str, *xs: int) -> None:
+        points = [{"x": box["x"] + x, "y": box["y"] + 60, "id": at} for at, x in enumerate(xs)]
+        fingers.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+
+    whole = panel.shown
+    touch("Start", 500, 700)
+    for by in range(0, 201, 20):
+        touch("Move", 500 - by, 700 + by)
+    touch("End")
+    near = panel.shown
+    assert near[1] - near[0] == pytest.approx((whole[1] - whole[0]) / 3, rel=0.05)
+    touch("Start", 600)
+    touch("Move", 500)
+    touch("Move", 400)
+    touch("End")
+    assert panel.shown[0] > near[0]
+
+
 def test_a_drag_pans_and_is_no_click(open_page: Any, report: Path) -> None:
     panel = Panel(open_page(report, "#e=20"))
     for _ in range(3):
@@ -204,6 +227,23 @@ def test_a_double_click_zooms_to_a_slice(open_page: Any, report: Path, traced: A
     low, high = panel.shown
     assert low <= call.called.seq < call.exited.seq + 1 <= high
     assert high - low < 1.3 * (call.exited.seq + 1 - call.called.seq)
+
+
+def test_lanes_below_are_reached_by_stepping_and_by_scrolling(
+    open_page: Any, report: Path, traced: Any
+) -> None:
+    step = seqs(traced, StepStarted)[0]
+    panel = Panel(open_page(report, "#e=0", viewport={"width": 1400, "height": 420}))
+    height = panel.canvas.bounding_box()["height"]
+    assert panel.place(step)["y"] > height
+    panel.page.evaluate("(seq) => { location.hash = `#e=${seq}`; }", step)
+    expect(panel.page.locator(".where")).to_contain_text(f"#{step} ")
+    assert 20 < panel.place(step)["y"] < height - 5
+    panel.canvas.focus()
+    for _ in range(9):
+        panel.page.keyboard.press("PageUp")
+    assert 20 < panel.place(0)["y"] < height
+    assert panel.place(step)["y"] > height
 
 
 def test_stepping_brings_the_cursor_into_sight(open_page: Any, report: Path, traced: Any) -> None:
@@ -324,7 +364,6 @@ def test_a_hundred_thousand_slices_are_drawn_within_a_frame(
         })"""
     )
     assert sorted(took)[15] < 33
-    panel.page.keyboard.press("End")
     panel.canvas.focus()
     for _ in range(20):
         panel.page.keyboard.press("w")

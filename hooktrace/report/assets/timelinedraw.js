@@ -93,8 +93,18 @@ export class TimePainter {
       const top = this.y(band.top);
       const y = Math.min(Math.max(top, AXIS_HEIGHT), top + band.height - this.bands.rowHeight);
       if (y > this.height || y < 0) continue;
-      pen.fillText(this.rows.cut(laneName(band), view.left - 10), 2, y + this.bands.bar / 2 + 1);
+      pen.fillText(this.rows.cut(laneName(band), view.left - 10), 4, y + this.bands.bar / 2 + 1);
     }
+    if (this.bands.height - this.scrolled > this.height - AXIS_HEIGHT) this.more();
+  }
+
+  /** Say that there are lanes below. */
+  more() {
+    const { pen, colours, view } = this;
+    pen.fillStyle = colours.paper;
+    pen.fillRect(view.left - 18, this.height - 16, 16, 16);
+    pen.fillStyle = colours.ink;
+    pen.fillText("▾", view.left - 14, this.height - 8);
   }
 
   // ---------------------------------------------------------------- above it
