@@ -35,10 +35,10 @@ from hooktrace.views.calls import CallIndex
 __all__ = ["LANES", "band_forms", "bands_data", "lane_of_hook"]
 
 LANES = (
-    "forward", "pre_hooks", "forward_hooks", "saved", "backward", "backward_hooks", "tensor_hooks",
-    "gradients", "changes", "optimizer", "other_hooks", "registrations",
+    "changes", "forward", "pre_hooks", "forward_hooks", "saved", "backward", "backward_hooks",
+    "tensor_hooks", "gradients", "optimizer", "other_hooks", "registrations",
 )  # fmt: skip
-"""From top to bottom; each is also the key of its words."""
+"""From top to bottom, what most readers look for first; each is also the key of its words."""
 
 _OF_CATEGORY = {
     "module": "forward",

@@ -34,27 +34,19 @@ class Timeline {
     bar.prepend(root.parentElement.querySelector("h2"));
     root.append(this.scroller, this.tip);
     this.view.reach(...this.bands.reach());
-    this.listen(root);
+    this.listen();
     this.exposed();
   }
 
   /** Buttons and legend, beside the heading. */
   bar() {
     const { report } = this;
-    const mode = button(report, "by_time", () => this.turn(this.bands.mode === "order" ? "time" : "order"));
-    const shown = () => {
-      mode.textContent = report.word(this.bands.mode === "order" ? "by_order" : "by_time");
-      mode.title = report.word("order_or_time");
-      mode.setAttribute("aria-label", `${mode.textContent}. ${mode.title}`);
-    };
-    this.turned = shown;
-    report.on("language", shown);
-    shown();
-    mode.classList.add("time-mode");
+    this.modes = ["order", "time"].map((mode) => button(report, `by_${mode}`, () => this.turn(mode)));
+    this.pressed();
     return element(
       "div",
       { class: "time-bar" },
-      mode,
+      element("span", { class: "time-modes", role: "group", "aria-labelledby": "timeline-title" }, ...this.modes),
       button(report, "zoom_out", () => this.zoom(null, 1 / 1.5), "−"),
       button(report, "zoom_in", () => this.zoom(null, 1.5), "+"),
       button(report, "fit_timeline", () => this.fit(), "⤢"),
@@ -62,7 +54,11 @@ class Timeline {
     );
   }
 
-  listen(root) {
+  pressed() {
+    this.modes.forEach((one, place) => one.setAttribute("aria-pressed", ["order", "time"][place] === this.bands.mode));
+  }
+
+  listen() {
     const { report } = this;
     timeHands(this.canvas, this);
     this.scroller.addEventListener("scroll", () => this.redraw());
@@ -76,7 +72,6 @@ class Timeline {
     };
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
     new MutationObserver(recolour).observe(document.documentElement, { attributeFilter: ["data-theme"] });
-    this.root = root;
     this.speak();
   }
 
@@ -99,7 +94,8 @@ class Timeline {
     this.painter.rows.ready();
     const names = this.bands.bands.map((one) => this.painter.rows.textWidth(this.name(one)));
     this.view.left = Math.min(Math.max(...names) + 14, width * 0.25);
-    this.space.style.height = `${Math.max(height, this.bands.height + AXIS_HEIGHT + 6)}px`;
+    this.bands.fill(height - AXIS_HEIGHT - 4);
+    this.space.style.height = `${Math.max(height, this.bands.height + AXIS_HEIGHT + 4)}px`;
     this.painter.resize(width, height);
     this.redraw();
   }
@@ -166,7 +162,7 @@ class Timeline {
   turn(mode) {
     this.bands.arrange(mode);
     this.view.reach(...this.bands.reach());
-    this.turned();
+    this.pressed();
     this.tell();
     this.redraw();
   }

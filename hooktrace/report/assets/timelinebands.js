@@ -1,11 +1,13 @@
 // The slices and marks of the timeline in typed arrays, and where each is to be found.
 
 /** How things look, the weaker before the stronger: where many share a pixel the strongest shows. */
-export const LOOKS = ["plain", "called", "back", "stepped", "seen", "changed", "raised"];
-const LOOK_OF_LANE = { forward: 1, backward: 2, gradients: 2, optimizer: 3, changes: 5 };
+export const LOOKS = ["plain", "called", "back", "stepped", "seen", "written", "changed", "raised"];
+const LOOK_OF_LANE = { forward: "called", backward: "back", gradients: "back", optimizer: "stepped", changes: "changed" };
+const ENDS = { call: "exit", forward: "exit", backward: "backward done", step: "step done" };
 
-export const ROW_HEIGHT = 17;
-const BAND_GAP = 5;
+const LOWEST_ROW = 14; // pixels: what a name needs
+const HIGHEST_ROW = 20;
+const BAND_GAP = 4;
 
 function added(steps) {
   let sum = 0;
@@ -24,7 +26,10 @@ export class TimeBands {
     this.nameOf = slices.name;
     this.slices = slices.first.length;
     this.count = this.slices + marks.at.length;
-    this.place(bands);
+    this.threads = new Set(bands.map(([thread]) => thread)).size;
+    let row = 0;
+    this.bands = bands.map(([thread, lane, rows]) => ({ thread, lane, rows, row: (row += rows) - rows }));
+    this.fill(0);
     const first = added(slices.first);
     const marked = added(marks.at);
     const many = (slice, mark) =>
@@ -35,25 +40,29 @@ export class TimeBands {
     this.band = many((one) => slices.band[one], (one) => marks.band[one]);
     this.row = many((one) => this.bands[slices.band[one]].row + slices.row[one], (one) => this.bands[marks.band[one]].row);
     this.took = slices.ns;
-    this.look = Uint8Array.from({ length: this.count }, (_, one) => this.lookOf(one));
+    this.look = Uint8Array.from({ length: this.count }, (_, one) => LOOKS.indexOf(this.lookOf(one)));
     this.index(report);
     this.arrange("order");
   }
 
-  /** Give each band its rows and its height. */
-  place(bands) {
-    let row = 0;
-    let top = 0;
+  /** Give rows as much of a height as they need to be read, and bands their places. */
+  fill(height) {
+    const rows = this.bands.at(-1).row + this.bands.at(-1).rows;
+    const free = Math.floor((height - BAND_GAP * this.bands.length) / rows);
+    this.rowHeight = Math.min(Math.max(free, LOWEST_ROW), HIGHEST_ROW);
     this.tops = []; // of each row
-    this.bands = bands.map(([thread, lane, rows]) => {
-      const band = { thread, lane, row, rows, top, height: rows * ROW_HEIGHT };
-      for (let one = 0; one < rows; one += 1) this.tops.push(top + one * ROW_HEIGHT);
-      row += rows;
-      top += band.height + BAND_GAP;
-      return band;
-    });
-    this.height = top;
-    this.threads = new Set(bands.map(([thread]) => thread)).size;
+    this.height = 0;
+    for (const band of this.bands) {
+      band.top = this.height;
+      band.height = band.rows * this.rowHeight;
+      for (let one = 0; one < band.rows; one += 1) this.tops.push(band.top + one * this.rowHeight);
+      this.height += band.height + BAND_GAP;
+    }
+  }
+
+  /** Height of a slice in its row. */
+  get bar() {
+    return this.rowHeight - 2;
   }
 
   isMark(one) {
@@ -68,11 +77,11 @@ export class TimeBands {
     const event = this.eventOf(one);
     const lane = this.bands[this.band[one]].lane;
     const ended = this.events[this.last[one]];
-    if (event.raised || event.kind === "probe failed") return 6;
-    if (event.kind === "hook") return event.edits ? 5 : 4;
-    if (ended.raised && ended.kind !== "hook" && lane !== "backward") return 6;
-    if (ended.raised && ended.kind === "backward done" && event.kind === "backward") return 6;
-    return LOOK_OF_LANE[lane] ?? 0;
+    if (event.raised || event.kind === "probe failed") return "raised";
+    if (event.kind === "hook") return event.edits ? "changed" : "seen";
+    if (event.kind === "write" && event.hook === undefined) return "written";
+    if (ended.raised && ENDS[event.kind] === ended.kind) return "raised";
+    return LOOK_OF_LANE[lane] ?? "plain";
   }
 
   /** Remember for each event the items that stand for it. */
@@ -161,7 +170,6 @@ export class TimeBands {
 
   /** The row at a height; -1 between bands. */
   rowAt(y) {
-    const found = this.tops.findIndex((top) => y >= top && y < top + ROW_HEIGHT);
-    return found;
+    return this.tops.findIndex((top) => y >= top && y < top + this.rowHeight);
   }
 }

@@ -1,6 +1,5 @@
 // Draws the timeline: lanes, axis, slices and marks, and over them what is at the cursor.
-import { ROW_HEIGHT } from "./timelinebands.js";
-import { BAR_HEIGHT, RowPainter, timeColours } from "./timelinerows.js";
+import { RowPainter, timeColours } from "./timelinerows.js";
 import { tickTime } from "./timelineview.js";
 
 export const AXIS_HEIGHT = 20;
@@ -46,7 +45,7 @@ export class TimePainter {
     this.lines(ticks);
     this.bands.tops.forEach((top, row) => {
       const y = this.y(top);
-      if (y + ROW_HEIGHT > AXIS_HEIGHT && y < this.height) this.rows.paint(this.bands.inRow[row], y, this.width);
+      if (y + this.bands.rowHeight > AXIS_HEIGHT && y < this.height) this.rows.paint(this.bands.inRow[row], y, this.width);
     });
     this.gutter(laneName);
     this.axis(ticks, tickName);
@@ -92,10 +91,20 @@ export class TimePainter {
     pen.fillStyle = colours.soft;
     for (const band of this.bands.bands) {
       const top = this.y(band.top);
-      const y = Math.min(Math.max(top, AXIS_HEIGHT), top + band.height - ROW_HEIGHT);
+      const y = Math.min(Math.max(top, AXIS_HEIGHT), top + band.height - this.bands.rowHeight);
       if (y > this.height || y < 0) continue;
-      pen.fillText(this.rows.cut(laneName(band), view.left - 10), 2, y + BAR_HEIGHT / 2 + 1);
+      pen.fillText(this.rows.cut(laneName(band), view.left - 10), 4, y + this.bands.bar / 2 + 1);
     }
+    if (this.bands.height - this.scrolled > this.height - AXIS_HEIGHT) this.more();
+  }
+
+  /** Say that there are lanes below. */
+  more() {
+    const { pen, colours, view } = this;
+    pen.fillStyle = colours.paper;
+    pen.fillRect(view.left - 18, this.height - 16, 16, 16);
+    pen.fillStyle = colours.ink;
+    pen.fillText("▾", view.left - 14, this.height - 8);
   }
 
   // ---------------------------------------------------------------- above it
@@ -108,11 +117,11 @@ export class TimePainter {
     pen.beginPath();
     pen.rect(view.left - 3, 0, this.width, this.height);
     pen.clip();
-    if (under >= 0) this.frame(under, colours.line, 1);
-    for (const one of items) this.frame(one, colours.ink, 2);
     const x = view.x(position);
     pen.fillStyle = colours.ink;
     pen.fillRect(Math.round(x) - 0.5, 0, 1.5, this.height);
+    if (under >= 0) this.frame(under, colours.soft, 1);
+    for (const one of items) this.frame(one, colours.ink, 2);
     pen.beginPath();
     pen.moveTo(x - 5, 0);
     pen.lineTo(x + 5, 0);
@@ -121,15 +130,17 @@ export class TimePainter {
     pen.restore();
   }
 
+  /** Draw a frame around an item; inside of it there is no line of the cursor. */
   frame(one, colour, width) {
     const { bands, view, overPen: pen } = this;
     const y = this.y(bands.tops[bands.row[one]]);
-    if (y < AXIS_HEIGHT - ROW_HEIGHT / 2) return;
-    const x = view.x(bands.low[one]);
-    const wide = Math.max(view.x(bands.high[one]) - x, 6);
+    if (y < AXIS_HEIGHT - bands.bar / 2) return;
+    const [low, high] = [view.x(bands.low[one]), view.x(bands.high[one])];
+    const [middle, wide] = bands.isMark(one) ? [(low + high) / 2, 12] : [(low + high) / 2, Math.max(high - low, 6)];
+    const box = [middle - wide / 2 - 0.5, y - 1, wide, bands.bar + 2];
+    if (width > 1) pen.clearRect(...box);
     pen.strokeStyle = colour;
     pen.lineWidth = width;
-    const at = bands.isMark(one) && bands.mode === "time" ? x - 5 : x;
-    pen.strokeRect(at - 0.5, y - 1.5, (bands.isMark(one) ? Math.max(wide, 10) : wide) + 0.5, BAR_HEIGHT + 3);
+    pen.strokeRect(...box);
   }
 }

@@ -1,7 +1,7 @@
 // The timeline in words: its legend, and what a slice or mark under the pointer is.
 import { duration, element } from "./elements.js";
 
-const LEGEND = ["called", "back", "stepped", "seen", "changed", "raised"];
+const LEGEND = ["called", "back", "stepped", "seen", "changed", "written", "raised"];
 
 export function timeLegend(report) {
   const root = element("p", { class: "time-legend" });
@@ -19,7 +19,7 @@ export function timeLegend(report) {
 /** Name of a band, with its thread where there are several. */
 export function bandName(band, bands, report) {
   const lane = report.word(`lane_${band.lane}`);
-  return bands.threads > 1 ? `${band.thread} · ${lane}` : lane;
+  return bands.threads > 1 ? `${report.word("thread", { number: band.thread })} · ${lane}` : lane;
 }
 
 /** What a tooltip says of an item. */
@@ -27,10 +27,8 @@ export function itemTold(one, bands, report) {
   const event = bands.eventOf(one);
   const mark = bands.isMark(one);
   const band = bands.bands[bands.band[one]];
-  const lane = report.word(`lane_${band.lane}`);
-  const where = bands.threads > 1 ? `${lane} · ${report.word("thread", { number: band.thread })}` : lane;
   const took = mark ? event.took : bands.took[one] / 1000;
-  const facts = [where, took === undefined ? null : duration(took), `#${event.seq}`].filter(Boolean).join(" · ");
+  const facts = [bandName(band, bands, report), took === undefined ? null : duration(took), `#${event.seq}`].filter(Boolean).join(" · ");
   return [
     element("b", {}, mark ? `${event.kind} ${event.text}` : bands.names[bands.nameOf[one]]),
     element("span", { class: "faint" }, facts),
