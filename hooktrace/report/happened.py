@@ -17,6 +17,7 @@ from hooktrace.events import (
 )
 from hooktrace.log import EventLog
 from hooktrace.render.listing import told
+from hooktrace.report.whence import whence
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.effects import EditView, WriteView, writes
 
@@ -33,6 +34,7 @@ _FIELDS = {  # field of an event -> key in the page
     "line": "line",
     "traceback": "note",
     "optimizer": "optimizer",
+    "mode": "mode",
 }
 _SEEN = {  # field -> key, for what was seen
     "inputs": "inputs",
@@ -54,7 +56,12 @@ def events_data(log: EventLog, calls: CallIndex, *, details: bool = True) -> lis
     """
     start = log.events[0].time_ns if log.events else 0
     written = {one.seq: one for one in writes(log, calls)}
-    return [_event(log, calls, one, start, written, details=details) for one in log.events]
+    origins = whence(log, calls)
+    found = [_event(log, calls, one, start, written, details=details) for one in log.events]
+    for one in found:
+        if one["seq"] in origins:
+            one["from"] = origins[one["seq"]]
+    return found
 
 
 def _event(
@@ -95,7 +102,7 @@ def _sightings(log: EventLog, event: Event) -> Iterator[tuple[str, list[Data]]]:
         seen = getattr(event, name, None)
         if isinstance(seen, Observation):
             seen = (seen,)
-        if seen:
+        if seen and isinstance(seen, tuple):
             yield key, seen_data(log, seen)
     before, after = getattr(event, "before", None), getattr(event, "after", None)
     if isinstance(after, Observation):

@@ -11,6 +11,7 @@ from hooktrace.log import EventLog
 from hooktrace.report.colours import colours
 from hooktrace.report.extras import LANGUAGES, Extras, Options
 from hooktrace.report.happened import calls_data, events_data, hooks_data
+from hooktrace.report.lookforms import looks_part
 from hooktrace.report.parts import Form, Part, fit
 from hooktrace.report.script import asset, digest, script
 from hooktrace.report.sources import sources_data
@@ -36,7 +37,7 @@ def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> s
     language = options.language or "en"
     picture, ledger = overview(log, calls, options)
     context = static_context(log, calls, extras, options)
-    style, code = colours() + asset("report.css"), script()
+    style, code = colours() + asset("report.css") + asset("inspector.css"), script()
     data, left_out = fit(_parts(log, calls, extras), options.limit_bytes - len(picture) - 60_000)
     ledger += left_out
     return _template().render(
@@ -70,6 +71,7 @@ def _parts(log: EventLog, calls: CallIndex, extras: Extras) -> list[Part]:
             0.5,
         ),
         Part("sources", (Form(lambda: sources_data(log)),), 0.3),
+        looks_part(extras, 0.7),
     ]
 
 
