@@ -16,7 +16,7 @@ from hooktrace.events import (
     format_numbers,
 )
 from hooktrace.log import EventLog
-from hooktrace.render.listing import told
+from hooktrace.report.sources import shown_place, told_of
 from hooktrace.report.whence import whence
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.effects import EditView, WriteView, writes
@@ -78,7 +78,7 @@ def _event(
         "seq": event.seq,
         "us": round((event.time_ns - start_ns) / 1e3, 3),
         "kind": event.label,
-        "text": told(log, event, call),
+        "text": told_of(log, event, call),
     }
     if event.thread:
         found["thread"] = event.thread
@@ -90,7 +90,7 @@ def _event(
     for name, key in _FIELDS.items():
         value = getattr(event, name, None)
         if value not in (None, ""):
-            found[key] = value
+            found[key] = shown_place(value) if name == "line" else value
     if details or isinstance(event, HookFired) or found.get("raised"):
         found.update(_sightings(log, event))
     return {key: value for key, value in found.items() if value not in ([], None)}
