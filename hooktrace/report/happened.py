@@ -16,8 +16,9 @@ from hooktrace.events import (
     format_numbers,
 )
 from hooktrace.log import EventLog
-from hooktrace.render.listing import told
 from hooktrace.report.parts import Form
+from hooktrace.report.sources import shown_place, told_of
+from hooktrace.report.whence import whence
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.effects import EditView, WriteView, writes
 
@@ -34,6 +35,7 @@ _FIELDS = {  # field of an event -> key in the page
     "line": "line",
     "traceback": "note",
     "optimizer": "optimizer",
+    "mode": "mode",
 }
 _SEEN = {  # field -> key, for what was seen
     "inputs": "inputs",
@@ -105,6 +107,7 @@ class _Teller:
         self.detail = detail
         self.start_ns = log.events[0].time_ns if log.events else 0
         self.written = {one.seq: one for one in writes(log, calls)}
+        self.origins = whence(log, calls) if detail >= Detail.HOOKS else {}
 
     def tell(self, events: Iterable[Event]) -> list[Data]:
         """Return what the page is to know of events."""
@@ -121,7 +124,7 @@ class _Teller:
         for name, key in _FIELDS.items():
             value = getattr(event, name, None)
             if value is not None and value != "":
-                found[key] = value
+                found[key] = shown_place(value) if name == "line" else value
         own = getattr(event, "tensor", None)
         if own is not None:
             found["tensor"] = self.log.tensors[own].name or f"t{own}"
@@ -130,9 +133,11 @@ class _Teller:
             found.update(self._firing(event))
         if event.seq in self.written:
             found["written"], hooked = _write(self.written[event.seq]), True
+        if event.seq in self.origins:
+            found["from"] = self.origins[event.seq]
         if self.detail >= Detail.HOOKS:
             call = self.calls.calls.get(found.get("call"))  # type: ignore[arg-type]
-            found["text"] = told(self.log, event, call)
+            found["text"] = told_of(self.log, event, call)
         if self.detail is Detail.ALL or (hooked and self.detail is Detail.HOOKS):
             found.update(_sightings(self.log, event))
         return found
@@ -150,7 +155,7 @@ def _sightings(log: EventLog, event: Event) -> Iterator[tuple[str, list[Data]]]:
         seen = getattr(event, name, None)
         if isinstance(seen, Observation):
             seen = (seen,)
-        if seen:
+        if seen and isinstance(seen, tuple):
             yield key, seen_data(log, seen)
     before, after = getattr(event, "before", None), getattr(event, "after", None)
     if isinstance(after, Observation):

@@ -13,6 +13,7 @@ from hooktrace.report.bands import band_forms
 from hooktrace.report.colours import colours
 from hooktrace.report.extras import LANGUAGES, Extras, Options
 from hooktrace.report.happened import event_forms
+from hooktrace.report.lookforms import looks_part
 from hooktrace.report.parts import Form, Part, fit
 from hooktrace.report.script import asset, digest, script
 from hooktrace.report.sources import sources_data
@@ -48,7 +49,7 @@ def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> s
 def _frame(options: Options) -> dict[str, Any]:
     """Return what every page has: words, style, scripts, and the policy that allows them alone."""
     language = options.language or "en"
-    style, code = colours() + asset("report.css"), script()
+    style, code = colours() + asset("report.css") + asset("inspector.css"), script()
     return {
         "style": style,
         "code": code,
@@ -67,6 +68,7 @@ def _parts(log: EventLog, calls: CallIndex, extras: Extras) -> list[Part]:
         Part("events", event_forms(log, calls), 0.5),
         Part("bands", band_forms(log, calls), 0.4),
         Part("sources", (Form(lambda: sources_data(log)),), 0.3),
+        looks_part(extras, 0.7),
     ]
 
 

@@ -12,9 +12,8 @@ from hooktrace.events import HookFired
 from hooktrace.log import EventLog
 from hooktrace.render.diagram import digraph
 from hooktrace.render.dot import printable
-from hooktrace.render.listing import told
 from hooktrace.report.extras import Extras, Options
-from hooktrace.report.sources import shown_path
+from hooktrace.report.sources import shown_place, told_of
 from hooktrace.views.calls import CallIndex
 from hooktrace.views.effects import edits, writes
 from hooktrace.views.summary import ModuleRow, summarise
@@ -65,7 +64,7 @@ def static_context(
         "error": log.error,
         "findings": list(extras.findings),
         "doctor": extras.doctor,
-        "shown_path": _place,
+        "shown_path": shown_place,
         "edits": changes[:_MOST_CHANGES],
         "writes": written[:_MOST_CHANGES],
         "hooks": [_hook(row, firings) for row in log.hooks],
@@ -93,18 +92,13 @@ def _title(log: EventLog, calls: CallIndex) -> str:
     return ", ".join(names) or "Tensors"
 
 
-def _place(source: str) -> str:
-    path, _, line = source.rpartition(":")
-    return f"{shown_path(path)}:{line}" if path else source
-
-
 def _hook(row: Any, firings: list[HookFired]) -> dict[str, Any]:
     its = [one for one in firings if one.hook == row.id]
     return {
         "kind": row.kind,
         "owner": row.owner,
         "name": row.name,
-        "defined": _place(row.defined_at),
+        "defined": shown_place(row.defined_at),
         "fired": len(its),
         "first": its[0].seq if its else None,
         "changed": sum(bool(one.edits) for one in its),
@@ -133,5 +127,5 @@ def _events(log: EventLog, calls: CallIndex) -> list[dict[str, Any]]:
     found = []
     for event in log.events[:_MOST_EVENTS]:
         call = calls.calls.get(getattr(event, "call", None))  # type: ignore[arg-type]
-        found.append({"seq": event.seq, "kind": event.label, "text": told(log, event, call)})
+        found.append({"seq": event.seq, "kind": event.label, "text": told_of(log, event, call)})
     return found

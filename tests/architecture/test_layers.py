@@ -33,7 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "boards export",
         "report",
         "drawing leaving recording session loading leaks hooklist inventory images sheets "
-        "reporting pairing contrasts agreement captures comparison summaries timing costs pages",
+        "reporting valuelooks pairing contrasts agreement captures comparison summaries timing costs pages",
         "experiments explained graphedruns explaining summarizing tracedsteps boardlogging "
         "pretrained photographs running standing",
         "integrations",
@@ -75,7 +75,7 @@ ORDER = (
     ],
     ["identity", "recorder", "measure", "streaming"],
     ["spies", "identity", "recorder", "measure", "reach", "looks", "hold", "holdings"],
-    ["summaries", "drawing", "reporting", "leaving", "recording", "session"],
+    ["summaries", "drawing", "valuelooks", "reporting", "leaving", "recording", "session"],
     ["recording", "loading"],
     ["pairing", "contrasts", "agreement", "sheets", "captures", "comparison"],
 )

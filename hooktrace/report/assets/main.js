@@ -3,6 +3,7 @@ import { readReport } from "./store.js";
 import { controls } from "./controls.js";
 import { showTab, tabs } from "./tabs.js";
 import { eventsPanel } from "./events.js";
+import { inspectorPanel } from "./inspector.js";
 import { sourcePanel } from "./source.js";
 import { sortable } from "./tables.js";
 import { timelinePanel } from "./timeline.js";
@@ -71,6 +72,7 @@ async function main() {
   const player = controls(document.getElementById("controls"), report);
   tabs(document.getElementById("tabs"), report);
   eventsPanel(body("events"), report);
+  inspectorPanel(body("inspector"), report);
   sourcePanel(body("source"), report);
   timelinePanel(body("timeline"), report);
   document.querySelectorAll("table.sortable").forEach((one) => sortable(one, report));
