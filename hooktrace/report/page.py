@@ -11,6 +11,7 @@ from hooktrace.log import EventLog
 from hooktrace.report.colours import colours
 from hooktrace.report.extras import LANGUAGES, Extras, Options
 from hooktrace.report.happened import calls_data, events_data, hooks_data
+from hooktrace.report.lessons import lesson_data
 from hooktrace.report.parts import Form, Part, fit
 from hooktrace.report.script import asset, digest, script
 from hooktrace.report.sources import sources_data
@@ -69,6 +70,7 @@ def _parts(log: EventLog, calls: CallIndex, extras: Extras) -> list[Part]:
             ),
             0.5,
         ),
+        Part("lesson", (Form(lambda: lesson_data(log, calls)),), 0.3),
         Part("sources", (Form(lambda: sources_data(log)),), 0.3),
     ]
 
