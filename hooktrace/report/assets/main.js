@@ -5,6 +5,7 @@ import { showTab, tabs } from "./tabs.js";
 import { eventsPanel } from "./events.js";
 import { sourcePanel } from "./source.js";
 import { sortable } from "./tables.js";
+import { lessonPanel } from "./lesson.js";
 
 /** Show every element with data-w in the language of the report. */
 function translate(report) {
@@ -71,6 +72,7 @@ async function main() {
   tabs(document.getElementById("tabs"), report);
   eventsPanel(body("events"), report);
   sourcePanel(body("source"), report);
+  lessonPanel(body("lesson"), report, player);
   document.querySelectorAll("table.sortable").forEach((one) => sortable(one, report));
   keys(report, player);
   report.on("language", () => translate(report));

@@ -26,7 +26,8 @@ function excerpts(event, report, sources) {
   return found;
 }
 
-function excerpt(title, place, report, sources) {
+/** Lines of a file around a place, those of the place marked. */
+export function excerpt(title, place, report, sources) {
   const lines = sources.files[place.file] ?? {};
   const own = (number) => number >= place.first && number <= place.last;
   const numbers = Object.keys(lines).map(Number).sort((a, b) => a - b);

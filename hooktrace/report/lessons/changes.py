@@ -47,8 +47,9 @@ def about_change(scene: Scene, firing: HookFired, role: str, cursor: int) -> Sto
     if answers is None:
         return None
     hook = scene.hook(scene.log.hooks[firing.hook])
-    moment = Moment(cursor, firing.seq, firing.hook, order=(len(edits) == 1) + 5 * (not edits))
     before = shown(seen)
+    order = 5 if not edits else 2 * (before is None) + (len(edits) == 1)
+    moment = Moment(cursor, firing.seq, firing.hook, order)
     question = (
         say("lesson_what_size", hook=hook, role=role, size=seen.summary.dimensions)
         if before is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 
@@ -23,23 +23,26 @@ def chosen(found: Mapping[str, Iterable[Stop | None]]) -> list[Stop]:
     Args:
         found: The possible stops by kind of question.
     """
-    queues = {name: _queue(name, several) for name, several in found.items()}
+    queues = [_queue(name, several) for name, several in found.items()]
     taken: list[Stop] = []
     for _ in range(_MOST_OF_A_KIND):
-        for queue in queues.values():
-            if len(taken) < _MOST:
-                taken += islice((one for one in queue if not _crowded(one, taken)), 1)
+        for queue in sorted(filter(None, queues), key=lambda one: one[0].moment.order):
+            fitting = next((one for one in queue if _fits(one, taken)), None)
+            if fitting is not None and len(taken) < _MOST:
+                taken.append(fitting)
+                queue.remove(fitting)
     return sorted(taken, key=lambda one: one.moment.cursor)
 
 
-def _queue(name: str, found: Iterable[Stop | None]) -> Iterator[Stop]:
-    """Yield the stops of a kind, the best first; none that would teach the same twice."""
-    several = list(islice((replace(one, name=name) for one in found if one), _CONSIDERED))
-    asked: set[tuple[object, ...]] = set()
-    for one in sorted(several, key=lambda one: (one.moment.order, one.moment.cursor)):
-        if _point(one) not in asked:
-            asked.add(_point(one))
-            yield one
+def _queue(name: str, found: Iterable[Stop | None]) -> list[Stop]:
+    """Return the stops of a kind, the best first."""
+    several = islice((replace(one, name=name) for one in found if one), _CONSIDERED)
+    return sorted(several, key=lambda one: (one.moment.order, one.moment.cursor))
+
+
+def _fits(stop: Stop, taken: Iterable[Stop]) -> bool:
+    """Whether a stop neither teaches what another one does nor overlaps with it."""
+    return not any(_point(stop) == _point(one) or _overlap(stop, one) for one in taken)
 
 
 def _point(stop: Stop) -> tuple[object, ...]:
@@ -49,11 +52,7 @@ def _point(stop: Stop) -> tuple[object, ...]:
     return stop.question.key, right, stop.explanation.key, *inner, stop.moment.hook
 
 
-def _crowded(stop: Stop, taken: Iterable[Stop]) -> bool:
-    """Whether a stop has its place before the answer to another, or the other way round."""
-    return any(
-        stop.moment.cursor == other.moment.cursor
-        or stop.moment.cursor < other.moment.proof
-        and other.moment.cursor < stop.moment.proof
-        for other in taken
-    )
+def _overlap(one: Stop, other: Stop) -> bool:
+    """Whether a stop has its place before the answer to the other, or the other way round."""
+    here, there = one.moment, other.moment
+    return here.cursor == there.cursor or (here.cursor < there.proof and there.cursor < here.proof)

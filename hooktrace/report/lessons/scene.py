@@ -151,8 +151,9 @@ class Scene:
 
     def title(self, call: Call) -> str:
         """Return what a call's module is called; with the number of the call if it has several."""
-        many = self.calls.count(call.name) > 1
-        return f"{call.module.title} @{call.index}" if many else call.module.title
+        if self.calls.count(call.name) == 1:
+            return call.module.title
+        return f"{call} ({call.module.type})" if call.name.isdigit() else str(call)
 
     def once(self) -> Iterator[Call]:
         """Yield the plain calls."""

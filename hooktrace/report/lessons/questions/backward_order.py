@@ -45,24 +45,26 @@ def _about(
         call = None if event.call is None else scene.calls.calls.get(event.call)
         if call is not None and not call.children:
             first.setdefault(call.id, (call, event.seq))
-    found = [one for one in first.values() if scene.plain(one[0])]
-    if len(found) < 2 or any(scene.calls.count(call.name) > 1 for call, _ in found):
-        return None
-    forward = [call.called.seq for call, _ in found]
-    if forward != sorted(forward, reverse=True):  # branches
-        return None
-    cursor, proof = run.started.seq, found[0][1]
-    if not scene.alone(cursor, found[-1][1]):
+    found = _against([one for one in first.values() if scene.plain(one[0])])
+    if len(found) < 2 or not scene.alone(run.started.seq, found[-1][1]):
         return None
     names = [scene.title(call) for call, _ in _spread(found)]
-    order_told = " → ".join(names)
     return ask(
-        Moment(cursor, proof, order=order),
+        Moment(run.started.seq, found[0][1], order=order),
         say(key),
         say("lesson_text", text=names[0]),
         [say("lesson_text", text=one) for one in names[1:]],
-        say("lesson_backward_why", order=order_told),
+        say("lesson_backward_why", order=" → ".join(names)),
     )
+
+
+def _against(found: list[tuple[Call, int]]) -> list[tuple[Call, int]]:
+    """Return those of some calls that come against the order of forward; branches do not."""
+    kept: list[tuple[Call, int]] = []
+    for call, seq in found:
+        if not kept or call.called.seq < kept[-1][0].called.seq:
+            kept.append((call, seq))
+    return kept
 
 
 def _spread(found: list[tuple[Call, int]]) -> list[tuple[Call, int]]:

@@ -11,6 +11,9 @@ from hooktrace.views.call import Call
 
 __all__ = ["input_intact"]
 
+_MIGHT = ("ReLU", "LeakyReLU", "ReLU6", "ELU", "SiLU", "Hardswish", "Dropout", "Dropout2d")
+"""Modules that work in place where they are told to."""
+
 
 @question("input-intact")
 def input_intact(scene: Scene) -> Iterator[Stop | None]:
@@ -39,13 +42,13 @@ def _in_hook(scene: Scene, firing: HookFired, written: dict[Value, TensorWritten
         return None
     if (write is None) != (entered == seen):
         return None
-    cursor = call.called.seq
     started = call.forward_started
-    if started is not None:
-        cursor = started.seq
-    if not scene.alone(cursor, firing.seq):
+    if started is None or not scene.alone(started.seq, firing.seq):
         return None
-    moment = Moment(cursor, firing.seq if write is None else write.seq, None, int(write is None))
+    if write is not None:
+        moment = Moment(started.seq, write.seq)
+    else:
+        moment = Moment(started.seq, firing.seq, order=1 if call.module.base in _MIGHT else 6)
     hook, module = scene.hook(scene.log.hooks[firing.hook]), scene.title(call)
     asked = say("lesson_input", hook=hook, module=module, kind=_kind(call))
     return ask(moment, asked, *_answers(module, write is not None))

@@ -55,7 +55,7 @@ def _about(scene: Scene, firing: HookFired, takers: dict[Value, list[Call]]) -> 
         return None
     answers = {how: say(key) for how, (key, _) in _HOW.items()}
     right = edits[0].how if edits else "looked"
-    moment = Moment(cursor, taker.called.seq, firing.hook, order=2 if edits else 1)
+    moment = Moment(cursor, taker.called.seq, firing.hook, order=2)
     if not scene.alone(cursor, taker.called.seq) or right not in answers:
         return None
     hook = scene.hook(scene.log.hooks[firing.hook])
