@@ -118,12 +118,11 @@ const pages = {
 
   told(report, lesson) {
     const last = lesson.place + 1 === lesson.stops.length;
-    const proof = [report.word("lesson_proof"), " ", eventLink(lesson.stop.proof)];
     return [
       [head(report, lesson), ...code(report, lesson), choices(report, lesson)],
       [
         element("p", { class: "lesson-why" }, ...withCode(spoken(report, lesson.stop.explanation))),
-        element("p", {}, ...proof, ` ${report.at(lesson.stop.proof)?.text ?? ""}`),
+        element("p", { class: "lesson-now" }, report.word("lesson_proof"), " ", ...happened(report, lesson.stop.proof)),
         element(
           "p",
           { class: "lesson-buttons" },
@@ -157,13 +156,20 @@ function score(report, lesson) {
 }
 
 function head(report, lesson) {
-  const values = { number: lesson.place + 1, count: lesson.stops.length, event: `#${lesson.stop.cursor}` };
+  const values = { number: lesson.place + 1, count: lesson.stops.length };
   return element(
     "div",
     { class: "lesson-question", tabindex: -1, id: "lesson-question" },
     element("p", { class: "faint" }, report.word("lesson_place", values)),
+    element("p", { class: "lesson-now" }, report.word("lesson_now"), " ", ...happened(report, lesson.stop.cursor)),
     element("h3", {}, ...withCode(spoken(report, lesson.stop.question))),
   );
+}
+
+/** An event in a line, with a link to it. */
+function happened(report, seq) {
+  const event = report.at(seq);
+  return [eventLink(seq), " ", element("b", {}, event.kind), ` ${event.text}`];
 }
 
 /** The code of the hook: reading it is how one finds the answer. */
@@ -171,7 +177,7 @@ function code(report, lesson) {
   const sources = report.data.sources;
   const place = lesson.stop.hook === undefined ? null : sources.hooks[lesson.stop.hook]?.defined;
   if (!place || !sources.files[place.file]?.[place.first]) return [];
-  return [excerpt(report.word("lesson_code"), place, report, sources)];
+  return [excerpt(report.word("lesson_code"), place, report, sources, 0)];
 }
 
 function choices(report, lesson) {
