@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import isfinite
 
@@ -81,20 +81,18 @@ def _numbers(firing: HookFired, role: str, seen: Observation) -> _Answers | None
 def _plausible(values: list[Numbers]) -> Iterator[Numbers]:
     """Yield what one may take for the result, the most plausible first."""
     before, after = values[0], values[-1]
-    yield before
-    yield from values[1:-1]
-    for between in values[1:-1]:
-        yield _each(before, lambda n, i: n * after[i] / between[i] if between[i] else 0.0)
-    if before != after:
-        yield _each(after, lambda n, i: n * n / before[i] if before[i] else n)
-        yield _each(before, lambda n, i: n + after[i])
-    yield _each(before, lambda n, i: 2 * n)
-    yield _each(before, lambda n, i: 0.0)
-    yield _each(before, lambda n, i: n / 2)
+    yield from values[:-1]
+    for between in values[1:-1]:  # only the last step
+        yield _each(lambda n, now, then: n * now / then if then else 0.0, before, after, between)
+    if before != after:  # twice, and added instead of replaced
+        yield _each(lambda n, now: now * now / n if n else now, before, after)
+        yield _each(lambda n, now: n + now, before, after)
+    for factor in (2.0, 0.0, 0.5):
+        yield tuple(factor * one for one in before)
 
 
-def _each(numbers: Numbers, made: object) -> Numbers:
-    return tuple(made(one, place) for place, one in enumerate(numbers))  # type: ignore[operator]
+def _each(made: Callable[..., float], *numbers: Numbers) -> Numbers:
+    return tuple(map(made, *numbers))
 
 
 def _real(seen: Observation) -> bool:

@@ -1,4 +1,4 @@
-"""Does a tensor still hold what it did, or was it overwritten in place?"""
+"""Was a tensor written to in place by the module that was given it?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def input_intact(scene: Scene) -> Iterator[Stop | None]:
 
 
 def _in_hook(scene: Scene, firing: HookFired, written: dict[Value, TensorWritten]) -> Stop | None:
-    """Ask whether ``input`` in a forward hook is what went into forward()."""
+    """Ask whether ``input`` in a forward hook is as it went into forward()."""
     call = scene.call(firing)
     if call is None or call.children:
         return None
@@ -40,7 +40,7 @@ def _in_hook(scene: Scene, firing: HookFired, written: dict[Value, TensorWritten
     write = written.get(entered)
     if write is not None and not _by(write, call, firing):
         return None
-    if (write is None) != (entered == seen):
+    if (write is None) != (entered == seen) or (write is None and not _made_anew(call)):
         return None
     started = call.forward_started
     if started is None or not scene.alone(started.seq, firing.seq):
@@ -55,7 +55,7 @@ def _in_hook(scene: Scene, firing: HookFired, written: dict[Value, TensorWritten
 
 
 def _later(scene: Scene, write: TensorWritten, maker: Call | None) -> Stop | None:
-    """Ask whether what a module returned is still there after the next one."""
+    """Ask whether the next module writes into what one returned."""
     writer = None if write.call is None else scene.calls.calls[write.call]
     if maker is None or writer is None or not _by(write, writer, None):
         return None
@@ -80,14 +80,23 @@ def _answers(writer: str, gone: bool) -> tuple[Phrase, list[Phrase], Phrase]:
 
 
 def _by(write: TensorWritten, call: Call, firing: HookFired | None) -> bool:
-    """Whether it is certain that a call itself wrote, before its forward hooks ran."""
+    """Whether it is certain that a call wrote into what it returned, before its forward hooks."""
+    returned = {one.value.tensor for one in call.seen_outputs if one.value is not None}
     return (
         write.certain
+        and write.after.tensor in returned
         and write.hook is None
         and write.call == call.id
         and write.after.version is not None
         and (firing is None or call.called.seq < write.seq < firing.seq)
     )
+
+
+def _made_anew(call: Call) -> bool:
+    """Whether what a call returned shares no memory with its input: no view, not the input."""
+    given = {one.storage for one in call.seen_inputs}
+    returned = {one.storage for one in call.seen_outputs}
+    return None not in returned and not given & returned
 
 
 def _kind(call: Call) -> str:

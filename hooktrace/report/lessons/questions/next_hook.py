@@ -57,12 +57,17 @@ def _about(scene: Scene, group: list[HookFired]) -> Stop | None:
     if cursor is None or why is None or not scene.alone(cursor, group[-1].seq):
         return None
     phrases = [scene.hook(one) for one in hooks]
+    order = _chain([one.name.rpartition(".")[2] for one in hooks])
     return ask(
         Moment(cursor, group[0].seq, order=why),
         _asked(scene, group[0], hooks[0]),
         phrases[0],
         phrases[1:],
-        say("lesson_next_why", why=say(_WHY[why]), order=_chain([one.name.rpartition(".")[2] for one in hooks])),
+        say(
+            "lesson_next_why",
+            why=say(_WHY[why]),
+            order=order,
+        ),
     )
 
 

@@ -55,7 +55,7 @@ def _fired(scene: Scene) -> Iterator[Stop | None]:
         hook, cursor = scene.log.hooks[firing.hook], scene.stop_before(firing)
         if hook.kind in _LATE and cursor is not None:
             because = say("lesson_fires", seq=f"#{firing.seq}")
-            moment = Moment(cursor, firing.seq, order=1)
+            moment = Moment(cursor, firing.seq, order=4)
             yield _about(scene, moment, hook, because, fires=True)
 
 
