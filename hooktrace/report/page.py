@@ -13,6 +13,7 @@ from hooktrace.report.bands import band_forms
 from hooktrace.report.colours import colours
 from hooktrace.report.extras import LANGUAGES, Extras, Options
 from hooktrace.report.happened import event_forms
+from hooktrace.report.lessons import lesson_data
 from hooktrace.report.lookforms import looks_part
 from hooktrace.report.parts import Form, Part, fit
 from hooktrace.report.script import asset, digest, script
@@ -46,10 +47,14 @@ def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> s
     return template.render(**context, parts=parts, ledger=[*no_picture, *not_shown, *left_out])
 
 
+_STYLES = ("report", "inspector", "timeline", "lesson")
+
+
 def _frame(options: Options) -> dict[str, Any]:
     """Return what every page has: words, style, scripts, and the policy that allows them alone."""
     language = options.language or "en"
-    style, code = colours() + asset("report.css") + asset("inspector.css"), script()
+    style = colours() + "".join(asset(f"{name}.css") for name in _STYLES)
+    code = script()
     return {
         "style": style,
         "code": code,
@@ -67,6 +72,7 @@ def _parts(log: EventLog, calls: CallIndex, extras: Extras) -> list[Part]:
     return [
         Part("events", event_forms(log, calls), 0.5),
         Part("bands", band_forms(log, calls), 0.4),
+        Part("lesson", (Form(lambda: lesson_data(log, calls)),), 0.3),
         Part("sources", (Form(lambda: sources_data(log)),), 0.3),
         looks_part(extras, 0.7),
     ]

@@ -15,6 +15,7 @@ export class Report {
     this.hooks = parts.events.hooks;
     this.calls = new Map(parts.events.calls.map((one) => [one.id, one]));
     this.cursor = null;
+    this.horizon = Infinity; // no later event is shown
     this.listeners = new Map();
     this.places = new Map(this.events.map((one, place) => [one.seq, place]));
     this.language = document.documentElement.lang || "en";
@@ -39,7 +40,7 @@ export class Report {
     return this.at(this.cursor);
   }
 
-  /** Call `listener` whenever `what` changes: "cursor", "language" or "playing". */
+  /** Call `listener` whenever `what` changes: "cursor", "horizon", "language", "playing". */
   on(what, listener) {
     if (!this.listeners.has(what)) this.listeners.set(what, []);
     this.listeners.get(what).push(listener);
@@ -49,9 +50,15 @@ export class Report {
     for (const listener of this.listeners.get(what) ?? []) listener(...values);
   }
 
-  /** Move the cursor to an event; numbers that are none are ignored. */
+  /** Show no event after this one; Infinity shows all. */
+  hide(after) {
+    this.horizon = after;
+    this.tell("horizon", after);
+  }
+
+  /** Move the cursor to an event; numbers that are none, or are hidden, are ignored. */
   go(seq) {
-    if (!this.places.has(seq) || seq === this.cursor) return false;
+    if (!this.places.has(seq) || seq === this.cursor || seq > this.horizon) return false;
     this.cursor = seq;
     this.tell("cursor", this.event);
     return true;
