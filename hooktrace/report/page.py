@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 import jinja2
-import msgspec
 
 from hooktrace.log import EventLog
 from hooktrace.report.bands import band_forms
@@ -15,7 +14,7 @@ from hooktrace.report.extras import LANGUAGES, Extras, Options
 from hooktrace.report.happened import event_forms
 from hooktrace.report.lessons import lesson_data
 from hooktrace.report.lookforms import looks_part
-from hooktrace.report.parts import Form, Part, fit
+from hooktrace.report.parts import Form, Part, fit, packed
 from hooktrace.report.script import asset, digest, script
 from hooktrace.report.sources import sources_data
 from hooktrace.report.static import overview, static_context
@@ -62,7 +61,7 @@ def _frame(options: Options) -> dict[str, Any]:
         "lang": language,
         "follows": options.language is None,
         "languages": LANGUAGES,
-        "words": _in_script({"words": all_words()}),
+        "words": packed("words", all_words()),
         "w": words(language),
     }
 
@@ -84,14 +83,6 @@ def _policy(style: str, code: str) -> str:
         f"default-src 'none'; script-src '{digest(code)}'; style-src '{digest(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-
-
-def _in_script(data: Any) -> str:
-    """Return JSON that nothing in it can end the script element around it."""
-    text = msgspec.json.encode(data).decode()
-    for one in "<>&\u2028\u2029":
-        text = text.replace(one, f"\\u{ord(one):04x}")
-    return text
 
 
 @cache
