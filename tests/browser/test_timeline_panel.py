@@ -133,6 +133,23 @@ def test_by_time_a_click_finds_the_same_slices(open_page: Any, report: Path, tra
     assert panel.shown[1] > len(traced.events)
 
 
+def test_by_time_places_and_widths_are_those_of_the_clock(
+    open_page: Any, report: Path, traced: Any
+) -> None:
+    panel = Panel(open_page(report))
+    panel.page.get_by_role("button", name="By time").click()
+    calls = traced.calls()
+    first, *others = calls
+    begin = panel.place(first.called.seq)
+    scale = begin["width"] / first.duration_ns
+    for one in others:
+        place = panel.place(one.called.seq)
+        assert place["width"] == pytest.approx(one.duration_ns * scale)
+        later = one.called.time_ns - first.called.time_ns
+        away = (place["x"] - place["width"] / 2) - (begin["x"] - begin["width"] / 2)
+        assert away == pytest.approx(later * scale, abs=0.01)
+
+
 def test_by_order_every_event_is_as_wide_as_any_other(
     open_page: Any, report: Path, traced: Any
 ) -> None:
