@@ -364,6 +364,21 @@ def test_colours_follow_the_theme_and_differ_by_what_a_hook_did(
     assert seen(light) == seen(dark)
 
 
+def test_what_a_hook_did_is_told_by_a_sign_as_well_as_by_colour(
+    open_page: Any, report: Path, traced: Any
+) -> None:
+    panel = Panel(open_page(report))
+    inside = []
+    for seq in seqs(traced, HookFired)[:2]:
+        place = panel.place(seq)
+        left = place["x"] - place["width"] / 2
+        inside.append([panel.colour(left + x, place["y"] + 1) for x in (5, place["width"] - 4)])
+    (sign, changed), (nothing, looked) = inside
+    assert sign == (0xD5, 0x5E, 0x00)
+    assert changed != sign
+    assert nothing == looked
+
+
 @pytest.mark.parametrize(
     ("locale", "words"),
     [
