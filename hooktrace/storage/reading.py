@@ -44,6 +44,7 @@ def load_log(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> Ev
     Raises:
         TraceFormatError: It is no trace, is damaged, beyond the limits, or of a later version.
         FileNotFoundError: There is no such file.
+        TypeError: `path` is no path.
     """
     file = _File(path, limit_bytes)
     rebuilt = Rebuilt(str(file.path))
@@ -98,6 +99,7 @@ def read_events(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) ->
     Raises:
         TraceFormatError: It is no trace, is damaged, beyond the limits, or of a later version.
         FileNotFoundError: There is no such file.
+        TypeError: `path` is no path.
     """
     file = _File(path, limit_bytes)
     for place in file.parts:
@@ -109,6 +111,11 @@ class _File:
     """The records in a file."""
 
     def __init__(self, path: str | os.PathLike[str], limit_bytes: int) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(
+                f"A trace is read from a file: give its path, such as 'run.hooktrace', not "
+                f"{path!r:.60} of type {type(path).__name__}."
+            )
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(f"There is no file {self.path}.")
