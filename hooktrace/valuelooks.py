@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hooktrace import _torch
 from hooktrace.errors import TraceFormatError
-from hooktrace.events import HookFired, Value
+from hooktrace.events import HookFired, TensorWritten, Value
 from hooktrace.log import EventLog
 
 __all__ = ["BINS", "TILE", "TILES", "Looks", "look", "looks"]
@@ -70,13 +70,16 @@ def _safely(log: EventLog, value: Value, choice: _Choice | None) -> Look:
 # ------------------------------------------------------------------ one tensor
 
 
-def look(tensor: Tensor, item: int = 0, tiles: Iterable[int] | None = None) -> Look:
+def look(
+    tensor: Tensor, item: int = 0, tiles: Iterable[int] | None = None, *, signed: bool = False
+) -> Look:
     """Return what a tensor looks like.
 
     Args:
         tensor: (*S).
         item: Index of the first dimension, where there are four or more.
         tiles: Which tiles come first, counted over the dimensions in the middle.
+        signed: Whether 0 is in the middle of the colours though nothing is negative.
 
     Returns:
         ``shape``, and ``why`` there is no more: ``empty``, ``meta``, ``sparse``, ``quantized``,
@@ -94,7 +97,7 @@ def look(tensor: Tensor, item: int = 0, tiles: Iterable[int] | None = None) -> L
         if not len(finite):
             return {**found, "why": "nonfinite"}
         found["hist"] = _histogram(finite, whole=not tensor.is_floating_point())
-        found["tiles"] = _thumbnail(wide, item, tiles)
+        found["tiles"] = _thumbnail(wide, item, tiles, signed=signed)
         return found
 
 
@@ -175,9 +178,9 @@ def _layers(tensor: Tensor) -> Tensor:
     return tensor.reshape(outer, prod(shape[:-2]) // outer, *shape[-2:])
 
 
-def _thumbnail(wide: Tensor, item: int, tiles: Iterable[int] | None) -> Look:
+def _thumbnail(wide: Tensor, item: int, tiles: Iterable[int] | None, *, signed: bool) -> Look:
     """Return the tiles of one item."""
-    signed = bool((wide < 0).any())
+    signed = signed or bool((wide < 0).any())
     layers = _layers(wide)[item]
     count = len(layers)
     places = list(dict.fromkeys(chain(tiles or (), range(min(count, TILES)))))[:TILES]
@@ -253,16 +256,18 @@ def _differences(
             choice = chosen.setdefault(before, _Choice())
             chosen.setdefault(after, choice)
             choice.settle(_layers(change))
-            found[before, after] = look(change, choice.item, choice.tiles)
+            found[before, after] = look(change, choice.item, choice.tiles, signed=True)
     return chosen, found
 
 
 def _edited(log: EventLog) -> Iterable[tuple[Value, Value]]:
-    pairs = (
+    """Return the pairs of kept values of which one was made of the other by a hook or in place."""
+    pairs = [
         (edit.before.value, edit.after.value)
         for event in log.of(HookFired)
         for edit in event.edits
-    )
+    ]
+    pairs += [(event.before, event.after) for event in log.of(TensorWritten)]
     kept = log.snapshots
     return dict.fromkeys((a, b) for a, b in pairs if a in kept and b in kept)  # type: ignore[misc]
 

@@ -12,18 +12,13 @@ export function isolated(thing) {
   return thing instanceof Node ? thing : element("bdi", {}, String(thing));
 }
 
-export function code(text) {
+export function codeText(text) {
   return element("code", {}, element("bdi", {}, text));
 }
 
-/** Links to events, in a row. */
-export function eventLinks(seqs, most = 16) {
-  const shown = seqs.slice(0, most).flatMap((seq) => [seqLink(seq), " "]);
-  return element("span", {}, ...shown, seqs.length > most ? `+${seqs.length - most}` : null);
-}
-
-export function seqLink(seq, ...more) {
-  return element("a", { href: `#e=${seq}` }, `#${seq}`, ...more);
+/** A change as it is written: x2 becomes ×2. */
+export function changeText(text) {
+  return text.replace(/^x(?=[-\d.])/, "×");
 }
 
 /** A number as people read it: six digits; what is none in words. */

@@ -1,5 +1,5 @@
 // What happened, as a title and a sentence, for every kind of event.
-import { code, isolated, phrase } from "./phrases.js";
+import { changeText, codeText, isolated, phrase } from "./phrases.js";
 import { element } from "./elements.js";
 
 /** The module of an event as text: features.0 (Conv2d). */
@@ -11,7 +11,7 @@ export function moduleText(call) {
 export function hookTitle(report, hook) {
   return phrase(report, "title_hook", {
     kind: kindWord(report, hook.kind),
-    name: code(hook.name),
+    name: codeText(hook.name),
     owner: isolated(hook.owner),
   });
 }
@@ -21,14 +21,14 @@ export function kindWord(report, kind) {
 }
 
 /** The words that a title or a sentence of this event may name. */
-function names(report, event) {
+function wordsOf(report, event) {
   const call = report.calls.get(event.call);
   const hook = report.hooks[event.hook];
   const gradient = event.gradient?.[0];
   return {
     module: call ? isolated(moduleText(call)) : null,
     hook: hook ? element("span", {}, ...hookTitle(report, hook)) : null,
-    tensor: event.tensor === undefined ? report.word("a_tensor") : code(event.tensor),
+    tensor: event.tensor === undefined ? report.word("a_tensor") : codeText(event.tensor),
     run: event.backward === undefined ? "" : event.backward + 1,
     number: /\[(\d+)\]/.exec(gradient?.role ?? "")?.[1] ?? "",
     optimizer: event.optimizer,
@@ -40,7 +40,7 @@ function names(report, event) {
 }
 
 function changedRoles(event) {
-  const told = (event.edits ?? []).map((one) => `${one.role} ${one.text}`);
+  const told = (event.edits ?? []).map((one) => `${one.role} (${changeText(one.text)})`);
   return told.length > 4 ? `${told.slice(0, 4).join(", ")}, …` : told.join(", ");
 }
 
@@ -81,7 +81,7 @@ export function titleOf(report, event) {
 
 /** What happened, in a sentence, as nodes. */
 export function sentenceOf(report, event) {
-  return phrase(report, `what_${keyOf(event, report)}`, names(report, event));
+  return phrase(report, `what_${keyOf(event, report)}`, wordsOf(report, event));
 }
 
 /** What a kind of hook is, in a sentence. */

@@ -1,6 +1,6 @@
 // What an event is tied to: where a gradient came from, its call, its hook, its values, findings.
-import { element } from "./elements.js";
-import { code, eventLinks, isolated, phrase, seqLink } from "./phrases.js";
+import { element, eventLink } from "./elements.js";
+import { changeText, codeText, isolated, phrase } from "./phrases.js";
 import { titleOf } from "./sentences.js";
 import { showTab } from "./tabs.js";
 
@@ -48,7 +48,7 @@ function versionOf(value) {
 /** Where the gradient of this event came from. */
 export function fromSection(report, event) {
   if (!event.from?.length) return null;
-  const items = event.from.map((seq) => element("li", {}, seqLink(seq), " ", ...titleOf(report, report.at(seq)), " ", role(report.at(seq))));
+  const items = event.from.map((seq) => element("li", {}, eventLink(seq), " ", ...titleOf(report, report.at(seq)), " ", gradientRole(report.at(seq))));
   return element(
     "section",
     { class: "from" },
@@ -57,11 +57,11 @@ export function fromSection(report, event) {
   );
 }
 
-function role(event) {
+function gradientRole(event) {
   const gradient = event.gradient?.[0];
-  if (gradient) return code(gradient.role);
+  if (gradient) return codeText(gradient.role);
   const edit = event.edits?.[0];
-  return edit ? element("b", { class: "changed" }, edit.text) : null;
+  return edit ? element("b", { class: "changed" }, changeText(edit.text)) : null;
 }
 
 /** The values of an event: their versions, and where each was seen. */
@@ -81,24 +81,34 @@ function valueLine(report, event, index, value) {
   if (!elsewhere) return null;
   const parts = versions.flatMap(([one, seqs], place) => [
     place ? element("span", { class: "arrow" }, " → ") : null,
-    code(one),
+    codeText(one),
     " (",
-    ...(versionOf(one) ? [report.word(versionOf(one) === 1 ? "written_once" : "written_times", { count: versionOf(one) }), "; "] : []),
+    ...writtenHow(report, index, one),
     report.word("seen_at"),
     " ",
-    around(seqs, event.seq),
+    nearLinks(seqs, event.seq),
     ")",
   ]);
   return element("li", {}, ...parts);
 }
 
+/** How often the tensor had been written to by then, and where the last time. */
+function writtenHow(report, index, value) {
+  const count = versionOf(value);
+  if (!count) return [];
+  const maker = index.makers.get(value);
+  const words = report.word(count === 1 ? "written_once" : "written_times", { count });
+  return [words, ...(maker === undefined ? [] : [" ", ...phrase(report, "written_by", { seq: eventLink(maker) })]), "; "];
+}
+
 /** Links to the events nearest to this one, with those before and after it. */
-function around(seqs, now) {
+function nearLinks(seqs, now) {
   const place = seqs.findIndex((one) => one >= now);
   const at = place < 0 ? seqs.length : place;
   const near = seqs.slice(Math.max(0, at - 3), at + 4);
   const more = seqs.length - near.length;
-  return element("span", {}, eventLinks(near), more ? `+${more}` : null);
+  const links = near.flatMap((seq, at) => [at ? " " : null, seq === now ? element("b", {}, `#${seq}`) : eventLink(seq)]);
+  return element("span", {}, ...links, more ? ` +${more}` : null);
 }
 
 /** Links to the call, the hook's other firings, findings, and the row of the module. */
@@ -108,10 +118,10 @@ export function linksSection(report, event) {
   const rows = [];
   const add = (key, ...things) => rows.push(element("dt", {}, report.word(key)), element("dd", {}, ...things));
   if (call) {
-    add("tie_call", ...phrase(report, "tie_call_is", { first: seqLink(call.first), last: seqLink(call.last) }));
+    add("tie_call", ...phrase(report, "tie_call_is", { first: eventLink(call.first), last: eventLink(call.last) }));
     add("module", moduleButton(report, call.name));
   }
-  if (hook) add("tie_firings", hook.fired.length ? around(hook.fired, event.seq) : report.word("never"));
+  if (hook) add("tie_firings", hook.fired.length ? nearLinks(hook.fired, event.seq) : report.word("never"));
   findingsOf(event.seq).forEach((one) => add("tie_finding", one));
   return rows.length ? element("section", { class: "ties" }, element("h4", {}, report.word("seen_ties")), element("dl", {}, ...rows)) : null;
 }
