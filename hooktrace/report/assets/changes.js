@@ -2,7 +2,7 @@
 import { element } from "./elements.js";
 import { changeText, codeText, phrase, readable } from "./phrases.js";
 import { commonScale } from "./colourmaps.js";
-import { picture } from "./pictures.js";
+import { isStrip, picture } from "./pictures.js";
 import { histogram, sharedAxis } from "./histograms.js";
 import { matrix, smallNumbers } from "./sightings.js";
 
@@ -40,7 +40,7 @@ function looksOf(report, before, after, titles) {
   return element(
     "div",
     {},
-    element("div", { class: "looks" }, ...pictures),
+    element("div", { class: isStrip(looks[0]) ? "looks stacked" : "looks" }, ...pictures),
     element("div", { class: "looks stacked" }, ...hists),
   );
 }
@@ -63,7 +63,7 @@ function editAmount(report, edit) {
 }
 
 function editEntry(report, one) {
-  const values = { role: codeText(one.role), what: element("b", { class: "changed" }, element("bdi", {}, changeText(one.text))) };
+  const values = { role: codeText(one.role), what: element("b", { class: "changed" }, element("bdi", {}, changeText(report, one))) };
   const ids = one.before.value && one.after.value ? [codeText(one.before.value), " → ", codeText(one.after.value)] : [];
   const plain = one.before.value && one.after.value ? null : element("p", {}, codeText(one.before.what), " → ", codeText(one.after.what));
   return element(

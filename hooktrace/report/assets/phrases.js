@@ -16,14 +16,17 @@ export function codeText(text) {
   return element("code", {}, element("bdi", {}, text));
 }
 
-/** A change as it is written: x2 becomes ×2. */
-export function changeText(text) {
-  return text.replace(/^x(?=[-\d.])/, "×");
+/** What an edit did, in the reader's language: ×2, zeroed, clamped to [-1, 1]. */
+export function changeText(report, edit) {
+  const values = { changed: edit.changed, total: edit.total, to: edit.text.replace("clamped to ", "") };
+  if (["zeroed", "clamped", "changed"].includes(edit.kind)) return report.word(`change_${edit.kind}`, values);
+  return edit.text.replace(/^x(?=[-\d.])/, "×");
 }
 
 /** A number as people read it: six digits; what is none in words. */
 export function readable(number) {
   if (typeof number !== "number") return String(number);
-  const text = String(Number(number.toPrecision(4)));
-  return text.replace("-", "−");
+  const tiny = number !== 0 && Math.abs(number) < 1e-3;
+  const text = tiny ? number.toExponential(2) : String(Number(number.toPrecision(4)));
+  return text.replaceAll("-", "−");
 }

@@ -3,6 +3,11 @@ import { ODD, ODD_COLOUR, LEVELS, colourOf, commonScale } from "./colourmaps.js"
 import { element } from "./elements.js";
 import { readable } from "./phrases.js";
 
+/** Whether the picture of a value is a single row of pixels. */
+export function isStrip(look) {
+  return look.tiles?.size[0] === 1;
+}
+
 /** How tiles are laid out: a square of them, with one pixel between. */
 function tileLayout(tiles) {
   const [height, width] = tiles.size;
@@ -33,7 +38,8 @@ function tilesPainted(tiles, scale, label) {
     image.data.set([...colour, 255], 4 * (y * plan.across + x));
   });
   brush.putImageData(image, 0, 0);
-  canvas.style.width = `${Math.min(320, plan.across * Math.max(1, Math.floor(264 / plan.across)))}px`;
+  if (plan.height === 1) canvas.classList.add("strip");
+  else canvas.style.width = `${Math.min(320, plan.across * Math.max(1, Math.floor(264 / plan.across)))}px`;
   return canvas;
 }
 

@@ -35,12 +35,12 @@ function wordsOf(report, event) {
     what: event.written?.what,
     by: event.written?.by,
     text: event.text,
-    roles: changedRoles(event),
+    roles: changedRoles(report, event),
   };
 }
 
-function changedRoles(event) {
-  const told = (event.edits ?? []).map((one) => `${one.role} (${changeText(one.text)})`);
+function changedRoles(report, event) {
+  const told = (event.edits ?? []).map((one) => `${one.role} (${changeText(report, one)})`);
   return told.length > 4 ? `${told.slice(0, 4).join(", ")}, …` : told.join(", ");
 }
 

@@ -40,8 +40,9 @@ function statsTold(report, seen) {
   const stats = statsOf(report, seen);
   if (!stats) return null;
   const odd = ["nan", "inf"].filter((one) => stats[one] > 0);
-  const parts = STATS.filter((one) => stats[one] !== undefined).map((one) => `${report.word(one)} ${readable(stats[one])}`);
-  if (stats.zeros) parts.push(report.word("zeros_of", { zeros: stats.zeros, total: stats.total }));
+  const small = smallNumbers(seen);
+  const parts = small ? [] : STATS.filter((one) => stats[one] !== undefined).map((one) => `${report.word(one)} ${readable(stats[one])}`);
+  if (stats.zeros && !small) parts.push(report.word("zeros_of", { zeros: stats.zeros, total: stats.total }));
   return element(
     "div",
     { class: "stats" },
@@ -62,7 +63,7 @@ function sightingRow(report, seen) {
       element("bdi", {}, seen.what),
       seen.grad ? element("span", { class: "badge" }, report.word("requires_grad")) : null,
     ),
-    element("td", {}, seen.value ? codeText(seen.value) : "–", seen.name ? " " : null, seen.name ? codeText(seen.name) : null),
+    element("td", { class: "id" }, seen.value ? codeText(seen.value) : "–", seen.name ? " " : null, seen.name ? codeText(seen.name) : null),
     element("td", {}, small ? matrix(small, seen.role) : null, statsTold(report, seen)),
   );
 }

@@ -61,7 +61,7 @@ function gradientRole(event) {
   const gradient = event.gradient?.[0];
   if (gradient) return codeText(gradient.role);
   const edit = event.edits?.[0];
-  return edit ? element("b", { class: "changed" }, changeText(edit.text)) : null;
+  return edit ? element("b", { class: "changed" }, changeText(report, edit)) : null;
 }
 
 /** The values of an event: their versions, and where each was seen. */
@@ -97,8 +97,8 @@ function writtenHow(report, index, value) {
   const count = versionOf(value);
   if (!count) return [];
   const maker = index.makers.get(value);
-  const words = report.word(count === 1 ? "written_once" : "written_times", { count });
-  return [words, ...(maker === undefined ? [] : [" ", ...phrase(report, "written_by", { seq: eventLink(maker) })]), "; "];
+  const key = `written_${count === 1 ? "once" : "times"}${maker === undefined ? "" : "_at"}`;
+  return [...phrase(report, key, { count, seq: maker === undefined ? "" : eventLink(maker) }), "; "];
 }
 
 /** Links to the events nearest to this one, with those before and after it. */
