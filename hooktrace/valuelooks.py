@@ -62,7 +62,8 @@ def looks(log: EventLog) -> Looks:
 
 def _safely(log: EventLog, value: Value, choice: _Choice | None) -> Look:
     try:
-        return look(log.snapshots[value], choice.item if choice else 0, choice and choice.tiles)
+        chosen = choice or _Choice()
+        return look(log.snapshots[value], chosen.item, chosen.tiles)
     except TraceFormatError:  # the file of a loaded trace is gone
         return {"why": "unreadable"}
 
@@ -139,7 +140,9 @@ def _stats(numbers: Tensor, finite: Tensor) -> Look:
     if good:
         low, high = finite.aminmax()
         std, mean = torch.std_mean(_tame(finite), correction=0)
-        found.update(zip(("min", "max", "mean", "std"), map(_json, (low, high, mean, std))))
+        found.update(
+            zip(("min", "max", "mean", "std"), map(_json, (low, high, mean, std)), strict=True)
+        )
     return found
 
 
@@ -186,7 +189,8 @@ def _thumbnail(wide: Tensor, item: int, tiles: Iterable[int] | None, *, signed: 
     places = list(dict.fromkeys(chain(tiles or (), range(min(count, TILES)))))[:TILES]
     shown = layers if places == list(range(count)) else layers[places]
     whole = tuple(shown.shape[1:])
-    size = (1, min(whole[1], _STRIP)) if whole[0] == 1 else tuple(min(one, TILE) for one in whole)
+    wide_most = _STRIP if whole[0] == 1 else TILE
+    size = min(whole[0], TILE), min(whole[1], wide_most)
     if size != whole:
         shown = torch.nn.functional.adaptive_avg_pool2d(shown, size)
     good = shown.isfinite()
@@ -263,9 +267,7 @@ def _differences(
 def _edited(log: EventLog) -> Iterable[tuple[Value, Value]]:
     """Return the pairs of kept values of which one was made of the other by a hook or in place."""
     pairs = [
-        (edit.before.value, edit.after.value)
-        for event in log.of(HookFired)
-        for edit in event.edits
+        (edit.before.value, edit.after.value) for event in log.of(HookFired) for edit in event.edits
     ]
     pairs += [(event.before, event.after) for event in log.of(TensorWritten)]
     kept = log.snapshots

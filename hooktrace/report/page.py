@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -21,6 +23,9 @@ from hooktrace.views.calls import CallIndex
 
 __all__ = ["page"]
 
+_HEAT_SHARE = 0.4  # of the limit, that heat maps may take
+_LEDGER_BYTES = 4_000
+
 
 def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> str:
     """Return the whole page as HTML.
@@ -36,24 +41,37 @@ def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> s
     """
     language = options.language or "en"
     picture, ledger = overview(log, calls, options)
-    context = static_context(log, calls, extras, options)
+    extras, left_out = _with_heat_that_fits(extras, int(options.limit_bytes * _HEAT_SHARE))
     style, code = colours() + asset("report.css") + asset("inspector.css"), script()
-    data, left_out = fit(_parts(log, calls, extras), options.limit_bytes - len(picture) - 60_000)
-    ledger += left_out
-    return _template().render(
-        **context,
-        ledger=ledger,
-        picture=picture,
-        parts=data,
-        style=style,
-        code=code,
-        policy=_policy(style, code),
-        lang=language,
-        follows=options.language is None,
-        languages=LANGUAGES,
-        words=_in_script({"words": all_words()}),
-        w=words(language),
-    )
+    fixed = {
+        **static_context(log, calls, extras, options),
+        "picture": picture,
+        "style": style,
+        "code": code,
+        "policy": _policy(style, code),
+        "lang": language,
+        "follows": options.language is None,
+        "languages": LANGUAGES,
+        "words": _in_script({"words": all_words()}),
+        "w": words(language),
+    }
+    bare = _template().render(**fixed, parts=[], ledger=[])
+    room = options.limit_bytes - len(bare.encode()) - _LEDGER_BYTES
+    data, missing = fit(_parts(log, calls, extras), room)
+    return _template().render(**fixed, parts=data, ledger=[*ledger, *left_out, *missing])
+
+
+def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[str]]:
+    """Return the extras with as many heat maps as fit, and what is to be said of the others."""
+    fitting = []
+    for one in extras.heat:
+        room -= len(one.png) * 4 // 3
+        if room < 0:
+            break
+        fitting.append(one)
+    others = extras.heat[len(fitting) :]
+    told = [f"Heat maps: {', '.join(one.title for one in others)}."] if others else []
+    return replace(extras, heat=fitting), told
 
 
 def _parts(log: EventLog, calls: CallIndex, extras: Extras) -> list[Part]:
@@ -99,6 +117,7 @@ def _in_script(data: Any) -> str:
     return text
 
 
+@cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -50,6 +50,7 @@ class _Walk:
     def __init__(self, case: Case) -> None:
         self._case = case
         self._last: dict[tuple[int, Value], int] = {}
+        self._last_of_call: dict[tuple[int, Value, CallId], int] = {}
         self._passed: dict[tuple[int, CallId, str], list[int]] = {}
         self._fired: dict[tuple[int, TensorId], int] = {}
         self._users: dict[Value, list[Call]] = {}
@@ -64,7 +65,7 @@ class _Walk:
         """Yield what an event came from."""
         run = self._run(event)
         values = [one.value for one in _arriving(event) if one.value is not None]
-        same = [self._last[run, one] for one in values if (run, one) in self._last]
+        same = [found for one in values if (found := self._same(run, one, event)) is not None]
         if same:
             yield from same
         elif isinstance(event, GradientComputed) and event.call is not None:
@@ -75,6 +76,12 @@ class _Walk:
             hook = self._case.log.hooks[event.hook]
             if hook.tensor is not None:
                 yield from self._of_tensor(run, hook.tensor)
+
+    def _same(self, run: int, value: Value, event: Any) -> int | None:
+        """Return the last event that left this value, rather one of the same call."""
+        call = getattr(event, "call", None)
+        own = None if call is None else self._last_of_call.get((run, value, call))
+        return self._last.get((run, value)) if own is None else own
 
     def _of_call(self, run: int, event: GradientComputed) -> Iterator[int]:
         """Yield where a gradient at a call came from: through it, or out of those that used it."""
@@ -108,6 +115,8 @@ class _Walk:
         for seen in _leaving(event):
             if seen.value is not None:
                 self._last[run, seen.value] = event.seq
+                if getattr(event, "call", None) is not None:
+                    self._last_of_call[run, seen.value, event.call] = event.seq
         if isinstance(event, GradientComputed) and event.call is not None:
             kind = event.gradient.role.partition("[")[0]
             self._passed.setdefault((run, event.call, kind), []).append(event.seq)

@@ -87,17 +87,18 @@ export function editsSection(report, event) {
 }
 
 /** A write in place: who wrote over what. */
-export function writeSection(report, event) {
+export function writeSection(report, event, index) {
   const write = event.written;
   if (!write) return null;
-  const titles = [report.word("before"), report.word("after")];
+  const [before, after] = [write.before, write.after].map((value) => index.small.get(value) ?? { value });
+  const known = before.numbers !== undefined || lookOf(report, write.before) !== undefined;
   return element(
     "section",
     { class: "written" },
     element("h4", {}, report.word("seen_written")),
     element("p", {}, codeText(write.before), " → ", codeText(write.after)),
-    element("p", { class: "faint" }, report.word(lookOf(report, write.before) ? "written_means" : "written_not_kept")),
-    looksOf(report, write.before, write.after, titles),
+    element("p", { class: "faint" }, report.word(known ? "written_means" : "written_not_kept")),
+    editSides(report, before, after),
   );
 }
 

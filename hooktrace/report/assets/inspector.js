@@ -34,7 +34,7 @@ function inspectorSections(report, event, index) {
     factsOf(report, event),
     editsSection(report, event),
     filledSection(report, event),
-    writeSection(report, event),
+    writeSection(report, event, index),
     sightings(report, "gradient", event.gradient),
     sightings(report, event.kind === "hook" ? "given" : "inputs", event.inputs),
     sightings(report, "outputs", event.outputs),
@@ -59,7 +59,7 @@ function factsOf(report, event) {
   const call = report.calls.get(event.call);
   const rows = [];
   const add = (key, ...things) => rows.push(element("dt", {}, report.word(key)), element("dd", {}, ...things));
-  if (call) add("module", isolated(moduleText(call)), call.config ? " " : null, call.config ? element("span", { class: "faint" }, isolated(call.config)) : null);
+  if (call) add("module", moduleText(call), call.config ? " " : null, call.config ? element("span", { class: "faint" }, isolated(call.config)) : null);
   if (event.mode !== undefined) add("mode", modesOf(report, event.mode));
   add("when", phraseText(report, event));
   if (event.took !== undefined) add("took", duration(event.took));

@@ -2,9 +2,10 @@
 import { changeText, codeText, isolated, phrase } from "./phrases.js";
 import { element } from "./elements.js";
 
-/** The module of an event as text: features.0 (Conv2d). */
+/** The module of a call: features.0 (Conv2d). */
 export function moduleText(call) {
-  return call.name === call.type ? call.type : `${call.name} (${call.type})`;
+  const type = call.name === call.type ? [] : [" (", isolated(call.type), ")"];
+  return element("span", {}, isolated(call.name), ...type);
 }
 
 /** What the hook of an event is called: forward hook double on features.0. */
@@ -26,7 +27,7 @@ function wordsOf(report, event) {
   const hook = report.hooks[event.hook];
   const gradient = event.gradient?.[0];
   return {
-    module: call ? isolated(moduleText(call)) : null,
+    module: call ? moduleText(call) : null,
     hook: hook ? element("span", {}, ...hookTitle(report, hook)) : null,
     tensor: event.tensor === undefined ? report.word("a_tensor") : codeText(event.tensor),
     run: event.backward === undefined ? "" : event.backward + 1,

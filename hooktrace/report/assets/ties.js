@@ -6,11 +6,15 @@ import { showTab } from "./tabs.js";
 
 const SEEN = ["inputs", "outputs", "arrived", "gradient", "before", "after"];
 
+/** Every sighting of an event. */
+function sightingsOf(event) {
+  const seen = SEEN.flatMap((key) => (Array.isArray(event[key]) ? event[key] : []));
+  return [...seen, ...(event.edits ?? []).flatMap((one) => [one.before, one.after])];
+}
+
 /** Every value of an event, once. */
 function valuesOf(event) {
-  const seen = SEEN.flatMap((key) => (Array.isArray(event[key]) ? event[key] : []));
-  const edits = (event.edits ?? []).flatMap((one) => [one.before, one.after]);
-  const found = [...seen, ...edits].map((one) => one?.value);
+  const found = sightingsOf(event).map((one) => one?.value);
   if (event.written) found.push(event.written.before, event.written.after);
   return [...new Set(found.filter(Boolean))];
 }
@@ -19,8 +23,10 @@ function valuesOf(event) {
 export class ValueIndex {
   constructor(events) {
     this.tensors = new Map();
-    this.makers = new Map();
+    this.makers = new Map(); // value -> the event that wrote it in place
+    this.small = new Map(); // value -> a sighting with its numbers
     for (const event of events) {
+      for (const seen of sightingsOf(event)) if (seen?.numbers) this.small.set(seen.value, seen);
       for (const value of valuesOf(event)) this.add(value, event.seq);
       if (event.written) this.makers.set(event.written.after, event.seq);
     }
