@@ -54,7 +54,7 @@ def looks(log: EventLog) -> Looks:
     Nothing is disturbed: no mode of the user's sees it, autograd does not record it, no random
     number is drawn.  A tensor on a device comes to the CPU, one at a time.
     """
-    with torch.no_grad(), _torch.hidden():
+    with _torch.hidden(), torch.no_grad():
         chosen, differences = _differences(log)
         values = {one: _safely(log, one, chosen.get(one)) for one in list(log.snapshots)}
     return Looks(values, differences)
@@ -86,7 +86,7 @@ def look(
         ``shape``, and ``why`` there is no more: ``empty``, ``meta``, ``sparse``, ``quantized``,
         ``complex``, ``wrapped``, ``nonfinite``.  Else ``hist``, ``stats`` and ``tiles``.
     """
-    with torch.no_grad(), _torch.hidden():
+    with _torch.hidden(), torch.no_grad():
         why = _unfit(tensor)
         found: Look = {"shape": list(tensor.shape)} if why != "nested" else {}
         if why:

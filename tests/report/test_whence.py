@@ -14,7 +14,7 @@ from hooktrace.report.whence import whence
 
 def gradient(t: Any, name: str, role: str, run: int = 0) -> int:
     """The number of the event of a gradient of a call."""
-    call = t.call(name).id
+    call = t[name].id
     (found,) = [
         one.seq
         for one in t.of(GradientComputed)

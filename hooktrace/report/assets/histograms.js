@@ -19,6 +19,7 @@ export function sharedAxis(looks) {
   const lo = Math.min(...hists.map((one) => one.lo));
   const hi = Math.max(...hists.map((one) => one.hi));
   const span = hi - lo || 1;
+  if (!Number.isFinite(span)) return null; // wider than a number can be
   const most = Math.max(...hists.flatMap((one) => one.counts.map((count) => count / binWidth(one, span))));
   return { lo, hi: lo + span, most, single: hi === lo };
 }
@@ -52,6 +53,7 @@ export function histogram(report, look, title, axis = null) {
   const { hist, stats } = look;
   if (!hist) return null;
   const own = axis ?? sharedAxis([look]);
+  if (!own) return null;
   const words = { title, lo: readable(hist.lo), hi: readable(hist.hi), total: stats?.total ?? "" };
   const drawing = histSvg("svg", {
     viewBox: `0 0 ${WIDE} ${HIGH + 1}`,
