@@ -8,6 +8,7 @@ from typing import Any
 from hooktrace.events import (
     Edit,
     Event,
+    GradientComputed,
     HookFired,
     Observation,
     TensorSummary,
@@ -82,6 +83,8 @@ def _event(
     }
     if event.thread:
         found["thread"] = event.thread
+    if isinstance(event, GradientComputed) and event.node is not None:
+        found["node"] = log.nodes[event.node].name
     if isinstance(event, HookFired):
         found["took"] = round(event.duration_ns / 1e3, 3)
         found["edits"] = [_edit(log, event, one) for one in event.edits]

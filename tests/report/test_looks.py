@@ -56,6 +56,7 @@ def test_nan_and_infinity_are_counted_apart() -> None:
     assert (stats["min"], stats["max"], stats["mean"]) == (0, 2, 1)
     assert sum(found["hist"]["counts"]) == 3
     assert found["tiles"]["odd"] == 5
+    assert pixels(found).isnan().flatten().tolist() == [not x.isfinite() for x in tensor]
 
 
 def test_statistics_are_those_of_torch() -> None:

@@ -83,6 +83,19 @@ def test_backward_runs_are_kept_apart() -> None:
         assert found[here] == [gradient(t, "1", "grad_input[0]", run)]
 
 
+def test_plain_code_is_followed_from_node_to_node() -> None:
+    w = torch.ones(1, requires_grad=True)
+    with ht.trace() as t:
+        a = w * 2
+        b = a.exp()
+        b.sum().backward()
+    found = whence(t.log, t.index)
+    nodes = {t.log.nodes[one.node].name: one.seq for one in t.of(GradientComputed)}
+    assert found[nodes["ExpBackward0"]] == [nodes["SumBackward0"]]
+    assert found[nodes["MulBackward0"]] == [nodes["ExpBackward0"]]
+    assert found[t.of(GradientAccumulated)[0].seq] == [nodes["MulBackward0"]]
+
+
 def test_what_came_first_came_from_nothing_that_is_known() -> None:
     net = nn.Linear(2, 1)
     with ht.trace(net) as t:

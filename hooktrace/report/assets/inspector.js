@@ -42,7 +42,7 @@ function inspectorSections(report, event, index) {
     looksSection(report, event),
     fromSection(report, event),
     valuesSection(report, event, index),
-    linksSection(report, event),
+    linksSection(report, event, index),
   ];
 }
 

@@ -30,6 +30,7 @@ function wordsOf(report, event) {
     module: call ? moduleText(call) : null,
     hook: hook ? element("span", {}, ...hookTitle(report, hook)) : null,
     tensor: event.tensor === undefined ? report.word("a_tensor") : codeText(event.tensor),
+    node: event.node === undefined ? "" : codeText(event.node),
     run: event.backward === undefined ? "" : event.backward + 1,
     number: /\[(\d+)\]/.exec(gradient?.role ?? "")?.[1] ?? "",
     optimizer: event.optimizer,
@@ -65,7 +66,7 @@ function keyOf(event, report) {
 
 function gradientKey(event) {
   const role = event.gradient?.[0]?.role ?? "";
-  if (event.call === undefined || event.call === null) return "gradient";
+  if (event.call === undefined) return event.tensor === undefined ? "gradient_at_node" : "gradient";
   return role.startsWith("grad_input") ? "grad_input" : "grad_output";
 }
 
@@ -76,7 +77,7 @@ export function titleOf(report, event) {
   const key = `title_${event.kind.replaceAll(" ", "_")}`;
   const known = report.words.en[key] ? key : "title_other";
   const call = report.calls.get(event.call);
-  const of = call ? moduleText(call) : event.tensor ?? event.optimizer ?? "";
+  const of = call ? moduleText(call) : event.tensor ?? event.node ?? event.optimizer ?? "";
   return [...phrase(report, known, { kind: event.kind }), of ? " · " : "", isolated(of)];
 }
 

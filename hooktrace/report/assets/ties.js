@@ -24,10 +24,13 @@ export class ValueIndex {
   constructor(events) {
     this.tensors = new Map();
     this.makers = new Map(); // value -> the event that wrote it in place
+    this.runs = new Map(); // number of a backward run -> its first and its last event
     this.small = new Map(); // value -> a sighting with its numbers
     for (const event of events) {
       for (const seen of sightingsOf(event)) if (seen?.numbers) this.small.set(seen.value, seen);
       for (const value of valuesOf(event)) this.add(value, event.seq);
+      if (event.kind === "backward") this.runs.set(event.backward, [event.seq]);
+      if (event.kind === "backward done") this.runs.get(event.backward)?.push(event.seq);
       if (event.written) this.makers.set(event.written.after, event.seq);
     }
   }
@@ -118,7 +121,7 @@ function nearLinks(seqs, now) {
 }
 
 /** Links to the call, the hook's other firings, findings, and the row of the module. */
-export function linksSection(report, event) {
+export function linksSection(report, event, index) {
   const call = report.calls.get(event.call);
   const hook = report.hooks[event.hook];
   const rows = [];
@@ -127,6 +130,8 @@ export function linksSection(report, event) {
     add("tie_call", ...phrase(report, "tie_call_is", { first: eventLink(call.first), last: eventLink(call.last) }));
     add("module", moduleButton(report, call.name));
   }
+  const run = index.runs.get(event.backward);
+  if (run) add("backward_run", ...phrase(report, "tie_call_is", { first: eventLink(run[0]), last: eventLink(run.at(-1)) }));
   if (hook) add("tie_firings", hook.fired.length ? nearLinks(hook.fired, event.seq) : report.word("never"));
   findingsOf(event.seq).forEach((one) => add("tie_finding", one));
   return rows.length ? element("section", { class: "ties" }, element("h4", {}, report.word("seen_ties")), element("dl", {}, ...rows)) : null;
