@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from glob import escape
 from typing import Any
 
 from hooktrace import __version__
@@ -12,7 +13,7 @@ from hooktrace.events import HookFired
 from hooktrace.log import EventLog
 from hooktrace.render.diagram import digraph
 from hooktrace.render.dot import printable
-from hooktrace.report.extras import Extras, Options
+from hooktrace.report.extras import Extras, HeatPicture, Options
 from hooktrace.report.sources import shown_place, told_of
 from hooktrace.views.calls import CallIndex
 from hooktrace.views.effects import edits, writes
@@ -74,10 +75,18 @@ def static_context(
         "totals": totals.sizes,
         "events": _events(log, calls),
         "more_events": max(0, len(log.events) - _MOST_EVENTS),
-        "heat": [
-            {"title": one.title, "note": one.note, "png": base64.b64encode(one.png).decode()}
-            for one in extras.heat
-        ],
+        "heat": [_heat(one, calls) for one in extras.heat],
+    }
+
+
+def _heat(one: HeatPicture, calls: CallIndex) -> dict[str, Any]:
+    found = [call for call in calls.matching(escape(one.layer)) if not call.recomputed]
+    return {
+        "title": one.title,
+        "note": one.note,
+        "layer": one.layer,
+        "seq": found[-1].called.seq if found else None,
+        "png": base64.b64encode(one.png).decode(),
     }
     lists = (
         ("modules in the table", len(rows), _MOST_MODULES),

@@ -33,7 +33,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "boards export",
         "report",
         "drawing leaving recording session loading leaks hooklist inventory images sheets "
-        "reporting valuelooks pairing contrasts agreement captures comparison summaries timing costs pages",
+        "valuelooks reporting pairing contrasts agreement captures comparison summaries timing "
+        "costs pages",
         "experiments explained graphedruns explaining summarizing tracedsteps boardlogging "
         "pretrained photographs running standing",
         "integrations",
