@@ -17,13 +17,16 @@ from hooktrace.events import (
     GradientComputed,
     GradientRetained,
     HookFired,
+    HookId,
     ModuleCalled,
     ModuleExited,
     TensorWritten,
     TracedHook,
 )
 from hooktrace.report.lessons import lesson_data, stops
-from hooktrace.report.lessons.stop import QUESTIONS, Phrase, Stop
+from hooktrace.report.lessons.choosing import chosen
+from hooktrace.report.lessons.scene import Scene
+from hooktrace.report.lessons.stop import QUESTIONS, Moment, Phrase, Stop, ask, say
 from hooktrace.report.words import words
 from hooktrace.views.calls import CallIndex
 
@@ -84,6 +87,7 @@ def check_change(log: Log, stop: Stop) -> None:
     before = next(one for one in fired.inputs if one.role == role)
     edits = [one for one in fired.edits if one.role == role]
     after = edits[-1].after if edits else before
+    assert log.at(stop.moment.cursor).time_ns < fired.time_ns
     true = [holds(log, one, before, after) for one in stop.choices]
     assert true.index(True) == stop.right
     assert true.count(True) == 1
@@ -415,6 +419,77 @@ def test_a_hook_that_never_fires_is_asked_for_with_the_reason(why: str, inside: 
     (stop,) = (one for one in asked(t, "will-fire") if one.explanation.key == why)
     assert not fired
     assert answer(stop).startswith("No")
+
+
+def test_a_value_so_near_that_it_reads_alike_is_no_choice() -> None:
+    w = torch.tensor(1.0, requires_grad=True)
+    w.register_hook(lambda grad: grad * 1.0001)
+    with ht.trace() as t:
+        (w * 5).backward()
+    (stop,) = asked(t, "gradient-after")
+    assert answer(stop) == "`5.0005`"
+    assert "`5`" not in map(said, stop.choices)
+
+
+def test_where_nothing_is_compared_no_hook_is_said_to_leave_a_gradient_as_it_is() -> None:
+    def run(edits: str) -> list[Stop]:
+        w = torch.tensor(1.0, requires_grad=True)
+        w.register_hook(lambda grad: None)
+        with ht.trace(edits=edits) as t:
+            (w * 5).backward()
+        return asked(t, "gradient-after")
+
+    assert len(run("values")) == 1
+    assert run("versions") == []
+
+
+def test_what_comes_next_is_not_what_passed_the_value_on() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Identity(), nn.Tanh())
+    (stop,) = asked(traced(net, ("1", look), backward=False), "next-receives")
+    assert stop.question.values["next"] == "2 (Tanh)"
+
+
+def test_what_a_hook_wrote_is_not_said_of_the_module() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Dropout()).eval()
+    trace = traced(net, ("1", zero), ("1", look), backward=False)
+    assert [one.hook for one in trace.of(TensorWritten)] != [None]
+    assert asked(trace, "input-intact") == []
+
+
+def test_retain_grad_fills_the_grad_of_a_tensor_that_is_no_leaf() -> None:
+    w = torch.tensor(1.0, requires_grad=True)
+    with ht.trace() as t:
+        a = w * 2
+        a.retain_grad()
+        (a * 3).backward()
+    (stop,) = (one for one in asked(t, "grad-filled") if one.question.values["name"] == "a")
+    assert a.grad is not None
+    assert answer(stop) == "Yes, because `retain_grad()` was called on `a`"
+
+
+def test_a_lesson_is_no_longer_than_one_can_take() -> None:
+    def made(name: str, place: int) -> Stop | None:
+        text = say("lesson_text", text=f"{name} {place}")
+        moment = Moment(place, place, HookId(place))
+        return ask(moment, text, text, [say("lesson_kept")], text)
+
+    names = "abcdefgh"
+    found = chosen(
+        {name: [made(name, n) for n in range(at, 800, 8)] for at, name in enumerate(names)}
+    )
+    assert len(found) == 12
+    assert {sum(one.name == name for one in found) for name in names} <= {1, 2, 3}
+    only = chosen({"a": [made("a", n) for n in range(9)]})
+    assert len(only) == 3
+
+
+def test_what_several_threads_did_is_not_one_story() -> None:
+    log = trace_of("two_threads").log
+    scene = Scene(log, CallIndex(log).refresh())
+    threads = [one.thread for one in log.events]
+    change = next(n for n in range(1, len(threads)) if threads[n] != threads[n - 1])
+    assert not scene.alone(log.events[change - 1].seq, log.events[change].seq)
+    assert scene.alone(log.events[0].seq, log.events[change - 1].seq)
 
 
 def test_autograd_grad_fills_no_grad() -> None:

@@ -24,8 +24,7 @@ def grad_filled(scene: Scene) -> Iterator[Stop | None]:
         fills = run.started.accumulates
         if run.number not in scene.runs or (fills and "inputs" in run.started.options):
             continue
-        if fills:
-            yield from _leaves(scene, run)
+        yield from _leaves(scene, run)
         yield from _inner(scene, run)
 
 
