@@ -25,13 +25,20 @@ def chosen(found: Mapping[str, Iterable[Stop | None]]) -> list[Stop]:
     """
     queues = [_queue(name, several) for name, several in found.items()]
     taken: list[Stop] = []
-    for _ in range(_MOST_OF_A_KIND):
-        for queue in sorted(filter(None, queues), key=lambda one: one[0].moment.order):
-            fitting = next((one for one in queue if _fits(one, taken)), None)
-            if fitting is not None and len(taken) < _MOST:
-                taken.append(fitting)
-                queue.remove(fitting)
+    while len(taken) < _MOST:
+        for queue in queues:
+            while queue and not _fits(queue[0], taken):
+                queue.pop(0)
+        if not any(queues):
+            break
+        best = min(filter(None, queues), key=lambda one: _rank(one[0], taken))
+        taken.append(best.pop(0))
     return sorted(taken, key=lambda one: one.moment.cursor)
+
+
+def _rank(stop: Stop, taken: Iterable[Stop]) -> int:
+    """Return how late a stop is taken: what is less telling, and what there is already."""
+    return stop.moment.order + 2 * sum(one.name == stop.name for one in taken)
 
 
 def _queue(name: str, found: Iterable[Stop | None]) -> list[Stop]:
@@ -42,6 +49,8 @@ def _queue(name: str, found: Iterable[Stop | None]) -> list[Stop]:
 
 def _fits(stop: Stop, taken: Iterable[Stop]) -> bool:
     """Whether a stop neither teaches what another one does nor overlaps with it."""
+    if sum(one.name == stop.name for one in taken) >= _MOST_OF_A_KIND:
+        return False
     return not any(_point(stop) == _point(one) or _overlap(stop, one) for one in taken)
 
 
