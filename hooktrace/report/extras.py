@@ -44,12 +44,14 @@ class Extras:
         findings: What the doctor found, worst first.
         doctor: Its summary in a line.
         looks: For values of which the content is kept: what they look like, as JSON can hold it.
+        differences: For edits, by the values before and after: what the difference looks like.
         heat: Heat maps.
     """
 
     findings: Sequence[Finding] = ()
     doctor: str = ""
     looks: Mapping[Value, dict[str, Any]] = field(default_factory=dict)
+    differences: Mapping[tuple[Value, Value], dict[str, Any]] = field(default_factory=dict)
     heat: Sequence[HeatPicture] = ()
 
 

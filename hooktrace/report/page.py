@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import jinja2
-import msgspec
 
 from hooktrace.log import EventLog
+from hooktrace.report.bands import band_forms
 from hooktrace.report.colours import colours
 from hooktrace.report.extras import LANGUAGES, Extras, Options
-from hooktrace.report.happened import calls_data, events_data, hooks_data
+from hooktrace.report.happened import event_forms
 from hooktrace.report.lessons import lesson_data
-from hooktrace.report.parts import Form, Part, fit
+from hooktrace.report.lookforms import looks_part
+from hooktrace.report.parts import Form, Part, fit, packed
 from hooktrace.report.script import asset, digest, script
 from hooktrace.report.sources import sources_data
 from hooktrace.report.static import overview, static_context
@@ -20,6 +23,9 @@ from hooktrace.report.words import all_words, words
 from hooktrace.views.calls import CallIndex
 
 __all__ = ["page"]
+
+_HEAT_SHARE = 0.4  # of the limit, that heat maps may take
+_LEDGER_BYTES = 4_000
 
 
 def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> str:
@@ -34,53 +40,61 @@ def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> s
     Raises:
         IndexError: There is no such step.
     """
-    language = options.language or "en"
-    picture, ledger = overview(log, calls, options)
-    context = static_context(log, calls, extras, options)
-    style, code = colours() + asset("report.css"), script()
-    data, left_out = fit(_parts(log, calls, extras), options.limit_bytes - len(picture) - 60_000)
-    ledger += left_out
-    return _template().render(
-        **context,
-        ledger=ledger,
-        picture=picture,
-        parts=data,
-        style=style,
-        code=code,
-        policy=_policy(style, code),
-        lang=language,
-        follows=options.language is None,
-        languages=LANGUAGES,
-        words=_in_script({"words": all_words()}),
-        w=words(language),
+    picture, no_picture = overview(log, calls, options)
+    extras, no_heat = _with_heat_that_fits(extras, int(options.limit_bytes * _HEAT_SHARE))
+    shown, not_shown = static_context(log, calls, extras, options)
+    context = {**shown, **_frame(options), "picture": picture}
+    template = _template()
+    bare = template.render(**context, parts=(), ledger=())
+    free = options.limit_bytes - len(bare.encode("utf-8", "replace")) - _LEDGER_BYTES
+    parts, left_out = fit(_parts(log, calls, extras), free)
+    return template.render(
+        **context, parts=parts, ledger=[*no_picture, *no_heat, *not_shown, *left_out]
     )
+
+
+_STYLES = ("report", "inspector", "timeline", "lesson")
+
+
+def _frame(options: Options) -> dict[str, Any]:
+    """Return what every page has: words, style, scripts, and the policy that allows them alone."""
+    language = options.language or "en"
+    style = colours() + "".join(asset(f"{name}.css") for name in _STYLES)
+    code = script()
+    return {
+        "style": style,
+        "code": code,
+        "policy": _policy(style, code),
+        "lang": language,
+        "follows": options.language is None,
+        "languages": LANGUAGES,
+        "words": packed("words", all_words()),
+        "w": words(language),
+    }
+
+
+def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[str]]:
+    """Return the extras with as many heat maps as fit, and what is to be said of the others."""
+    fitting = []
+    for one in extras.heat:
+        room -= len(one.png) * 4 // 3
+        if room < 0:
+            break
+        fitting.append(one)
+    others = extras.heat[len(fitting) :]
+    told = [f"Heat maps: {', '.join(one.title for one in others)}."] if others else []
+    return replace(extras, heat=fitting), told
 
 
 def _parts(log: EventLog, calls: CallIndex, extras: Extras) -> list[Part]:
     """Return the data of the panels, that of which most depends first."""
     return [
-        Part(
-            "events",
-            (
-                Form(lambda: _happened(log, calls, details=True)),
-                Form(
-                    lambda: _happened(log, calls, details=False),
-                    "What was seen at events that no hook has to do with.",
-                ),
-            ),
-            0.5,
-        ),
+        Part("events", event_forms(log, calls), 0.5),
+        Part("bands", band_forms(log, calls), 0.4),
         Part("lesson", (Form(lambda: lesson_data(log, calls)),), 0.3),
         Part("sources", (Form(lambda: sources_data(log)),), 0.3),
+        looks_part(extras, 0.7),
     ]
-
-
-def _happened(log: EventLog, calls: CallIndex, *, details: bool) -> dict[str, Any]:
-    return {
-        "events": events_data(log, calls, details=details),
-        "calls": calls_data(calls),
-        "hooks": hooks_data(log),
-    }
 
 
 def _policy(style: str, code: str) -> str:
@@ -91,14 +105,7 @@ def _policy(style: str, code: str) -> str:
     )
 
 
-def _in_script(data: Any) -> str:
-    """Return JSON that nothing in it can end the script element around it."""
-    text = msgspec.json.encode(data).decode()
-    for one in "<>&\u2028\u2029":
-        text = text.replace(one, f"\\u{ord(one):04x}")
-    return text
-
-
+@cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hooktrace.events import HookFired
+from hooktrace.events import Event, HookFired
 from hooktrace.log import EventLog
+from hooktrace.render.listing import told
+from hooktrace.views.calls import Call
 
-__all__ = ["sources_data"]
+__all__ = ["shown_path", "shown_place", "sources_data", "told_of"]
 
 _AROUND = 3  # lines before and after a line that is named
 _LONGEST = 120  # lines of one function
@@ -92,6 +94,7 @@ class _Shelf:
 
     def _read(self, path: str) -> list[str]:
         if path not in self._lines:
+            linecache.checkcache(path)
             lines = [line.rstrip("\n") for line in linecache.getlines(path)]
             if not lines or self._changed(path):
                 self.missing.add(shown_path(path))
@@ -111,6 +114,19 @@ def _block(lines: list[str]) -> list[str]:
         return inspect.getblock([f"{line}\n" for line in lines]) or lines[:1]
     except (SyntaxError, IndentationError):
         return lines[:1]
+
+
+def shown_place(source: str) -> str:
+    """Return ``file:line`` as it is shown."""
+    path, _, line = source.rpartition(":")
+    return f"{shown_path(path)}:{line}" if path else source
+
+
+def told_of(log: EventLog, event: Event, call: Call | None) -> str:
+    """Say of what an event is and what else it tells, with its place in the code as it is shown."""
+    text = told(log, event, call)
+    line = getattr(event, "line", None)
+    return text.replace(line, shown_place(line)) if line else text
 
 
 def shown_path(path: str) -> str:

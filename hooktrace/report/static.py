@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import base64
 import re
+from glob import escape
 from typing import Any
 
 from hooktrace import __version__
 from hooktrace.errors import RenderError
-from hooktrace.events import BackwardStarted, HookFired
+from hooktrace.events import HookFired
 from hooktrace.log import EventLog
 from hooktrace.render.diagram import digraph
 from hooktrace.render.dot import printable
-from hooktrace.render.listing import told
-from hooktrace.report.extras import Extras, Options
-from hooktrace.report.sources import shown_path
+from hooktrace.report.extras import Extras, HeatPicture, Options
+from hooktrace.report.sources import shown_place, told_of
 from hooktrace.views.calls import CallIndex
 from hooktrace.views.effects import edits, writes
-from hooktrace.views.rounds import rounds
 from hooktrace.views.summary import ModuleRow, summarise
 
 __all__ = ["overview", "static_context"]
 
-_MOST_EVENTS = 400
-_MOST_ROWS = 2000
+_FONT = "Helvetica,sans-Serif"  # as the engine writes it
+_MOST_EVENTS = 150
+_MOST_MODULES = 800
+_MOST_CHANGES = 500
 
 
 def overview(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, list[str]]:
@@ -39,56 +40,67 @@ def overview(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, li
 
 
 def _bare(svg: str) -> str:
-    """Return an SVG without what stands before it, and without its own style sheet."""
+    """Return an SVG without what the page has itself: style sheet, font; and without node names."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style>.*?</style>", "", svg, count=1, flags=re.DOTALL)
-    return re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->\n?|<title>.*?</title>\n?", "", svg, flags=re.DOTALL)
+    return svg.replace(f' font-family="{_FONT}"', "")
 
 
 def static_context(
     log: EventLog, calls: CallIndex, extras: Extras, options: Options
-) -> dict[str, Any]:
-    """Return what the template shows."""
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what the template shows, and what the ledger has to say of it."""
     rows, totals = summarise(log, calls)
     firings = log.of(HookFired)
-    return {
+    changes, written = edits(log), writes(log, calls)
+    context = {
         "title": printable(options.title or _title(log, calls)),
         "version": __version__,
         "around": log.surroundings,
         "facts": {
             "events": len(log.events),
-            "calls": len(list(calls)),
+            "calls": len(calls),
             "hooks": len(log.hooks),
             "firings": len(firings),
-            "backwards": len(log.of(BackwardStarted)),
-            "steps": len(rounds(log, calls)),
         },
         "error": log.error,
         "findings": list(extras.findings),
         "doctor": extras.doctor,
-        "shown_path": _place,
-        "edits": edits(log)[:_MOST_ROWS],
-        "writes": writes(log, calls)[:_MOST_ROWS],
+        "shown_path": shown_place,
+        "edits": changes[:_MOST_CHANGES],
+        "writes": written[:_MOST_CHANGES],
         "hooks": [_hook(row, firings) for row in log.hooks],
-        "modules": [_module(row) for row in rows[:_MOST_ROWS]],
+        "modules": [_module(row) for row in rows[:_MOST_MODULES]],
         "totals": totals.sizes,
         "events": _events(log, calls),
         "more_events": max(0, len(log.events) - _MOST_EVENTS),
-        "heat": [
-            {"title": one.title, "note": one.note, "png": base64.b64encode(one.png).decode()}
-            for one in extras.heat
-        ],
+        "heat": [_heat(one, calls) for one in extras.heat],
     }
+
+
+def _heat(one: HeatPicture, calls: CallIndex) -> dict[str, Any]:
+    found = [call for call in calls.matching(escape(one.layer)) if not call.recomputed]
+    return {
+        "title": one.title,
+        "note": one.note,
+        "layer": one.layer,
+        "seq": found[-1].called.seq if found else None,
+        "png": base64.b64encode(one.png).decode(),
+    }
+    lists = (
+        ("modules in the table", len(rows), _MOST_MODULES),
+        ("changes by hooks in the list", len(changes), _MOST_CHANGES),
+        ("writes in place in the list", len(written), _MOST_CHANGES),
+    )
+    ledger = [f"The last {count - most:,} of {count:,} {what}." for what, count, most in lists
+              if count > most]  # fmt: skip
+    return context, ledger
 
 
 def _title(log: EventLog, calls: CallIndex) -> str:
     names = dict.fromkeys(one.module.type for one in calls.roots())
     return ", ".join(names) or "Tensors"
-
-
-def _place(source: str) -> str:
-    path, _, line = source.rpartition(":")
-    return f"{shown_path(path)}:{line}" if path else source
 
 
 def _hook(row: Any, firings: list[HookFired]) -> dict[str, Any]:
@@ -97,7 +109,7 @@ def _hook(row: Any, firings: list[HookFired]) -> dict[str, Any]:
         "kind": row.kind,
         "owner": row.owner,
         "name": row.name,
-        "defined": _place(row.defined_at),
+        "defined": shown_place(row.defined_at),
         "fired": len(its),
         "first": its[0].seq if its else None,
         "changed": sum(bool(one.edits) for one in its),
@@ -126,5 +138,5 @@ def _events(log: EventLog, calls: CallIndex) -> list[dict[str, Any]]:
     found = []
     for event in log.events[:_MOST_EVENTS]:
         call = calls.calls.get(getattr(event, "call", None))  # type: ignore[arg-type]
-        found.append({"seq": event.seq, "kind": event.label, "text": told(log, event, call)})
+        found.append({"seq": event.seq, "kind": event.label, "text": told_of(log, event, call)})
     return found

@@ -10,11 +10,15 @@ from hooktrace.report.script import asset
 
 __all__ = ["all_words", "words"]
 
+_PANELS = ("", "inspector-")  # the words of the page, and those of panels that have many
+
 
 @cache
 def words(language: str) -> dict[str, str]:
     """Return the words of a language by key; ``{name}`` in them is filled in by the page."""
-    found: dict[str, str] = json.loads(asset(f"words/{language}.json"))
+    found: dict[str, str] = {}
+    for panel in _PANELS:
+        found.update(json.loads(asset(f"words/{panel}{language}.json")))
     return found
 
 

@@ -3,8 +3,10 @@ import { readReport } from "./store.js";
 import { controls } from "./controls.js";
 import { showTab, tabs } from "./tabs.js";
 import { eventsPanel } from "./events.js";
+import { inspectorPanel } from "./inspector.js";
 import { sourcePanel } from "./source.js";
 import { sortable } from "./tables.js";
+import { timelinePanel } from "./timeline.js";
 import { lessonPanel } from "./lesson.js";
 
 /** Show every element with data-w in the language of the report. */
@@ -71,7 +73,9 @@ async function main() {
   const player = controls(document.getElementById("controls"), report);
   tabs(document.getElementById("tabs"), report);
   eventsPanel(body("events"), report);
+  inspectorPanel(body("inspector"), report);
   sourcePanel(body("source"), report);
+  timelinePanel(body("timeline"), report);
   lessonPanel(body("lesson"), report, player);
   document.querySelectorAll("table.sortable").forEach((one) => sortable(one, report));
   keys(report, player);

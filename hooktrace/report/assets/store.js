@@ -8,9 +8,9 @@ async function inflate(text) {
 }
 
 export class Report {
-  constructor(parts, words) {
+  constructor(parts) {
     this.data = parts;
-    this.words = words;
+    this.words = parts.words;
     this.events = parts.events.events;
     this.hooks = parts.events.hooks;
     this.calls = new Map(parts.events.calls.map((one) => [one.id, one]));
@@ -19,6 +19,15 @@ export class Report {
     this.listeners = new Map();
     this.places = new Map(this.events.map((one, place) => [one.seq, place]));
     this.language = document.documentElement.lang || "en";
+    for (const one of this.events) one.text ??= this.brief(one);
+  }
+
+  /** What an event is, where the page has no words for it: its hook and its call by name. */
+  brief(event) {
+    const hook = this.hooks[event.hook];
+    const call = this.calls.get(event.call);
+    const parts = [hook && `${hook.kind} ${hook.name} on ${hook.owner}`, call && `${call.name}@${call.index} ${call.type}`];
+    return [...parts, event.tensor, event.raised].filter(Boolean).join("  ");
   }
 
   /** The event of this number, or undefined. */
@@ -83,6 +92,5 @@ export async function readReport() {
   for (const one of document.querySelectorAll("script[data-part]")) {
     parts[one.dataset.part] = await inflate(one.textContent.trim());
   }
-  const { words } = JSON.parse(document.getElementById("words").textContent);
-  return new Report(parts, words);
+  return new Report(parts);
 }

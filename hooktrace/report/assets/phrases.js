@@ -1,0 +1,32 @@
+// Sentences with names of the traced program in them: each name is isolated, whatever it holds.
+import { element } from "./elements.js";
+
+/** Interface text as nodes: {name} becomes the value of that name, a text or a node. */
+export function phrase(report, key, values = {}) {
+  const text = report.words[report.language]?.[key] ?? report.words.en[key] ?? key;
+  return text.split(/\{(\w+)\}/).map((one, place) => (place % 2 ? isolated(values[one] ?? "") : one));
+}
+
+/** A text that cannot turn the text around it from right to left. */
+export function isolated(thing) {
+  return thing instanceof Node ? thing : element("bdi", {}, String(thing));
+}
+
+export function codeText(text) {
+  return element("code", {}, element("bdi", {}, text));
+}
+
+/** What an edit did, in the reader's language: ×2, zeroed, clamped to [-1, 1]. */
+export function changeText(report, edit) {
+  const values = { changed: edit.changed, total: edit.total, to: edit.text.replace("clamped to ", "") };
+  if (["zeroed", "clamped", "changed"].includes(edit.kind)) return report.word(`change_${edit.kind}`, values);
+  return edit.text.replace(/^x(?=[-\d.])/, "×");
+}
+
+/** A number as people read it: six digits; what is none in words. */
+export function readable(number) {
+  if (typeof number !== "number") return String(number);
+  const tiny = number !== 0 && Math.abs(number) < 1e-3;
+  const text = tiny ? number.toExponential(2) : String(Number(number.toPrecision(4)));
+  return text.replaceAll("-", "−");
+}

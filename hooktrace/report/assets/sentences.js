@@ -1,0 +1,92 @@
+// What happened, as a title and a sentence, for every kind of event.
+import { changeText, codeText, isolated, phrase } from "./phrases.js";
+import { element } from "./elements.js";
+
+/** The module of a call: features.0 (Conv2d). */
+export function moduleText(call) {
+  const type = call.name === call.type ? [] : [" (", isolated(call.type), ")"];
+  return element("span", {}, isolated(call.name), ...type);
+}
+
+/** What the hook of an event is called: forward hook double on features.0. */
+export function hookTitle(report, hook) {
+  return phrase(report, "title_hook", {
+    kind: kindWord(report, hook.kind),
+    name: codeText(hook.name),
+    owner: isolated(hook.owner),
+  });
+}
+
+export function kindWord(report, kind) {
+  return report.word(`kind_${kind}`);
+}
+
+/** The words that a title or a sentence of this event may name. */
+function wordsOf(report, event) {
+  const call = report.calls.get(event.call);
+  const hook = report.hooks[event.hook];
+  const gradient = event.gradient?.[0];
+  return {
+    module: call ? moduleText(call) : null,
+    hook: hook ? element("span", {}, ...hookTitle(report, hook)) : null,
+    tensor: event.tensor === undefined ? report.word("a_tensor") : codeText(event.tensor),
+    node: event.node === undefined ? "" : codeText(event.node),
+    run: event.backward === undefined ? "" : event.backward + 1,
+    number: /\[(\d+)\]/.exec(gradient?.role ?? "")?.[1] ?? "",
+    optimizer: event.optimizer,
+    what: event.written?.what,
+    by: event.written?.by,
+    text: event.text,
+    roles: changedRoles(report, event),
+  };
+}
+
+function changedRoles(report, event) {
+  const told = (event.edits ?? []).map((one) => `${one.role} (${changeText(report, one)})`);
+  return told.length > 4 ? `${told.slice(0, 4).join(", ")}, …` : told.join(", ");
+}
+
+/** The key of an event's words, which tells its kind and its case. */
+function keyOf(event, report) {
+  const cases = {
+    hook: () => (event.raised ? "hook_raised" : event.edits ? "hook_changed" : "hook_looked"),
+    exit: () => (event.raised ? "exit_raised" : "exit"),
+    forward: () => (event.inputs ? "forward_other" : "forward"),
+    "forward done": () => "forward_done",
+    "backward done": () => (event.raised ? "backward_raised" : "backward_done"),
+    "step done": () => (event.raised ? "step_raised" : "step_done"),
+    gradient: () => gradientKey(event),
+    accumulate: () => (event.before ? "accumulate_added" : "accumulate_filled"),
+    write: () => (event.written?.certain === false ? "write_maybe" : "write"),
+    "probe failed": () => "probe_failed",
+  };
+  const found = cases[event.kind]?.() ?? event.kind;
+  return report.words.en[`what_${found}`] ? found : "other";
+}
+
+function gradientKey(event) {
+  const role = event.gradient?.[0]?.role ?? "";
+  if (event.call === undefined) return event.tensor === undefined ? "gradient_at_node" : "gradient";
+  return role.startsWith("grad_input") ? "grad_input" : "grad_output";
+}
+
+/** The title of an event, as nodes. */
+export function titleOf(report, event) {
+  const hook = report.hooks[event.hook];
+  if (hook && event.kind === "hook") return hookTitle(report, hook);
+  const key = `title_${event.kind.replaceAll(" ", "_")}`;
+  const known = report.words.en[key] ? key : "title_other";
+  const call = report.calls.get(event.call);
+  const of = call ? moduleText(call) : event.tensor ?? event.node ?? event.optimizer ?? "";
+  return [...phrase(report, known, { kind: event.kind }), of ? " · " : "", isolated(of)];
+}
+
+/** What happened, in a sentence, as nodes. */
+export function sentenceOf(report, event) {
+  return phrase(report, `what_${keyOf(event, report)}`, wordsOf(report, event));
+}
+
+/** What a kind of hook is, in a sentence. */
+export function kindSentence(report, kind) {
+  return report.word(`is_${kind}`);
+}
