@@ -13,6 +13,7 @@ __all__ = ["chosen"]
 _MOST = 12
 _MOST_OF_A_KIND = 3
 _CONSIDERED = 400  # of a kind
+_ONCE = ("lesson_looked", "lesson_receives_why_looked")  # whatever hook it was
 
 
 def chosen(found: Mapping[str, Iterable[Stop | None]]) -> list[Stop]:
@@ -55,10 +56,11 @@ def _fits(stop: Stop, taken: Iterable[Stop]) -> bool:
 
 
 def _point(stop: Stop) -> tuple[object, ...]:
-    """Return what a stop teaches, and of which hook."""
-    inner = [one.key for one in stop.explanation.values.values() if isinstance(one, Phrase)]
-    right = stop.choices[stop.right].key
-    return stop.question.key, right, stop.explanation.key, *inner, stop.moment.hook
+    """Return what a stop teaches; where a hook does something, of which hook."""
+    because = stop.explanation
+    inner = [one.key for one in because.values.values() if isinstance(one, Phrase)]
+    hook = None if because.key in _ONCE else stop.moment.hook
+    return stop.question.key, stop.choices[stop.right].key, because.key, *inner, hook
 
 
 def _overlap(one: Stop, other: Stop) -> bool:
