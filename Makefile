@@ -2,12 +2,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test versions bench rules sweep clean
+.PHONY: demo test browser versions bench rules sweep clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hooktrace demo
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev browser
 	$(BIN)/ruff check hooktrace tests examples benchmarks noxfile.py
 	$(BIN)/ruff format --check hooktrace tests examples benchmarks noxfile.py
 	$(BIN)/mypy
@@ -25,6 +25,16 @@ bench: $(VENV)/.dev
 rules: $(VENV)/.dev
 	$(BIN)/python -c "from pathlib import Path; from hooktrace.doctor import pages; pages.write(Path('docs'))"
 	$(BIN)/python -c "from pathlib import Path; from hooktrace.cam import pages; pages.write(Path('docs'))"
+
+# The pages are tested in a real Chromium. Root on Debian gets it; others are told how.
+browser:
+	@test -z "$$HOOKTRACE_CHROMIUM" || exit 0; \
+	  for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	    command -v $$name >/dev/null && exit 0; done; \
+	  test "$$(id -u)" = 0 && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium >/dev/null \
+	  || echo "No Chromium: the tests of the pages are skipped. apt-get install chromium," \
+	    "or set HOOKTRACE_CHROMIUM to its path."
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import gc
+import statistics as statistics_of
+import time
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
@@ -30,6 +32,7 @@ from hooktrace.errors import NothingTracedWarning
 from hooktrace.timing import medians, seconds
 
 PAGE = Path(__file__).parent.parent / "docs" / "cost.md"
+_USED = 2 << 30  # bytes that the longest trace here does not need
 BEGIN, END = "<!-- the table of `make bench` -->\n", "<!-- its end -->\n"
 
 
@@ -162,18 +165,40 @@ def events(rounds: int) -> Iterator[Row]:
 
 
 def _growth(length: int = 1_000_000) -> tuple[float, float]:
-    """Seconds per event of a chain's steps, at the beginning of one trace and at its end."""
+    """Seconds per event of a chain's steps, at the beginning of one trace and at its end.
+
+    A virtual machine gives memory that no program has used yet at a fifth of the pace of other
+    memory, which shows as soon as a trace reaches it; so as much is used beforehand.
+    """
     model, batch = chain(), torch.randn(4, 8)
+    torch.ones(_USED // 4)
     traced_loop(model, batch, 2)
     trace = ht.trace(model)
     with trace:
         loop(model, batch, 2)
         per_step = len(trace.events) / 2
         stretch = max(1, round(10_000 / per_step))
-        early = seconds(partial(loop, model, batch, stretch))
+        early = _typical(partial(step, model, batch), stretch)
         loop(model, batch, round(length / per_step) - 2 * stretch)
-        late = seconds(partial(loop, model, batch, stretch))
-    return early / stretch / per_step, late / stretch / per_step
+        late = _typical(partial(step, model, batch), stretch)
+    return early / per_step, late / per_step
+
+
+def _typical(work: Callable[[], object], times: int) -> float:
+    """Return the median of the CPU times of `work`, with caches as they are in a loop.
+
+    It leaves out the few times in which a table of the trace moves to a larger place.
+    """
+    spent: list[float] = []
+
+    def run() -> None:
+        for _ in range(times):
+            start = time.process_time()
+            work()
+            spent.append(time.process_time() - start)
+
+    seconds(run)
+    return statistics_of.median(spent)
 
 
 def device(rounds: int) -> Iterator[Row]:

@@ -245,8 +245,8 @@ class BackwardRun:
         if self.told is not None:
             self.told.add((call, role))
         now = recorder.clock()
-        row = (GradientComputed, now, state.number, call, None, seen, tensor, self.number, note)
-        recorder.write(row)
+        fields = now, state.number, call, None, seen, tensor, self.number, note
+        recorder.write((GradientComputed, fields))
 
 
 @functools.cache

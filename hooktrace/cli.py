@@ -74,8 +74,8 @@ def demo(
 ) -> None:
     """Watch hooks of every kind at work in AlexNet, on a real photograph.
 
-    Prints what happened and writes a folder with diagrams, feature maps and a page that explains
-    them: open index.html in a browser.
+    Prints what happened and writes a folder: index.html, in which the run can be stepped through,
+    story.html, which tells it from beginning to end, diagrams and feature maps.
     """
     from hooktrace.demo import run
 

@@ -94,9 +94,3 @@ class Drawing:
             budget=budget,
             **unknown,
         )
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        from hooktrace.render.diagram import mimebundle
-
-        self._settle()
-        return mimebundle(self.log, self.index, str(self))

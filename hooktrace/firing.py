@@ -274,8 +274,8 @@ class Firing(Open):
         state.leave(self)
         for listener in recorder.on_fired:
             listener()
-        what = self.inputs, edits, duration, exception, returned
-        recorder.write((HookFired, self.started, state.number, self.hook, self.call, *what))
+        what = self.hook, self.call, self.inputs, edits, duration, exception, returned
+        recorder.write((HookFired, (self.started, state.number, *what)))
 
 
 def _copiable(tensor: torch.Tensor, gradient: bool) -> bool:

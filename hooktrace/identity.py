@@ -105,7 +105,7 @@ class Identities:
         self.log = log
         self.table: dict[int, Seen] = {}
         self._numbers = itertools.count()
-        self._summaries: dict[Any, tuple[TensorSummary, bool]] = {}
+        self._summaries: dict[Any, tuple[TensorSummary, bool, Any]] = {}
 
     def seen(self, tensor: torch.Tensor) -> Seen:
         """Return the entry of `tensor`, making one if need be."""
@@ -133,12 +133,11 @@ class Identities:
             known, base = None, _torch.base_of(tensor)
             entry.value = Value(number, version_of(tensor))
         else:
-            entry.shape = what[0]
             entry.value = Value(number, version)
         if known is None:
             self.read(tensor, entry)
         else:
-            entry.summary, small = known
+            entry.summary, small, entry.shape = known
             entry.small = small and not _torch.is_wrapped(tensor)
         if base is not None:
             entry.storage = self.seen(base).storage
@@ -153,11 +152,10 @@ class Identities:
         except (RuntimeError, TypeError):  # a nested tensor has no sizes, symbolic ones no hash
             shape, key, known = _torch.shape_of(tensor), None, None
         if known is None:
-            known = _summarise(tensor, shape)
+            known = *_summarise(tensor, shape), shape
             if key is not None:
                 self._summaries[key] = known
-        entry.shape = shape
-        entry.summary, small = known
+        entry.summary, small, entry.shape = known
         entry.small = small and not _torch.is_wrapped(tensor)
 
     def name(

@@ -101,6 +101,5 @@ class BareLeaves:
         after, seen = recorder.sight(state, gradient, ".grad", True)
         accumulated[tensor] = seen.ref
         now = recorder.clock()
-        recorder.write(
-            (GradientAccumulated, now, state.number, tensor, after, None, after, self.number)
-        )
+        fields = now, state.number, tensor, after, None, after, self.number
+        recorder.write((GradientAccumulated, fields))

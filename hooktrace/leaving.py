@@ -142,3 +142,9 @@ class Leaving(Drawing):
 
         self._settle()
         return graph(self.log, self.index, view)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        from hooktrace.reporting import mimebundle
+
+        self._settle()
+        return mimebundle(self.log, self.index, str(self))

@@ -42,8 +42,9 @@ class EventLog:
     in a debugger, and after the traced program raised.
 
     Attributes:
-        rows: What probes append to: tuples (make, time_ns, thread, ...), from which the events are
-            made when they are read: ``make(seq, time_ns, thread, ...)`` gives an event or several.
+        rows: What probes extend by a pair, ``make, (time_ns, thread, ...)``, from which the events
+            are made when they are read: ``make(seq, time_ns, thread, ...)`` gives an event or
+            several.  The garbage collector need not look into a tuple without functions.
         registrations: For each hook, what is known of how it is registered.
         replaced: Parameters that are no longer the model's when the block ends, and the names
             under which it now has others.
@@ -175,13 +176,13 @@ class EventLog:
         with self._reading:
             events, rows = self._events, self.rows
             while self._read < len(rows):
-                make, *fields = rows[self._read]
+                make, fields = rows[self._read : self._read + 2]
                 made = make(self._first + len(events), *fields)
                 for event in made if isinstance(made, tuple) else (made,):
                     events.append(event)
                     self._by_kind.setdefault(type(event), []).append(event)
-                rows[self._read] = None
-                self._read += 1
+                rows[self._read + 1] = None
+                self._read += 2
 
     def forget(self, alive: Mapping[TensorId, Value]) -> None:
         """Forget the timeline up to now and what belongs to it alone: it is in a file.

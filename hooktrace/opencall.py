@@ -125,9 +125,8 @@ def open_call(
             call.arguments, call.inputs = look(recorder, state, arguments(args, kwargs))
         kind = _begun if call.plain else ModuleCalled
         now = recorder.clock()
-        recorder.write(
-            (kind, now, state.number, number, module_id, around, call.inputs, mode_of(module))
-        )
+        fields = now, state.number, number, module_id, around, call.inputs, mode_of(module)
+        recorder.write((kind, fields))
         stack.append(call)
         if module_id in recorder.log.kept:
             recorder.kept_calls.add(number)
@@ -163,7 +162,7 @@ def close_call(recorder: Recorder, call: OpenCall, result: Any) -> None:
         _recheck(recorder, state, call)
         kind = _ended if call.plain else ModuleExited
         now = recorder.clock()
-        recorder.write((kind, now, state.number, call.number, outputs, None, container))
+        recorder.write((kind, (now, state.number, call.number, outputs, None, container)))
         if call.number in recorder.kept_calls:
             _keep(recorder, call, found, outputs)
         for listener in recorder.on_close:

@@ -187,9 +187,8 @@ class _Accumulated:
                 number = state.backwards[-1] if state.backwards else recorder.backward
                 recorder.log.accumulated[tensor] = seen.ref
                 now = recorder.clock()
-                recorder.write(
-                    (GradientAccumulated, now, state.number, tensor, arrived, before, after, number)
-                )
+                fields = now, state.number, tensor, arrived, before, after, number
+                recorder.write((GradientAccumulated, fields))
                 self.before[recorder] = after
             except Exception:
                 recorder.failed("the accumulation of a gradient")

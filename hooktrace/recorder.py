@@ -97,7 +97,7 @@ class Recorder:
         self.graph: Any = None  # what the gradients probe knows of the autograd graph
         self.holdings: Any = None  # what the user's hooks store
         self.ending = False
-        self.write = log.rows.append
+        self.write = log.rows.extend
         self._leaves: set[TensorId] = set()
         self.versions: tuple[list[int], list[int] | None] = [], []  # of the models' parameters
         self._own = threading.local()
@@ -123,7 +123,7 @@ class Recorder:
     def emit(self, kind: type[Event], *own: Any, time_ns: int | None = None) -> None:
         """Append an event of this kind with its own fields."""
         now = self.clock() if time_ns is None else time_ns
-        self.write((kind, now, self.state().number, *own))
+        self.write((kind, (now, self.state().number, *own)))
 
     def failed(self, probe: str) -> None:
         """Note that a probe failed with the exception being handled; raise it if strict."""
@@ -214,7 +214,8 @@ class Recorder:
         told = self.ending or hook is not None or step
         line = None if told else calling_line(sys._getframe(2))
         now, after = self.clock(), seen.value
-        self.write((TensorWritten, now, state.number, before, after, call, hook, certain, line))
+        what = before, after, call, hook, certain, line
+        self.write((TensorWritten, (now, state.number, *what)))
 
     def check_gradients(self) -> None:
         """Note writes to the leaves' ``.grad`` since they were filled, such as clipping."""

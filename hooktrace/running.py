@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType, SimpleNamespace
@@ -171,7 +171,11 @@ def _wait_for_threads() -> None:
             thread.join()
 
 
-def free_name(folder: Path, stem: str) -> Path:
-    """Return the path of a trace that is not there yet: STEM.hooktrace, STEM-2.hooktrace ..."""
-    names = (f"{stem}.hooktrace", *(f"{stem}-{number}.hooktrace" for number in range(2, 10_000)))
-    return next(path for name in names if not (path := folder / name).exists())
+def free_name(folder: Path, stem: str, endings: Sequence[str] = (".hooktrace",)) -> Path:
+    """Return a path that is not there yet with any of the endings; it has the first of them.
+
+    It is STEM.hooktrace, or STEM-2.hooktrace ...
+    """
+    stems = (stem, *(f"{stem}-{number}" for number in range(2, 10_000)))
+    free = (one for one in stems if not any((folder / f"{one}{end}").exists() for end in endings))
+    return folder / f"{next(free)}{endings[0]}"

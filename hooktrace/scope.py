@@ -71,8 +71,10 @@ class Scope:
 
     def modules(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield every module of the models that still lives, with its name."""
-        for module, names, _, _ in self.members():
-            yield names[0], module
+        for ref, names, _ in tuple(self._names.values()):
+            module = ref()
+            if module is not None:
+                yield names[0], module
 
     def members(self) -> Iterator[tuple[nn.Module, list[str], int, ModuleId | None]]:
         """Yield every module of the models that still lives: it, its names, its model, its row."""

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
         draw,
         export,
         hooks,
+        report,
         run,
         show,
     )
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command(context_settings=SCRIPTS_OWN)(run.run)
     app.command()(show.show)
     app.command()(draw.draw)
+    app.command()(report.report)
     app.command(cls=doctor.Doctor)(doctor.doctor)
     app.command(context_settings=SCRIPTS_OWN)(hooks.hooks)
     app.command()(compare.compare)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hooktrace.commands.scripts import AsModule, ScriptName, check
+from hooktrace.errors import HooktraceError
 
 if TYPE_CHECKING:
     from hooktrace.recording import Recording
@@ -64,6 +65,12 @@ def run(
     table: Annotated[
         bool, typer.Option("--table", help="Print the table of the trace in the end.")
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report", help="Write a page to look at, too, beside the file: SCRIPT.html."
+        ),
+    ] = False,
     fail_on: Annotated[
         FailOn,
         typer.Option(help="Exit with 1 if the doctor finds this or worse, and print it."),
@@ -83,11 +90,16 @@ def run(
 
     wanted = Script(script, tuple(context.args), module)
     check(wanted)
-    path = output or free_name(Path(), wanted.name)
-    if path.exists() and not force:
-        raise typer.BadParameter(f"{path} exists already. Give another -o, or --force.")
+    endings = (".hooktrace", ".html") if report else (".hooktrace",)
+    path = output or free_name(Path(), wanted.name, endings)
+    page = path.with_suffix(".html") if report else None
+    for one in filter(None, (path, page)):
+        if one.exists() and not force:
+            raise typer.BadParameter(f"{one} exists already. Give another -o, or --force.")
     if not path.parent.is_dir():
         raise typer.BadParameter(f"There is no folder {path.parent}.")
+    if page == path:
+        raise typer.BadParameter(f"{path} is to hold the trace; the page would replace it.")
     options = {
         "keep": keep or False,
         "stats": stats,
@@ -98,6 +110,8 @@ def run(
     }
     ended, t = _traced(wanted, options)
     failed = _tell(t, path, table=table, fail_on=fail_on.value, quiet=quiet)
+    if page is not None:
+        _write_page(t, page, quiet=quiet)
     if failed and not ended.status:
         raise typer.Exit(1)
     ended.leave()
@@ -118,6 +132,17 @@ def _traced(script: Script, options: dict[str, Any]) -> tuple[Ended, Recording]:
 
     t = Trace(**options)
     return run_script(script, t.open, t.close), t
+
+
+def _write_page(t: Recording, page: Path, *, quiet: bool) -> None:
+    """Write the report; what keeps it from being written is told and changes nothing else."""
+    try:
+        t.report(page)
+    except (HooktraceError, OSError) as error:
+        typer.echo(f"hooktrace: {page} was not written: {error}", err=True)
+    else:
+        if not quiet:
+            typer.echo(f"hooktrace: {page}", err=True)
 
 
 def _tell(t: Recording, path: Path, *, table: bool, fail_on: str, quiet: bool) -> bool:

@@ -1,4 +1,4 @@
-"""The demo: hooks of seven kinds on AlexNet, on a real photograph, as text, pictures and a page.
+"""The demo: hooks of seven kinds on AlexNet, on a real photograph, as text, pictures and pages.
 
 The code that registers the hooks is not in this package but in two small scripts in ``assets``,
 which are copied beside the page, so that a reader can open them, change them and run them.
@@ -17,13 +17,13 @@ from types import ModuleType
 import torch
 
 import hooktrace as ht
-from hooktrace.demo.page import Story, write_page
+from hooktrace.demo.page import PAGE, Story, write_page
 from hooktrace.demo.scene import DemoError, Scene, alexnet, set_scene
 
 __all__ = ["DemoError", "run"]
 
 SCRIPTS = ("alexnet_hooks.py", "tensor_hooks.py")
-_MARK = "hooktrace demo"  # the generator that the page names
+_MARK = "hooktrace demo"  # the generator that the story names
 
 
 def run(
@@ -44,7 +44,7 @@ def run(
         say: What to print with.
 
     Returns:
-        The path of ``index.html``.
+        The path of ``index.html``, the report of AlexNet's run.
 
     Raises:
         DemoError: `output` holds something else, or the photograph cannot be read.
@@ -60,8 +60,9 @@ def run(
     story = story._replace(warnings=_distinct(caught))
     for title, text in story.sections():
         say(f"\n{title}\n{'-' * len(title)}\n{text}")
-    page = write_page(story, output)
-    say(f"\nOpen {page} to see it all.")
+    told = write_page(story, output)
+    page = output / "index.html"
+    say(f"\nOpen {page}: the run to step through. {told} tells it from beginning to end.")
     return page
 
 
@@ -71,7 +72,7 @@ def check_folder(output: Path, *, force: bool) -> None:
         raise DemoError(f"{output} is a file; --output names a folder.")
     if force or not output.exists() or not any(output.iterdir()):
         return
-    marked = {"index.html": _MARK, SCRIPTS[0]: _source(SCRIPTS[0])}  # the latter if it broke off
+    marked = {PAGE: _MARK, SCRIPTS[0]: _source(SCRIPTS[0])}  # the latter if it broke off
     if not any(text in _beginning(output / name) for name, text in marked.items()):
         raise DemoError(
             f"The folder {output} is not empty and holds no earlier demo. Choose another one "
@@ -91,6 +92,8 @@ def tell(scene: Scene, output: Path) -> Story:
     for name, trace in (("alexnet", main), ("tensors", tensors)):
         for ending in ("svg", "png"):
             trace.draw(output / f"{name}.{ending}")
+    main.report(output / "index.html", title="AlexNet with hooks of seven kinds")
+    tensors.report(output / "tensors.html", title="A hook on a plain tensor")
     maps = _feature_maps(main, output)
     found = _compare(scene)
     found.draw(output / "inplace.png")

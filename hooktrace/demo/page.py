@@ -17,7 +17,10 @@ import hooktrace as ht
 from hooktrace.demo.scene import Scene
 from hooktrace.events import BackwardStarted, HookFired, TracedHook
 
-__all__ = ["Story", "write_page"]
+__all__ = ["PAGE", "Story", "write_page"]
+
+PAGE = "story.html"
+"""The page that tells the demo from beginning to end."""
 
 
 _WAYS = {
@@ -80,12 +83,12 @@ def prediction(story: Story) -> str:
 
 
 def write_page(story: Story, output: Path) -> Path:
-    """Write ``index.html`` into the folder with the pictures, and return its path."""
-    source = (files("hooktrace.demo") / "assets" / "index.html.j2").read_text("utf-8")
+    """Write the story into the folder with the pictures, and return its path."""
+    source = (files("hooktrace.demo") / "assets" / "story.html.j2").read_text("utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page = output / "index.html"
+    page = output / PAGE
     page.write_text(environment.from_string(source).render(**_context(story)), "utf-8")
     return page
 

@@ -15,6 +15,7 @@ from typing import Any
 from hooktrace.events import (
     BackwardFinished,
     BackwardStarted,
+    Event,
     GradientAccumulated,
     HookFired,
     StepFinished,
@@ -41,6 +42,7 @@ class Slice:
             ``module backward``) it is.
         backward: Number of the run, for those inside of one.
         args: What else there is to say.
+        first, last: Numbers of its first and its last event.
     """
 
     name: str
@@ -53,14 +55,17 @@ class Slice:
     call: int | None = None
     backward: int | None = None
     args: dict[str, Any] = field(default_factory=dict)
+    first: int = 0
+    last: int = 0
+
+
+Moment = tuple[int, int]  # nanoseconds, and the number of the event
+Span = tuple[Moment, Moment, int]  # from, to, thread
 
 
 def slices(log: EventLog, calls: CallIndex) -> list[Slice]:
     """Return everything in a trace that took time."""
-    last: dict[int, int] = {}
-    for event in log.events:
-        end = event.time_ns + getattr(event, "duration_ns", 0)
-        last[event.thread] = max(end, last.get(event.thread, end))
+    last = _ends(log)
     runs = dict(_backwards(log, last))
     return [
         *_forwards(calls, last),
@@ -71,10 +76,23 @@ def slices(log: EventLog, calls: CallIndex) -> list[Slice]:
     ]
 
 
-def _forwards(calls: CallIndex, last: dict[int, int]) -> Iterator[Slice]:
+def _ends(log: EventLog) -> dict[int, Moment]:
+    """Return for each thread when it was last seen, and the number of its last event."""
+    last: dict[int, Moment] = {}
+    for event in log.events:
+        end = event.time_ns + getattr(event, "duration_ns", 0)
+        last[event.thread] = max(end, last.get(event.thread, (end, 0))[0]), event.seq
+    return last
+
+
+def _moment(event: Event) -> Moment:
+    return event.time_ns, event.seq
+
+
+def _forwards(calls: CallIndex, last: dict[int, Moment]) -> Iterator[Slice]:
     for call in calls:
         start, thread = call.called.time_ns, call.called.thread
-        end = call.exited.time_ns if call.exited is not None else last[thread]
+        end, final = last[thread] if call.exited is None else _moment(call.exited)
         args = {
             "module": call.name,
             "type": call.module.type,
@@ -88,11 +106,13 @@ def _forwards(calls: CallIndex, last: dict[int, int]) -> Iterator[Slice]:
             args["raised"] = call.exception
         name = f"{call.name} ({call.module.type})" if call.name != call.module.type else call.name
         depth = 2 * call.depth
-        yield Slice(name, "module", start, end, thread, depth, call=call.id, args=args)
+        yield Slice(name, "module", start, end, thread, depth, call=call.id, args=args,
+                    first=call.called.seq, last=final)  # fmt: skip
         began, done = call.forward_started, call.forward_finished
         if call.hooks and began is not None:
-            until = end if done is None else done.time_ns
-            yield Slice("forward", "forward", began.time_ns, until, thread, depth + 1)
+            until, final = (end, final) if done is None else _moment(done)
+            yield Slice("forward", "forward", began.time_ns, until, thread, depth + 1,
+                        first=began.seq, last=final)  # fmt: skip
 
 
 def _hooks(log: EventLog) -> Iterator[Slice]:
@@ -104,34 +124,36 @@ def _hooks(log: EventLog) -> Iterator[Slice]:
         args |= {"raised": event.exception} if event.exception else {}
         end = event.time_ns + event.duration_ns
         name = f"{hook.kind} hook {hook.name}"
-        yield Slice(name, "hook", event.time_ns, end, event.thread, _INNERMOST, args=args)
+        yield Slice(name, "hook", event.time_ns, end, event.thread, _INNERMOST, args=args,
+                    first=event.seq, last=event.seq)  # fmt: skip
 
 
 _INNERMOST = 1_000_000
 
 
-def _backwards(log: EventLog, last: dict[int, int]) -> Iterator[tuple[int, Slice]]:
-    ends = {one.backward: one.time_ns for one in log.of(BackwardFinished)}
+def _backwards(log: EventLog, last: dict[int, Moment]) -> Iterator[tuple[int, Slice]]:
+    ends = {one.backward: _moment(one) for one in log.of(BackwardFinished)}
     for one in log.of(BackwardStarted):
         name = "backward" if one.accumulates else "autograd.grad"
         args = {"at": one.line or "", "options": ", ".join(one.options)}
-        end = ends.get(one.backward, last[one.thread])
+        end, final = ends.get(one.backward, last[one.thread])
         yield (
             one.backward,
             Slice(
-                name, "backward", one.time_ns, end, one.thread, -1, backward=one.backward, args=args
+                name, "backward", one.time_ns, end, one.thread, -1, backward=one.backward,
+                args=args, first=one.seq, last=final,
             ),
-        )
+        )  # fmt: skip
 
 
-def _steps(log: EventLog, last: dict[int, int]) -> Iterator[Slice]:
+def _steps(log: EventLog, last: dict[int, Moment]) -> Iterator[Slice]:
     ends = {(one.optimizer, one.step): one for one in log.of(StepFinished)}
     for one in log.of(StepStarted):
         end = ends.get((one.optimizer, one.step))
         args = {"at": one.line or "", "parameters written": len(end.written) if end else 0}
-        until = end.time_ns if end else last[one.thread]
+        until, final = _moment(end) if end else last[one.thread]
         yield Slice(f"{one.optimizer}.step", "optimizer", one.time_ns, until, one.thread, -1,
-                    args=args)  # fmt: skip
+                    args=args, first=one.seq, last=final)  # fmt: skip
 
 
 # ------------------------------------------------------------------ the way back of a call
@@ -142,11 +164,11 @@ def _ways_back(log: EventLog, calls: CallIndex, runs: dict[int, Slice]) -> Itera
 
     That of a call around others spans theirs.
     """
-    spans: dict[tuple[int, int], tuple[int, int, int]] = {}  # (call, run) -> start, end, thread
+    spans: dict[tuple[int, int], Span] = {}  # (call, run) -> when
     for call in reversed(list(calls)):
-        found: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+        found: dict[int, list[Span]] = defaultdict(list)
         for one in call.gradients:
-            found[one.backward].append((one.time_ns, one.time_ns, one.thread))
+            found[one.backward].append((_moment(one), _moment(one), one.thread))
         for child in call.children:
             for run in runs:
                 if (child.id, run) in spans:
@@ -160,14 +182,14 @@ def _ways_back(log: EventLog, calls: CallIndex, runs: dict[int, Slice]) -> Itera
         call = calls.calls[number]  # type: ignore[index]
         around = None if call.parent is None else made.get((call.parent.id, run))
         made[number, run] = Slice(
-            f"{call.name} backward", "module backward", start, end, thread, 2 * call.depth,
-            around or runs.get(run), number, run, _gradients(call, run),
+            f"{call.name} backward", "module backward", start[0], end[0], thread, 2 * call.depth,
+            around or runs.get(run), number, run, _gradients(call, run), start[1], end[1],
         )  # fmt: skip
     yield from made.values()
 
 
 def _extend_to_parameters(
-    log: EventLog, calls: CallIndex, spans: dict[tuple[int, int], tuple[int, int, int]]
+    log: EventLog, calls: CallIndex, spans: dict[tuple[int, int], Span]
 ) -> None:
     """Let the way back of a call last until the gradients of its parameters have arrived."""
     owners: dict[str, list[Call]] = defaultdict(list)
@@ -180,7 +202,7 @@ def _extend_to_parameters(
             while inner is not None and (inner.id, event.backward) in spans:
                 start, end, thread = spans[inner.id, event.backward]
                 if thread == event.thread:
-                    spans[inner.id, event.backward] = start, max(end, event.time_ns), thread
+                    spans[inner.id, event.backward] = start, max(end, _moment(event)), thread
                 inner = inner.parent
 
 

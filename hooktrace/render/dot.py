@@ -10,7 +10,7 @@ import html
 import re
 from dataclasses import dataclass, field
 
-from hooktrace.render.theme import COLOURS, FONT
+from hooktrace.render.theme import COLOURS, FONT, ink_of
 
 __all__ = [
     "Arrow",
@@ -97,7 +97,7 @@ def row(
     """
     words = f" {text(content)} "
     words = f"<B>{words}</B>" if bold else words
-    font = f'<FONT POINT-SIZE="{size}" COLOR="{colour(ink)}">{words}</FONT>'
+    font = f'<FONT POINT-SIZE="{size}" COLOR="{ink_of(ink)}">{words}</FONT>'
     if not border:
         return f"<TR><TD>{font}</TD></TR>"
     return (

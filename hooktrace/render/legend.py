@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hooktrace.log import EventLog
-from hooktrace.render.dot import colour, text
+from hooktrace.render.dot import text
+from hooktrace.render.theme import ink_of
 from hooktrace.render.wording import badge, clip
 from hooktrace.views.calls import Call
 from hooktrace.views.hookuse import HookStory, HookUse
@@ -100,6 +101,6 @@ def heading(words: str, notes: list[tuple[str, str]], seen: Seen) -> str:
 def _row(words: str, ink: str, size: int, bold: bool = False) -> str:
     inner = f"<B>{text(words)}</B>" if bold else text(words)
     return (
-        f'<TR><TD ALIGN="LEFT"><FONT POINT-SIZE="{size}" COLOR="{colour(ink)}">'
+        f'<TR><TD ALIGN="LEFT"><FONT POINT-SIZE="{size}" COLOR="{ink_of(ink)}">'
         f"{inner}</FONT></TD></TR>"
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from hooktrace.render.dot import Box, colour, text
+from hooktrace.render.theme import ink_of
 
 __all__ = ["caption", "heading_row", "label", "line", "pill", "stroke"]
 
 
 def pill(name: str, words: str, classes: str, tooltip: str, border: str = "ink") -> Box:
     """Return a small rounded box with one line of text, such as ``input``."""
-    inner = f'<<FONT POINT-SIZE="10" COLOR="{colour(border)}">{text(words) or " "}</FONT>>'
+    inner = f'<<FONT POINT-SIZE="10" COLOR="{ink_of(border)}">{text(words) or " "}</FONT>>'
     options = {
         "shape": "box", "style": '"rounded,filled"', "height": "0.28", "width": "0.7",
         "margin": '"0.08,0.03"', "fillcolor": f'"{colour("paper")}"',
@@ -39,7 +40,7 @@ def heading_row(name: str, kind: str) -> str:
 def line(words: str, ink: str, bold: bool = False) -> str:
     """Write one line of an arrow's label."""
     inner = f"<B>{text(words)}</B>" if bold else text(words)
-    return f'<FONT COLOR="{colour(ink)}">{inner or " "}</FONT>'
+    return f'<FONT COLOR="{ink_of(ink)}">{inner or " "}</FONT>'
 
 
 def label(lines: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from enum import IntEnum
 from typing import Any
 
 from hooktrace.events import (
@@ -13,16 +14,16 @@ from hooktrace.events import (
     Observation,
     TensorSummary,
     TracedHook,
-    Value,
     format_numbers,
 )
 from hooktrace.log import EventLog
+from hooktrace.report.parts import Form
 from hooktrace.report.sources import shown_place, told_of
 from hooktrace.report.whence import whence
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.effects import EditView, WriteView, writes
 
-__all__ = ["calls_data", "events_data", "hooks_data"]
+__all__ = ["Detail", "calls_data", "event_forms", "events_data", "hooks_data"]
 
 Data = dict[str, Any]
 
@@ -47,56 +48,108 @@ _SEEN = {  # field -> key, for what was seen
 }
 
 
-def events_data(log: EventLog, calls: CallIndex, *, details: bool = True) -> list[Data]:
+_MANY = 20_000  # events of which words take long to write, and too much room
+
+
+def event_forms(log: EventLog, calls: CallIndex) -> list[Form]:
+    """Return the ways to give the events; the richest are not tried where there are very many."""
+    tables = {"calls": calls_data(calls), "hooks": hooks_data(log)}
+
+    def form(detail: Detail, most: int | None, left_out: str) -> Form:
+        return Form(lambda: {"events": events_data(log, calls, detail, most), **tables}, left_out)
+
+    count = len(log.events)
+    forms = [
+        form(Detail.ALL, None, ""),
+        form(Detail.HOOKS, None, "What was seen at events that no hook has to do with."),
+    ]
+    return [
+        *(forms if count <= _MANY else ()),
+        form(Detail.CHANGES, None, "What was seen at events, but for what hooks changed."),
+        form(
+            Detail.CHANGES,
+            _MANY,
+            f"The last {count - _MANY:,} of {count:,} events, and what was seen at the others.",
+        ),
+    ]
+
+
+class Detail(IntEnum):
+    """How much is told of each event."""
+
+    CHANGES = 0
+    """What it is, and what hooks changed."""
+    HOOKS = 1
+    """Also in words, and what hooks saw."""
+    ALL = 2
+    """Also what was seen at events that no hook has to do with."""
+
+
+def events_data(
+    log: EventLog, calls: CallIndex, detail: Detail = Detail.ALL, most: int | None = None
+) -> list[Data]:
     """Return the events in order.
 
     Args:
         log: What was recorded.
         calls: Its calls.
-        details: Whether to give what was seen at events that no hook has to do with.
+        detail: How much is told of each.
+        most: How many, from the first on; None for all.
     """
-    start = log.events[0].time_ns if log.events else 0
-    written = {one.seq: one for one in writes(log, calls)}
-    origins = whence(log, calls)
-    found = [_event(log, calls, one, start, written, details=details) for one in log.events]
-    for one in found:
-        if one["seq"] in origins:
-            one["from"] = origins[one["seq"]]
-    return found
+    return _Teller(log, calls, detail).tell(log.events[:most])
 
 
-def _event(
-    log: EventLog,
-    calls: CallIndex,
-    event: Event,
-    start_ns: int,
-    written: dict[int, WriteView],
-    *,
-    details: bool,
-) -> Data:
-    call = calls.calls.get(getattr(event, "call", None))  # type: ignore[arg-type]
-    found: Data = {
-        "seq": event.seq,
-        "us": round((event.time_ns - start_ns) / 1e3, 3),
-        "kind": event.label,
-        "text": told_of(log, event, call),
-    }
-    if event.thread:
-        found["thread"] = event.thread
-    if isinstance(event, GradientComputed) and event.node is not None:
-        found["node"] = log.nodes[event.node].name
-    if isinstance(event, HookFired):
-        found["took"] = round(event.duration_ns / 1e3, 3)
-        found["edits"] = [_edit(log, event, one) for one in event.edits]
-    if event.seq in written:
-        found["written"] = _write(written[event.seq])
-    for name, key in _FIELDS.items():
-        value = getattr(event, name, None)
-        if value not in (None, ""):
-            found[key] = shown_place(value) if name == "line" else value
-    if details or isinstance(event, HookFired) or found.get("raised"):
-        found.update(_sightings(log, event))
-    return {key: value for key, value in found.items() if value not in ([], None)}
+class _Teller:
+    """Tells events."""
+
+    def __init__(self, log: EventLog, calls: CallIndex, detail: Detail) -> None:
+        self.log = log
+        self.calls = calls
+        self.detail = detail
+        self.start_ns = log.events[0].time_ns if log.events else 0
+        self.written = {one.seq: one for one in writes(log, calls)}
+        self.origins = whence(log, calls) if detail >= Detail.HOOKS else {}
+
+    def tell(self, events: Iterable[Event]) -> list[Data]:
+        """Return what the page is to know of events."""
+        return [self._event(one) for one in events]
+
+    def _event(self, event: Event) -> Data:
+        found: Data = {
+            "seq": event.seq,
+            "us": round((event.time_ns - self.start_ns) / 1e3, 3),
+            "kind": event.label,
+        }
+        if event.thread:
+            found["thread"] = event.thread
+        if isinstance(event, GradientComputed) and event.node is not None:
+            found["node"] = self.log.nodes[event.node].name
+        for name, key in _FIELDS.items():
+            value = getattr(event, name, None)
+            if value is not None and value != "":
+                found[key] = shown_place(value) if name == "line" else value
+        own = getattr(event, "tensor", None)
+        if own is not None:
+            found["tensor"] = self.log.tensors[own].name or f"t{own}"
+        hooked = isinstance(event, HookFired)
+        if isinstance(event, HookFired):
+            found.update(self._firing(event))
+        if event.seq in self.written:
+            found["written"], hooked = _write(self.written[event.seq]), True
+        if event.seq in self.origins:
+            found["from"] = self.origins[event.seq]
+        if self.detail >= Detail.HOOKS:
+            call = self.calls.calls.get(found.get("call"))  # type: ignore[arg-type]
+            found["text"] = told_of(self.log, event, call)
+        if self.detail is Detail.ALL or (hooked and self.detail is Detail.HOOKS):
+            found.update(_sightings(self.log, event))
+        return found
+
+    def _firing(self, event: HookFired) -> Data:
+        found: Data = {"took": round(event.duration_ns / 1e3, 3)}
+        if event.edits:
+            found["edits"] = [_edit(self.log, event, one) for one in event.edits]
+        return found
 
 
 def _sightings(log: EventLog, event: Event) -> Iterator[tuple[str, list[Data]]]:
@@ -112,9 +165,6 @@ def _sightings(log: EventLog, event: Event) -> Iterator[tuple[str, list[Data]]]:
         yield "after", seen_data(log, [after])
         if isinstance(before, Observation):
             yield "before", seen_data(log, [before])
-    own = getattr(event, "tensor", None)
-    if own is not None:
-        yield "tensor", log.tensors[own].name or f"t{own}"  # type: ignore[misc]
 
 
 def seen_data(log: EventLog, seen: Iterable[Observation]) -> list[Data]:
@@ -229,8 +279,3 @@ def _hook(row: TracedHook, fired: list[HookFired]) -> Data:
         "changed": sum(bool(one.edits) for one in fired),
         "raised": sum(bool(one.exception) for one in fired),
     }
-
-
-def value_key(value: Value) -> str:
-    """Return how a page names a value, such as ``t5.1``."""
-    return str(value)

@@ -7,14 +7,15 @@ from functools import cache
 from typing import Any
 
 import jinja2
-import msgspec
 
 from hooktrace.log import EventLog
+from hooktrace.report.bands import band_forms
 from hooktrace.report.colours import colours
 from hooktrace.report.extras import LANGUAGES, Extras, Options
-from hooktrace.report.happened import calls_data, events_data, hooks_data
+from hooktrace.report.happened import event_forms
+from hooktrace.report.lessons import lesson_data
 from hooktrace.report.lookforms import looks_part
-from hooktrace.report.parts import Form, Part, fit
+from hooktrace.report.parts import Form, Part, fit, packed
 from hooktrace.report.script import asset, digest, script
 from hooktrace.report.sources import sources_data
 from hooktrace.report.static import overview, static_context
@@ -22,9 +23,6 @@ from hooktrace.report.words import all_words, words
 from hooktrace.views.calls import CallIndex
 
 __all__ = ["page"]
-
-_HEAT_SHARE = 0.4  # of the limit, that heat maps may take
-_LEDGER_BYTES = 4_000
 
 
 def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> str:
@@ -39,26 +37,16 @@ def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> s
     Raises:
         IndexError: There is no such step.
     """
-    language = options.language or "en"
-    picture, ledger = overview(log, calls, options)
-    extras, left_out = _with_heat_that_fits(extras, int(options.limit_bytes * _HEAT_SHARE))
-    style, code = colours() + asset("report.css") + asset("inspector.css"), script()
-    fixed = {
-        **static_context(log, calls, extras, options),
-        "picture": picture,
-        "style": style,
-        "code": code,
-        "policy": _policy(style, code),
-        "lang": language,
-        "follows": options.language is None,
-        "languages": LANGUAGES,
-        "words": _in_script({"words": all_words()}),
-        "w": words(language),
-    }
-    bare = _template().render(**fixed, parts=[], ledger=[])
-    room = options.limit_bytes - len(bare.encode()) - _LEDGER_BYTES
-    data, missing = fit(_parts(log, calls, extras), room)
-    return _template().render(**fixed, parts=data, ledger=[*ledger, *left_out, *missing])
+    picture, no_picture = overview(log, calls, options)
+    extras, no_heat = _with_heat_that_fits(extras, int(options.limit_bytes * _HEAT_SHARE))
+    shown, not_shown = static_context(log, calls, extras, options)
+    context = {**shown, **_frame(options), "picture": picture}
+    template = _template()
+    bare = template.render(**context, parts=(), ledger=())
+    free = options.limit_bytes - len(bare.encode("utf-8", "replace"))
+    parts, left_out = fit(_parts(log, calls, extras), free)
+    ledger = [*no_picture, *no_heat, *not_shown, *left_out]
+    return template.render(**context, parts=parts, ledger=ledger)
 
 
 def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[str]]:
@@ -74,31 +62,36 @@ def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[str]]:
     return replace(extras, heat=fitting), told
 
 
+_HEAT_SHARE = 0.4  # of the limit, that heat maps may take
+_STYLES = ("report", "inspector", "timeline", "lesson")
+
+
+def _frame(options: Options) -> dict[str, Any]:
+    """Return what every page has: words, style, scripts, and the policy that allows them alone."""
+    language = options.language or "en"
+    style = colours() + "".join(asset(f"{name}.css") for name in _STYLES)
+    code = script()
+    return {
+        "style": style,
+        "code": code,
+        "policy": _policy(style, code),
+        "lang": language,
+        "follows": options.language is None,
+        "languages": LANGUAGES,
+        "words": packed("words", all_words()),
+        "w": words(language),
+    }
+
+
 def _parts(log: EventLog, calls: CallIndex, extras: Extras) -> list[Part]:
     """Return the data of the panels, that of which most depends first."""
     return [
-        Part(
-            "events",
-            (
-                Form(lambda: _happened(log, calls, details=True)),
-                Form(
-                    lambda: _happened(log, calls, details=False),
-                    "What was seen at events that no hook has to do with.",
-                ),
-            ),
-            0.5,
-        ),
+        Part("events", event_forms(log, calls), 0.5),
+        Part("bands", band_forms(log, calls), 0.4),
+        Part("lesson", (Form(lambda: lesson_data(log, calls)),), 0.3),
         Part("sources", (Form(lambda: sources_data(log)),), 0.3),
         looks_part(extras, 0.7),
     ]
-
-
-def _happened(log: EventLog, calls: CallIndex, *, details: bool) -> dict[str, Any]:
-    return {
-        "events": events_data(log, calls, details=details),
-        "calls": calls_data(calls),
-        "hooks": hooks_data(log),
-    }
 
 
 def _policy(style: str, code: str) -> str:
@@ -107,14 +100,6 @@ def _policy(style: str, code: str) -> str:
         f"default-src 'none'; script-src '{digest(code)}'; style-src '{digest(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-
-
-def _in_script(data: Any) -> str:
-    """Return JSON that nothing in it can end the script element around it."""
-    text = msgspec.json.encode(data).decode()
-    for one in "<>&\u2028\u2029":
-        text = text.replace(one, f"\\u{ord(one):04x}")
-    return text
 
 
 @cache

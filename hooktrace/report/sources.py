@@ -94,6 +94,7 @@ class _Shelf:
 
     def _read(self, path: str) -> list[str]:
         if path not in self._lines:
+            linecache.checkcache(path)
             lines = [line.rstrip("\n") for line in linecache.getlines(path)]
             if not lines or self._changed(path):
                 self.missing.add(shown_path(path))

@@ -9,7 +9,7 @@ from typing import Any
 
 from hooktrace import __version__
 from hooktrace.errors import RenderError
-from hooktrace.events import BackwardStarted, HookFired
+from hooktrace.events import HookFired
 from hooktrace.log import EventLog
 from hooktrace.render.diagram import digraph
 from hooktrace.render.dot import printable
@@ -17,13 +17,13 @@ from hooktrace.report.extras import Extras, HeatPicture, Options
 from hooktrace.report.sources import shown_place, told_of
 from hooktrace.views.calls import CallIndex
 from hooktrace.views.effects import edits, writes
-from hooktrace.views.rounds import rounds
 from hooktrace.views.summary import ModuleRow, summarise
 
 __all__ = ["overview", "static_context"]
 
-_MOST_EVENTS = 400
-_MOST_ROWS = 2000
+_MOST_EVENTS = 150
+_MOST_MODULES = 800
+_MOST_CHANGES = 500
 
 
 def overview(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, list[str]]:
@@ -47,35 +47,43 @@ def _bare(svg: str) -> str:
 
 def static_context(
     log: EventLog, calls: CallIndex, extras: Extras, options: Options
-) -> dict[str, Any]:
-    """Return what the template shows."""
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what the template shows, and what the ledger has to say of it."""
     rows, totals = summarise(log, calls)
     firings = log.of(HookFired)
-    return {
+    changes, written = edits(log), writes(log, calls)
+    context = {
         "title": printable(options.title or _title(log, calls)),
         "version": __version__,
         "around": log.surroundings,
         "facts": {
             "events": len(log.events),
-            "calls": len(list(calls)),
+            "calls": len(calls),
             "hooks": len(log.hooks),
             "firings": len(firings),
-            "backwards": len(log.of(BackwardStarted)),
-            "steps": len(rounds(log, calls)),
         },
         "error": log.error,
         "findings": list(extras.findings),
         "doctor": extras.doctor,
         "shown_path": shown_place,
-        "edits": edits(log)[:_MOST_ROWS],
-        "writes": writes(log, calls)[:_MOST_ROWS],
+        "edits": changes[:_MOST_CHANGES],
+        "writes": written[:_MOST_CHANGES],
         "hooks": [_hook(row, firings) for row in log.hooks],
-        "modules": [_module(row) for row in rows[:_MOST_ROWS]],
+        "modules": [_module(row) for row in rows[:_MOST_MODULES]],
         "totals": totals.sizes,
         "events": _events(log, calls),
         "more_events": max(0, len(log.events) - _MOST_EVENTS),
         "heat": [_heat(one, calls) for one in extras.heat],
     }
+
+    lists = (
+        ("modules in the table", len(rows), _MOST_MODULES),
+        ("changes by hooks in the list", len(changes), _MOST_CHANGES),
+        ("writes in place in the list", len(written), _MOST_CHANGES),
+    )
+    ledger = [f"The last {count - most:,} of {count:,} {what}." for what, count, most in lists
+              if count > most]  # fmt: skip
+    return context, ledger
 
 
 def _heat(one: HeatPicture, calls: CallIndex) -> dict[str, Any]:

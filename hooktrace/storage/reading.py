@@ -7,20 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from hooktrace.errors import TraceFormatError
 from hooktrace.events import Event
 from hooktrace.log import EventLog
 from hooktrace.origins import Origin
 from hooktrace.storage.archive import Reader
+from hooktrace.storage.manifest import read_manifest
 from hooktrace.storage.restore import Rebuilt
 from hooktrace.storage.tensors import Vault
 from hooktrace.storage.wire import (
-    FORMAT,
     Ending,
     Facts,
-    Manifest,
     PartTables,
     decode,
     decode_events,
@@ -99,7 +96,7 @@ class _File:
         if not self.path.exists():
             raise FileNotFoundError(f"There is no file {self.path}.")
         self.reader = Reader(self.path, limit_bytes)
-        self.manifest = self._manifest()
+        self.manifest = read_manifest(self.reader)
         numbers = [one.split("/")[1] for one in self.reader if one.endswith("/tables.msgpack")]
         self.parts = [f"parts/{one}" for one in sorted(filter(str.isdecimal, numbers), key=int)]
 
@@ -124,26 +121,3 @@ class _File:
         while (name := f"{place}/{number}.msgpack") in self.reader:
             yield decode_events(self.reader.read(name), f"{self.path} at {name}")
             number += 1
-
-    def _manifest(self) -> Manifest:
-        if "manifest.json" not in self.reader:
-            raise TraceFormatError(
-                f"{self.path} is not a trace: it is a zip file without a manifest of hooktrace."
-            )
-        raw = self.reader.read("manifest.json")
-        try:
-            version = msgspec.json.decode(raw, type=_Versioned).format
-            if version > FORMAT:
-                raise TraceFormatError(
-                    f"{self.path} has version {version} of the format, and this hooktrace reads up "
-                    f"to version {FORMAT}. Install the latest hooktrace."
-                )
-            return msgspec.json.decode(raw, type=Manifest)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            if isinstance(error, TraceFormatError):
-                raise
-            raise TraceFormatError(f"{self.path} is damaged at manifest.json: {error}") from None
-
-
-class _Versioned(msgspec.Struct):
-    format: int

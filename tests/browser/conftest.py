@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
+
+import hooktrace as ht
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="the browser tests need playwright: pip install playwright"
@@ -70,16 +74,17 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 def open_page(browser: Any, tmp_path: Path) -> Iterator[Open]:
-    """Return a function that opens a page from a file and waits until it is ready.
+    """Return a function that opens a page from a file and waits until the report in it is ready.
 
-    ``open_page(html_or_path, anchor="#e=3", **context)``: `context` is that of playwright, such
+    ``open_page(html_or_path, anchor="#e=3", framed=False, **context)``: `framed` says that the
+    report is in a frame of the page; `context` is that of playwright, such
     as ``locale="zh-CN"``, ``color_scheme="dark"``, ``java_script_enabled=False``.  At the end of
     the test nothing may have gone wrong in any page.
     """
     watched: list[Watched] = []
     contexts: list[Any] = []
 
-    def open_it(html: str | Path, anchor: str = "", **options: Any) -> Any:
+    def open_it(html: str | Path, anchor: str = "", *, framed: bool = False, **options: Any) -> Any:
         if isinstance(html, Path):
             path = html
         else:
@@ -92,7 +97,9 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Open]:
         page.set_default_timeout(10_000)
         watched.append(Watched(page))
         page.goto(path.as_uri() + anchor)
-        if options.get("java_script_enabled", True):
+        if options.get("java_script_enabled", True) and framed:
+            page.frame_locator("iframe").locator("html[data-ready]").wait_for(state="attached")
+        elif options.get("java_script_enabled", True):
             page.wait_for_selector("html[data-ready]", state="attached")
         return page
 
@@ -101,3 +108,30 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert wrongs == []
+
+
+# ------------------------------------------------------------------ a trace to look at
+
+
+def double(module: Any, inputs: Any, output: Any) -> Any:
+    return output * 2
+
+
+def observe(module: Any, inputs: Any, output: Any) -> None:
+    pass
+
+
+@pytest.fixture(scope="session")
+def small_trace() -> Any:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+    net[0].register_forward_hook(double)
+    net[2].register_forward_hook(observe)
+    with ht.trace(net, keep=["0", "2"]) as t:
+        net(torch.ones(2, 3)).sum().backward()
+    return t
+
+
+@pytest.fixture(scope="session")
+def small_report(small_trace: Any, tmp_path_factory: Any) -> Path:
+    return small_trace.report(tmp_path_factory.mktemp("report") / "small.html")

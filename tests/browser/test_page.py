@@ -6,35 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from playwright.sync_api import expect
-from torch import nn
 
 import hooktrace as ht
-
-
-def double(module: Any, inputs: Any, output: Any) -> Any:
-    return output * 2
-
-
-def observe(module: Any, inputs: Any, output: Any) -> None:
-    pass
-
-
-@pytest.fixture(scope="session")
-def small_trace() -> Any:
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
-    net[0].register_forward_hook(double)
-    net[2].register_forward_hook(observe)
-    with ht.trace(net, keep=["0", "2"]) as t:
-        net(torch.ones(2, 3)).sum().backward()
-    return t
-
-
-@pytest.fixture(scope="session")
-def small_report(small_trace: Any, tmp_path_factory: Any) -> Path:
-    return small_trace.report(tmp_path_factory.mktemp("report") / "small.html")
 
 
 def cursor(page: Any) -> int:
@@ -84,3 +58,91 @@ def test_the_page_speaks_the_language_of_the_browser(
 ) -> None:
     page = open_page(small_report, locale=locale)
     assert page.locator("[role=tab][data-tab=findings]").inner_text().startswith(word)
+
+
+def test_the_report_lives_in_the_frame_of_a_notebook(open_page: Any, small_trace: Any) -> None:
+    bundle = small_trace._repr_mimebundle_()
+    page = open_page(f"<!doctype html><body>{bundle['text/html']}</body>", framed=True)
+    frame = page.frame_locator("iframe")
+    frame.locator("[role=tab][data-tab=hooks]").click()
+    expect(frame.locator("#hooks")).to_contain_text("double")
+    frame.locator("#hooks a").first.click()
+    expect(frame.locator(".where")).to_contain_text("#")
+
+
+def test_without_scripts_everything_is_there_to_read(open_page: Any, small_report: Path) -> None:
+    page = open_page(small_report, java_script_enabled=False)
+    text = page.locator("main").inner_text()
+    assert (
+        "#1 forward hook double changed output x2" in page.locator("#overview svg").text_content()
+    )
+    assert "forward hook double on 0: output returned, x2" in text
+    assert "Linear" in page.locator("#modules").inner_text()
+    page.locator("#events summary").first.click()
+    assert "ForwardStarted" not in text
+    assert page.locator("#events li").count() > 20
+    assert page.locator(".needs-script:visible").count() == 0
+
+
+def test_tables_are_sorted_by_their_headings(open_page: Any, small_report: Path) -> None:
+    page = open_page(small_report)
+    page.locator("[role=tab][data-tab=modules]").click()
+    heading = page.locator("#modules th", has_text="parameters").first
+    cells = page.locator("#modules tbody td:nth-child(3)")
+
+    def numbers() -> list[int]:
+        return [int(cell.get_attribute("data-v")) for cell in cells.all()]
+
+    given = numbers()
+    heading.click()
+    assert numbers() == sorted(given, reverse=True)
+    heading.press("Enter")
+    assert numbers() == sorted(given)
+    heading.click()
+    assert numbers() == given
+
+
+@pytest.mark.parametrize(
+    ("options", "theme"),
+    [({"color_scheme": "dark"}, "dark"), ({"color_scheme": "light"}, "light")],
+)
+def test_light_or_dark_as_the_reader_wants(
+    open_page: Any, small_report: Path, options: Any, theme: str
+) -> None:
+    page = open_page(small_report, **options)
+
+    def brightness() -> int:
+        colour = page.evaluate("() => getComputedStyle(document.documentElement).backgroundColor")
+        return sum(map(int, colour.removeprefix("rgb(").removesuffix(")").split(",")))
+
+    before = brightness()
+    assert (before < 200) == (theme == "dark")
+    page.get_by_role("button", name="Light or dark").click()
+    assert (brightness() < 200) != (theme == "dark")
+
+
+def test_the_language_can_be_chosen(open_page: Any, small_trace: Any, tmp_path: Path) -> None:
+    page = open_page(small_trace.report(tmp_path / "zh.html", lang="zh"), locale="en-US")
+    assert page.locator("html").get_attribute("lang") == "zh"
+    page.locator("select.language").select_option("en")
+    assert page.locator("[role=tab][data-tab=hooks]").inner_text() == "Hooks"
+
+
+def test_tabs_are_worked_by_keys(open_page: Any, small_report: Path) -> None:
+    page = open_page(small_report, "#e=3")
+    page.locator("[role=tab]").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("[role=tab][aria-selected=true]").get_attribute("data-tab") == "source"
+    assert cursor(page) == 3
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.id") == "source"
+
+
+def test_everything_that_can_be_read_is_printed(open_page: Any, small_report: Path) -> None:
+    page = open_page(small_report, color_scheme="dark")
+    expect(page.locator("#modules")).to_be_hidden()
+    page.emulate_media(media="print")
+    for name in ("overview", "findings", "hooks", "modules", "events", "about"):
+        expect(page.locator(f"#{name}")).to_be_visible()
+    for name in ("controls", "tabs", "graph", "timeline"):
+        expect(page.locator(f"#{name}")).to_be_hidden()

@@ -333,3 +333,50 @@ def test_completion_can_be_installed(tmp_path: Path) -> None:
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.split() == ["--depth"]
+
+
+# ------------------------------------------------------------------ report
+
+
+def test_report_writes_a_page_and_never_over_another_one(files: Path, tmp_path: Path) -> None:
+    first = hooktrace("report", files / "bad.hooktrace", cwd=tmp_path)
+    assert (first.returncode, first.stdout) == (0, "Wrote bad.html\n")
+    assert "store" in (tmp_path / "bad.html").read_text("utf-8")
+    again = hooktrace("report", files / "bad.hooktrace", cwd=tmp_path)
+    assert again.stdout == "Wrote bad-2.html\n"
+    named = hooktrace("report", files / "bad.hooktrace", "bad.html", cwd=tmp_path)
+    assert named.returncode == 2
+    assert "exists already" in named.stderr
+
+
+def test_report_takes_the_options_of_t_report(files: Path, tmp_path: Path) -> None:
+    done = hooktrace(
+        "report", files / "good.hooktrace", "x.html", "--lang", "zh", "--title", "一", "--quiet",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "")
+    page = (tmp_path / "x.html").read_text("utf-8")
+    assert '<html lang="zh">' in page
+    assert "<h1>一</h1>" in page
+    wrong = hooktrace("report", files / "good.hooktrace", "y.html", "--lang", "fr", cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "does not speak 'fr'" in wrong.stderr
+    none = hooktrace("report", files / "good.hooktrace", "y.html", "--step", "7", cwd=tmp_path)
+    assert none.returncode == 2
+    assert "step=7" in none.stderr
+    assert not (tmp_path / "y.html").exists()
+
+
+def test_a_report_of_a_file_without_kept_tensors_needs_no_torch(
+    tmp_path: Path,
+) -> None:
+    model = nn.Linear(2, 2)
+    with ht.trace(model, edits="versions") as t:
+        model(torch.ones(1, 2))
+    t.save(tmp_path / "plain.hooktrace")
+    code = (
+        "import sys; sys.modules['torch'] = None; import hooktrace as ht; "
+        "ht.load('plain.hooktrace').report('plain.html')"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert (tmp_path / "plain.html").exists()

@@ -243,6 +243,21 @@ def test_findings_can_make_it_fail(folder: Path) -> None:
     assert hooktrace(folder, "run", "--fail-on", "error", "train.py", "5").returncode == 5
 
 
+def test_a_page_is_written_beside_the_trace(folder: Path) -> None:
+    (folder / "train.html").write_text("mine")
+    done = hooktrace(folder, "run", "--report", "train.py")
+    assert done.returncode == 0
+    assert done.stderr.decode().endswith("hooktrace: train-2.html\n")
+    assert (folder / "train-2.hooktrace").exists()
+    assert "doubles" in (folder / "train-2.html").read_text("utf-8")
+    assert (folder / "train.html").read_text() == "mine"
+    taken = hooktrace(folder, "run", "--report", "-o", "train.hooktrace", "train.py")
+    assert (taken.returncode, taken.stdout) == (2, b"")
+    assert b"train.html exists already" in taken.stderr
+    same = hooktrace(folder, "run", "--report", "-o", "x.html", "train.py")
+    assert (same.returncode, same.stdout) == (2, b"")
+
+
 # ------------------------------------------------------------------ show
 
 

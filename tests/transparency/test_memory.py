@@ -224,8 +224,8 @@ def test_many_steps_in_one_trace_hold_no_tensor_and_no_hook(name: str) -> None:
     assert theirs == {}
     rows = (second.total() - first.total()) / (more - events)
     later = (third.total() - second.total()) / (most - more)
-    assert later <= rows * 1.05
-    assert rows < 4  # tracked objects for each event
+    assert later < rows + 0.5  # how often an address is used again differs
+    assert rows < 2  # tracked objects for each event: none for the row itself
 
 
 @pytest.mark.parametrize("name", STEPS)

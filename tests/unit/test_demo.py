@@ -86,6 +86,8 @@ def test_the_demo_writes_every_picture(demo):
     convolutions = (0, 3, 6, 8, 10)
     assert names == {
         "index.html",
+        "tensors.html",
+        "story.html",
         "photo.png",
         "alexnet.svg",
         "alexnet.png",
@@ -103,7 +105,7 @@ def test_the_demo_writes_every_picture(demo):
 
 def test_the_page_refers_only_to_files_that_exist(demo):
     _, output = demo
-    links = Links((output / "index.html").read_text("utf-8"))
+    links = Links((output / "story.html").read_text("utf-8"))
     pictures = {str(path.relative_to(output)) for path in output.rglob("*.png")}
 
     for target in links.targets:
@@ -117,7 +119,7 @@ def test_the_page_refers_only_to_files_that_exist(demo):
 
 def test_what_is_read_from_the_trace_is_escaped_in_the_page(demo):
     _, output = demo
-    page = (output / "index.html").read_text("utf-8")
+    page = (output / "story.html").read_text("utf-8")
 
     assert "features.0 has mean {output[:, 0].mean():.4f}&#34;" in page
     assert "<Trace" not in page
@@ -126,7 +128,7 @@ def test_what_is_read_from_the_trace_is_escaped_in_the_page(demo):
 
 def test_hooks_of_every_kind_fire_and_are_shown(demo):
     done, output = demo
-    page = (output / "index.html").read_text("utf-8")
+    page = (output / "story.html").read_text("utf-8")
     kinds = {
         "forward_pre": "look_at_the_picture",
         "forward": "silence_channel_0",
@@ -153,7 +155,7 @@ def test_the_demo_says_that_random_weights_name_no_class(demo):
 def test_the_demo_explains_the_gradient_of_w(demo):
     done, output = demo
     assert "grad x2 in place: [5] -> [10]" in done.stdout
-    assert "grad [10] -&gt; [30] (returned, x3; together x6)" in (output / "index.html").read_text(
+    assert "grad [10] -&gt; [30] (returned, x3; together x6)" in (output / "story.html").read_text(
         "utf-8"
     )
 
@@ -179,7 +181,7 @@ def test_a_second_run_writes_the_same_again(demo, tmp_path):
     assert done.stdout.strip() == str(again / "index.html")
     for path in output.rglob("*.*"):
         other = again / path.relative_to(output)
-        if path.suffix in (".html", ".svg"):
+        if path.name == "story.html" or path.suffix == ".svg":
             assert untimed(path) == untimed(other), path
         elif path.suffix == ".py" or "maps" in str(path) or path.stem in ("photo", "inplace"):
             assert path.read_bytes() == other.read_bytes(), path
@@ -202,7 +204,7 @@ def test_an_earlier_demo_is_written_over_but_nothing_else(tmp_path):
     with pytest.raises(DemoError, match="--force"):
         check_folder(tmp_path, force=False)
     check_folder(tmp_path, force=True)
-    (tmp_path / "index.html").write_text("<html>my homepage</html>")
+    (tmp_path / "story.html").write_text("<html>my homepage</html>")
     with pytest.raises(DemoError, match="holds no earlier demo"):
         check_folder(tmp_path, force=False)
 

@@ -679,7 +679,7 @@ def test_a_trace_draws_itself_into_files_and_notebooks(tmp_path: Path) -> None:
 def test_a_notebook_without_an_engine_shows_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     t = traced(nn.Linear(2, 2), torch.ones(1, 2))
     monkeypatch.setenv("HOOKTRACE_ENGINE", "/no/such/engine")
-    assert set(t._repr_mimebundle_()) == {"text/plain"}
+    assert set(t._repr_mimebundle_()) == {"text/plain", "text/html"}
 
 
 def test_classes_and_ids_reach_the_svg(tmp_path: Path) -> None:

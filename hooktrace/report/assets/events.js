@@ -28,11 +28,15 @@ export function eventsPanel(root, report) {
     }
     draw();
   };
-  field.addEventListener("input", () => {
+  const choose = () => {
     const wanted = field.value.toLowerCase();
-    shown = report.events.filter((one) => `${one.kind} ${one.text}`.toLowerCase().includes(wanted));
+    shown = report.events.filter(
+      (one) => one.seq <= report.horizon && `${one.kind} ${one.text}`.toLowerCase().includes(wanted),
+    );
     follow();
-  });
+  };
+  field.addEventListener("input", choose);
+  report.on("horizon", choose);
   view.addEventListener("scroll", draw);
   view.addEventListener("keydown", (event) => {
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];

@@ -6,6 +6,8 @@ import { eventsPanel } from "./events.js";
 import { inspectorPanel } from "./inspector.js";
 import { sourcePanel } from "./source.js";
 import { sortable } from "./tables.js";
+import { timelinePanel } from "./timeline.js";
+import { lessonPanel } from "./lesson.js";
 
 /** Show every element with data-w in the language of the report. */
 function translate(report) {
@@ -73,6 +75,8 @@ async function main() {
   eventsPanel(body("events"), report);
   inspectorPanel(body("inspector"), report);
   sourcePanel(body("source"), report);
+  timelinePanel(body("timeline"), report);
+  lessonPanel(body("lesson"), report, player);
   document.querySelectorAll("table.sortable").forEach((one) => sortable(one, report));
   keys(report, player);
   report.on("language", () => translate(report));

@@ -26,11 +26,12 @@ function excerpts(event, report, sources) {
   return found;
 }
 
-function excerpt(title, place, report, sources) {
+/** Lines of a file at a place, which are marked, and around it. */
+export function excerpt(title, place, report, sources, around = 3) {
   const lines = sources.files[place.file] ?? {};
   const own = (number) => number >= place.first && number <= place.last;
   const numbers = Object.keys(lines).map(Number).sort((a, b) => a - b);
-  const near = numbers.filter((one) => one >= place.first - 3 && one <= place.last + 3);
+  const near = numbers.filter((one) => one >= place.first - around && one <= place.last + around);
   const code = element("pre", { class: "code", tabindex: 0 });
   for (const number of near) {
     code.append(

@@ -8,16 +8,26 @@ async function inflate(text) {
 }
 
 export class Report {
-  constructor(parts, words) {
+  constructor(parts) {
     this.data = parts;
-    this.words = words;
+    this.words = parts.words;
     this.events = parts.events.events;
     this.hooks = parts.events.hooks;
     this.calls = new Map(parts.events.calls.map((one) => [one.id, one]));
     this.cursor = null;
+    this.horizon = Infinity; // no later event is shown
     this.listeners = new Map();
     this.places = new Map(this.events.map((one, place) => [one.seq, place]));
     this.language = document.documentElement.lang || "en";
+    for (const one of this.events) one.text ??= this.brief(one);
+  }
+
+  /** What an event is, where the page has no words for it: its hook and its call by name. */
+  brief(event) {
+    const hook = this.hooks[event.hook];
+    const call = this.calls.get(event.call);
+    const parts = [hook && `${hook.kind} ${hook.name} on ${hook.owner}`, call && `${call.name}@${call.index} ${call.type}`];
+    return [...parts, event.tensor, event.raised].filter(Boolean).join("  ");
   }
 
   /** The event of this number, or undefined. */
@@ -30,7 +40,7 @@ export class Report {
     return this.at(this.cursor);
   }
 
-  /** Call `listener` whenever `what` changes: "cursor", "language" or "playing". */
+  /** Call `listener` whenever `what` changes: "cursor", "horizon", "language", "playing". */
   on(what, listener) {
     if (!this.listeners.has(what)) this.listeners.set(what, []);
     this.listeners.get(what).push(listener);
@@ -40,9 +50,15 @@ export class Report {
     for (const listener of this.listeners.get(what) ?? []) listener(...values);
   }
 
-  /** Move the cursor to an event; numbers that are none are ignored. */
+  /** Show no event after this one; Infinity shows all. */
+  hide(after) {
+    this.horizon = after;
+    this.tell("horizon", after);
+  }
+
+  /** Move the cursor to an event; numbers that are none, or are hidden, are ignored. */
   go(seq) {
-    if (!this.places.has(seq) || seq === this.cursor) return false;
+    if (!this.places.has(seq) || seq === this.cursor || seq > this.horizon) return false;
     this.cursor = seq;
     this.tell("cursor", this.event);
     return true;
@@ -76,6 +92,5 @@ export async function readReport() {
   for (const one of document.querySelectorAll("script[data-part]")) {
     parts[one.dataset.part] = await inflate(one.textContent.trim());
   }
-  const { words } = JSON.parse(document.getElementById("words").textContent);
-  return new Report(parts, words);
+  return new Report(parts);
 }

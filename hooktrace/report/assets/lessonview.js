@@ -1,0 +1,202 @@
+// What the panel of a lesson shows: the beginning, a question, its answer, the end.
+import { button, element, eventLink } from "./elements.js";
+import { excerpt } from "./source.js";
+
+/** A text of a lesson: [key, values], where values may be such texts themselves. */
+function spoken(report, [key, values]) {
+  const said = Object.entries(values).map(([name, value]) => [
+    name,
+    Array.isArray(value) ? spoken(report, value) : value,
+  ]);
+  return report.word(key, Object.fromEntries(said));
+}
+
+/** Text with `code` in it, as nodes. */
+function withCode(text) {
+  return text
+    .split("`")
+    .map((part, place) => (place % 2 ? element("code", {}, part) : part))
+    .filter((part) => part !== "");
+}
+
+export function lessonView(root, report, lesson) {
+  const content = element("div", { class: "lesson-content" });
+  const status = element("p", { class: "lesson-status", role: "status", "aria-live": "polite" });
+  const rest = element("div", { class: "lesson-rest" });
+  root.append(content, status, rest);
+  let message = ["", ""]; // class and key of what the status says
+
+  const draw = () => {
+    const [above, below] = lesson.stops.length ? pages[lesson.phase](report, lesson) : nothing(report);
+    content.replaceChildren(...above);
+    rest.replaceChildren(...below);
+    status.className = `lesson-status ${message[0]}`;
+    status.textContent = message[1] ? sign(message[0]) + report.word(message[1]) : "";
+  };
+  report.on("language", draw);
+  report.on("lesson", (what) => {
+    message = messages(lesson)[what] ?? ["", ""];
+    draw();
+    focus(root, what);
+  });
+  draw();
+}
+
+function messages(lesson) {
+  const shown = lesson.results.given[lesson.place] === "shown";
+  return {
+    nothing: ["", "lesson_choose"],
+    wrong: ["wrong", "lesson_wrong"],
+    told: shown ? ["", "lesson_shown"] : ["right", "lesson_right"],
+  };
+}
+
+const MARKS = { right: "lesson_mark_right", wrong: "lesson_mark_wrong" };
+
+function sign(mark) {
+  return { right: "✓ ", wrong: "✗ " }[mark] ?? "";
+}
+
+/** Put the focus where one goes on. */
+function focus(root, what) {
+  const wanted = {
+    asking: ".lesson-question",
+    chosen: "input:checked",
+    nothing: ".lesson-question",
+    wrong: ".lesson-question",
+    told: "button.main",
+    done: "button.main",
+    off: "button.main",
+  }[what];
+  root.querySelector(wanted)?.focus({ preventScroll: what === "chosen" });
+  if (what === "asking") root.closest(".panel").scrollTop = 0;
+}
+
+function mainButton(report, key, onclick) {
+  const made = button(report, key, onclick);
+  made.classList.add("main");
+  return made;
+}
+
+// ---------------------------------------------------------------- the pages: above and below the status
+
+function nothing(report) {
+  return [[element("p", {}, report.word("lesson_none"))], []];
+}
+
+const pages = {
+  off(report, lesson) {
+    const begun = lesson.results.begun;
+    const open = lesson.results.given.includes(null);
+    const start = mainButton(report, begun && open ? "lesson_continue" : "lesson_start", () => lesson.start());
+    const again = begun && open ? button(report, "lesson_again", () => lesson.again()) : null;
+    return [
+      [
+        element("p", {}, report.word("lesson_intro", { count: lesson.stops.length })),
+        begun ? score(report, lesson) : "",
+        element("p", { class: "lesson-buttons" }, start, again),
+      ],
+      [],
+    ];
+  },
+
+  asking(report, lesson) {
+    return [
+      [head(report, lesson), ...code(report, lesson), choices(report, lesson)],
+      [
+        element(
+          "p",
+          { class: "lesson-buttons" },
+          mainButton(report, "lesson_check", () => lesson.check()),
+          button(report, "lesson_show", () => lesson.show("shown")),
+          button(report, "lesson_exit", () => lesson.leave()),
+        ),
+        element("p", { class: "faint" }, report.word("lesson_keys")),
+      ],
+    ];
+  },
+
+  told(report, lesson) {
+    const last = lesson.place + 1 === lesson.stops.length;
+    return [
+      [head(report, lesson), ...code(report, lesson), choices(report, lesson)],
+      [
+        element("p", { class: "lesson-why" }, ...withCode(spoken(report, lesson.stop.explanation))),
+        element("p", { class: "lesson-now" }, report.word("lesson_proof"), " ", ...happened(report, lesson.stop.proof)),
+        element(
+          "p",
+          { class: "lesson-buttons" },
+          mainButton(report, last ? "lesson_finish" : "lesson_next", () => lesson.next()),
+          button(report, "lesson_exit", () => lesson.leave()),
+        ),
+      ],
+    ];
+  },
+
+  done(report, lesson) {
+    return [
+      [
+        element("p", {}, report.word("lesson_done")),
+        score(report, lesson),
+        element(
+          "p",
+          { class: "lesson-buttons" },
+          mainButton(report, "lesson_exit", () => lesson.leave()),
+          button(report, "lesson_again", () => lesson.again()),
+        ),
+      ],
+      [],
+    ];
+  },
+};
+
+function score(report, lesson) {
+  const values = { right: lesson.results.right, count: lesson.stops.length };
+  return element("p", { class: "lesson-score" }, report.word("lesson_score", values));
+}
+
+function head(report, lesson) {
+  const values = { number: lesson.place + 1, count: lesson.stops.length };
+  return element(
+    "div",
+    { class: "lesson-question", tabindex: -1, id: "lesson-question" },
+    element("p", { class: "faint" }, report.word("lesson_place", values)),
+    element("p", { class: "lesson-now" }, report.word("lesson_now"), " ", ...happened(report, lesson.stop.cursor)),
+    element("h3", {}, ...withCode(spoken(report, lesson.stop.question))),
+  );
+}
+
+/** An event in a line, with a link to it. */
+function happened(report, seq) {
+  const event = report.at(seq);
+  return [eventLink(seq), " ", element("b", {}, event.kind), ` ${event.text}`];
+}
+
+/** The code of the hook: reading it is how one finds the answer. */
+function code(report, lesson) {
+  const sources = report.data.sources;
+  const place = lesson.stop.hook === undefined ? null : sources.hooks[lesson.stop.hook]?.defined;
+  if (!place || !sources.files[place.file]?.[place.first]) return [];
+  return [excerpt(report.word("lesson_code"), place, report, sources, 0)];
+}
+
+function choices(report, lesson) {
+  const told = lesson.phase === "told";
+  const group = element("div", { class: "lesson-choices", role: "radiogroup", "aria-labelledby": "lesson-question" });
+  lesson.stop.choices.forEach((choice, place) => {
+    const excluded = lesson.excluded.has(place);
+    const mark = told && place === lesson.stop.right ? "right" : excluded ? "wrong" : "";
+    const radio = element("input", {
+      type: "radio",
+      name: "lesson-choice",
+      disabled: told || excluded,
+      onchange: () => lesson.choose(place),
+    });
+    radio.checked = place === lesson.chosen;
+    const said = element("span", {}, ...withCode(spoken(report, choice)));
+    const number = element("kbd", {}, sign(mark).trim() || String(place + 1));
+    const words = mark ? element("b", { class: "mark" }, report.word(MARKS[mark])) : null;
+    group.append(element("label", { class: `lesson-choice ${mark}` }, radio, number, said, words));
+  });
+  return group;
+}

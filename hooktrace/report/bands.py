@@ -1,0 +1,253 @@
+"""The timeline panel's data: what took time as slices, what did not as marks, in bands.
+
+A band is one lane of one thread; its rows hold slices that do not overlap, neither in time nor in
+the order of events.  Columns of small numbers stand in place of records, as these compress.  When
+something began is not told again: the page has the time of every event.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from hooktrace.events import (
+    Event,
+    GradientAccumulated,
+    GradientComputed,
+    GradientOverwritten,
+    GradientRetained,
+    HookFired,
+    HookRegistered,
+    HookRemoved,
+    ProbeFailed,
+    SchedulerStepped,
+    TensorWritten,
+)
+from hooktrace.export.slices import Slice, slices
+from hooktrace.kinds import KINDS
+from hooktrace.log import EventLog
+from hooktrace.report.parts import Form
+from hooktrace.views.calls import CallIndex
+
+__all__ = ["LANES", "band_forms", "bands_data", "lane_of_hook"]
+
+LANES = (
+    "changes", "forward", "pre_hooks", "forward_hooks", "saved", "backward", "backward_hooks",
+    "tensor_hooks", "gradients", "optimizer", "other_hooks", "registrations",
+)  # fmt: skip
+"""From top to bottom, what most readers look for first; each is also the key of its words."""
+
+_OF_CATEGORY = {
+    "module": "forward",
+    "forward": "forward",
+    "backward": "backward",
+    "module backward": "backward",
+    "optimizer": "optimizer",
+}
+_OF_FAMILY = {
+    "tensor": "tensor_hooks",
+    "node": "tensor_hooks",
+    "backward": "tensor_hooks",
+    "communication": "tensor_hooks",
+    "thread": "saved",
+    "optimizer": "optimizer",
+    "state_dict": "other_hooks",
+    "registration": "other_hooks",
+}
+_OF_MODULE_HOOK = {"forward_pre": "pre_hooks", "forward": "forward_hooks"}
+_OF_MARK: dict[type[Event], str] = {
+    GradientComputed: "gradients",
+    GradientAccumulated: "gradients",
+    GradientRetained: "gradients",
+    GradientOverwritten: "changes",
+    TensorWritten: "changes",
+    SchedulerStepped: "optimizer",
+    HookRegistered: "registrations",
+    HookRemoved: "registrations",
+    ProbeFailed: "registrations",
+}
+
+
+@dataclass
+class _Row:
+    """What was put last into a row: until when it lasts, and up to which place."""
+
+    until_ns: int
+    place: int
+
+
+@dataclass
+class _Placed:
+    """A slice, where it stands among the events, and in which row of which band."""
+
+    slice: Slice
+    at: int
+    first: int
+    last: int
+    band: tuple[int, int]
+    row: int = 0
+
+
+@dataclass
+class _Band:
+    rows: list[_Row] = field(default_factory=list)
+    around: list[_Placed] = field(default_factory=list)
+
+    def put(self, one: _Placed) -> None:
+        """Find the uppermost row that is free, below everything that is around it."""
+        while self.around and self.around[-1].last < one.first:
+            self.around.pop()
+        row = self.around[-1].row + 1 if self.around else 0
+        while row < len(self.rows) and not self._free(self.rows[row], one):
+            row += 1
+        if row == len(self.rows):
+            self.rows.append(_Row(0, 0))
+        self.rows[row] = _Row(one.slice.end_ns, one.last)
+        one.row = row
+        self.around.append(one)
+
+    @staticmethod
+    def _free(row: _Row, one: _Placed) -> bool:
+        return row.place < one.first and row.until_ns <= one.slice.start_ns
+
+
+def lane_of_hook(kind: str) -> str:
+    """Return the lane in which hooks of a kind are shown.
+
+    >>> lane_of_hook("full_backward"), lane_of_hook("post_accumulate_grad")
+    ('backward_hooks', 'tensor_hooks')
+    """
+    family = KINDS[kind].family if kind in KINDS else ""
+    if family == "module":
+        return _OF_MODULE_HOOK.get(kind, "backward_hooks")
+    return _OF_FAMILY.get(family, "other_hooks")
+
+
+def bands_data(
+    log: EventLog, calls: CallIndex, *, marks: bool = True, rows: int | None = None
+) -> dict[str, Any]:
+    """Return the slices and marks of a trace.
+
+    Args:
+        log: What was recorded.
+        calls: Its calls.
+        marks: Whether to give what took no time.
+        rows: How many rows of a band are given; None for all.
+
+    Returns:
+        ``bands``: for each its thread, its lane and its number of rows.  ``names``: what stands on
+        slices.  ``slices``: columns; ``first`` is how many events it begins after the one before,
+        ``span`` how many events later it ends, ``at`` how many later its own event is, ``ns`` how
+        long it took.  ``marks``: columns ``at`` (as ``first``) and ``band``.
+    """
+    shown = [one for one in _placed(log, calls) if rows is None or one.row < rows]
+    found = list(_marks(log)) if marks else []
+    heights: dict[tuple[int, int], int] = dict.fromkeys((band for _, band in found), 1)
+    for one in shown:
+        heights[one.band] = max(heights.get(one.band, 0), one.row + 1)
+    bands = {band: place for place, band in enumerate(sorted(heights))}
+    names: dict[str, int] = {}
+    events = log.events
+    return {
+        "bands": [[thread, LANES[lane], heights[thread, lane]] for thread, lane in bands],
+        "slices": {
+            "first": _steps([one.first for one in shown]),
+            "span": [one.last - one.first for one in shown],
+            "at": [one.at - one.first for one in shown],
+            "ns": [one.slice.end_ns - one.slice.start_ns for one in shown],
+            "band": [bands[one.band] for one in shown],
+            "row": [one.row for one in shown],
+            "name": [
+                names.setdefault(_name(log, one.slice, events[one.at]), len(names)) for one in shown
+            ],
+        },
+        "marks": {
+            "at": _steps([place for place, _ in found]),
+            "band": [bands[band] for _, band in found],
+        },
+        "names": list(names),
+    }
+
+
+def _placed(log: EventLog, calls: CallIndex) -> Iterator[_Placed]:
+    """Yield the slices in the order of their first events, the outer before the inner."""
+    events = log.events
+    places = {event.seq: place for place, event in enumerate(events)}
+    inside = dict(_beginnings(events))
+    found = []
+    for one in slices(log, calls):
+        at, last = places[one.first], places[one.last]
+        lane = LANES.index(_lane(log, one, events[at]))
+        found.append(_Placed(one, at, inside.get(at, at), last, (one.thread, lane)))
+    found.sort(key=lambda one: (one.first, -one.last, one.slice.depth))
+    bands: dict[tuple[int, int], _Band] = defaultdict(_Band)
+    for placed in found:
+        bands[placed.band].put(placed)
+        yield placed
+
+
+def _beginnings(events: Sequence[Event]) -> Iterator[tuple[int, int]]:
+    """Yield for each firing, which is told when it is over, the place of the first event inside."""
+    threads: dict[int, list[tuple[int, Event]]] = defaultdict(list)
+    for place, event in enumerate(events):
+        before = threads[event.thread]
+        if isinstance(event, HookFired):
+            first = place
+            for earlier, other in reversed(before):
+                if other.time_ns < event.time_ns:
+                    break
+                first = earlier
+            yield place, first
+        before.append((place, event))
+
+
+def _lane(log: EventLog, one: Slice, event: Event) -> str:
+    if isinstance(event, HookFired):
+        return lane_of_hook(log.hooks[event.hook].kind)
+    return _OF_CATEGORY[one.category]
+
+
+def _name(log: EventLog, one: Slice, event: Event) -> str:
+    """Return what stands on a slice; the lane says what kind of hook it is."""
+    if isinstance(event, HookFired):
+        hook = log.hooks[event.hook]
+        return f"{hook.name} on {hook.owner}" if hook.owner else hook.name
+    return one.name
+
+
+def _marks(log: EventLog) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield what took no time, and every change by a hook: place and band."""
+    for place, event in enumerate(log.events):
+        lane = _OF_MARK.get(type(event))
+        if isinstance(event, HookFired) and (event.edits or event.exception):
+            lane = "changes"
+        if lane is not None:
+            yield place, (event.thread, LANES.index(lane))
+
+
+def _steps(numbers: Iterable[int]) -> list[int]:
+    """Return each number less the one before it."""
+    found, before = [], 0
+    for one in numbers:
+        found.append(one - before)
+        before = one
+    return found
+
+
+def band_forms(log: EventLog, calls: CallIndex) -> list[Form]:
+    """Return the ways to give the timeline, with less and less in it."""
+    marks = "In the timeline, the marks of gradients, writes and registrations"
+    return [
+        Form(lambda: bands_data(log, calls)),
+        Form(lambda: bands_data(log, calls, marks=False), f"{marks}."),
+        *(
+            Form(
+                partial(bands_data, log, calls, marks=False, rows=rows),
+                f"{marks}, and what is nested more than {rows} deep.",
+            )
+            for rows in (4, 2, 1)
+        ),
+    ]

@@ -1,0 +1,372 @@
+"""The timeline panel: a click moves the cursor, which is shown; one can zoom; it is fast."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from long_log import long_log
+from playwright.sync_api import expect
+from torch import nn
+
+import hooktrace as ht
+from hooktrace.events import HookFired, ModuleCalled, ModuleExited, StepStarted
+from hooktrace.report import Extras, Options, page
+from hooktrace.views.calls import CallIndex
+
+CANVAS = "#timeline canvas.time:not(.over)"
+PIXELS = """(one, box) => {
+  const copy = document.createElement("canvas");
+  [copy.width, copy.height] = [one.width, one.height];
+  const pen = copy.getContext("2d", { willReadFrequently: true });
+  pen.drawImage(one, 0, 0);
+  return [...pen.getImageData(...box.map((side) => (side * one.width) / one.clientWidth)).data];
+}"""
+
+
+def double(module: Any, inputs: Any, output: Any) -> Any:
+    return output * 2
+
+
+def look(module: Any, inputs: Any, output: Any) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def traced() -> Any:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+    net[0].register_forward_hook(double)
+    net[2].register_forward_hook(look)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with ht.trace(net) as t:
+        for _ in range(2):
+            net(torch.ones(2, 3)).sum().backward()
+            optimizer.step()
+    return t
+
+
+@pytest.fixture(scope="module")
+def report(traced: Any, tmp_path_factory: Any) -> Path:
+    return Path(traced.report(tmp_path_factory.mktemp("timeline") / "small.html"))
+
+
+@pytest.fixture(scope="module")
+def long_report(tmp_path_factory: Any) -> Path:
+    log = long_log(100_000)
+    path = tmp_path_factory.mktemp("timeline") / "long.html"
+    text = page(log, CallIndex(log).refresh(), Extras(), Options(limit_bytes=20_000_000))
+    path.write_text(text, "utf-8")
+    return path
+
+
+class Panel:
+    """The panel as a test uses it."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.canvas = page.locator(CANVAS)
+        expect(self.canvas).to_have_attribute("data-ms", re.compile("."))
+
+    @property
+    def cursor(self) -> int:
+        return int(self.page.locator(".where").inner_text().split()[0].lstrip("#"))
+
+    def settle(self) -> None:
+        """Wait until what was asked for is drawn."""
+        self.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+
+    def place(self, seq: int) -> dict[str, float]:
+        self.settle()
+        found: dict[str, float] = self.canvas.evaluate("(one, seq) => one.placeOf(seq)", seq)
+        return found
+
+    def at(self, seq: int) -> dict[str, Any]:
+        place = self.place(seq)
+        return {"position": {"x": place["x"], "y": place["y"]}}
+
+    @property
+    def shown(self) -> tuple[float, float]:
+        """From where to where the axis is shown."""
+        self.settle()
+        return tuple(float(self.canvas.get_attribute(f"data-{end}")) for end in ("from", "to"))  # type: ignore[return-value]
+
+    def pixels(self, where: str, box: list[float]) -> list[tuple[int, ...]]:
+        """Return the pixels of a canvas in a box: left, top, width, height."""
+        self.settle()
+        flat = self.page.locator(where).evaluate(PIXELS, box)
+        return [tuple(flat[at : at + 4]) for at in range(0, len(flat), 4)]
+
+    def colour(self, x: float, y: float) -> tuple[int, ...]:
+        return self.pixels(CANVAS, [x, y, 1, 1])[0][:3]
+
+
+def seqs(traced: Any, kind: Any) -> list[int]:
+    return [one.seq for one in traced.of(kind)]
+
+
+def test_a_click_on_a_slice_moves_the_cursor_to_its_event(
+    open_page: Any, report: Path, traced: Any
+) -> None:
+    panel = Panel(open_page(report))
+    for seq in (*seqs(traced, HookFired)[1:], seqs(traced, StepStarted)[0]):
+        panel.canvas.click(**panel.at(seq))
+        assert panel.cursor == seq
+    inner = traced.calls("2")[1]
+    panel.canvas.click(**panel.at(inner.called.seq))
+    assert panel.cursor == inner.called.seq
+
+
+def test_by_time_a_click_finds_the_same_slices(open_page: Any, report: Path, traced: Any) -> None:
+    panel = Panel(open_page(report))
+    panel.page.get_by_role("button", name="By time").click()
+    seq = traced.calls("Sequential")[1].called.seq
+    panel.canvas.click(**panel.at(seq))
+    assert panel.cursor == seq
+    expect(panel.canvas).to_have_attribute("data-mode", "time")
+    assert panel.shown[1] > len(traced.events)
+
+
+def test_by_order_every_event_is_as_wide_as_any_other(
+    open_page: Any, report: Path, traced: Any
+) -> None:
+    panel = Panel(open_page(report))
+    assert panel.shown == (0, len(traced.events))
+    fired = seqs(traced, HookFired)
+    widths = [panel.place(seq)["width"] for seq in fired]
+    assert max(widths) - min(widths) < 1e-6
+    xs = [panel.place(seq)["x"] for seq in fired]
+    for (seq, x), (later, further) in pairwise(zip(fired, xs, strict=True)):
+        assert further - x == pytest.approx((later - seq) * widths[0])
+
+
+def test_the_wheel_zooms_at_the_pointer_and_f_shows_everything(
+    open_page: Any, report: Path, traced: Any
+) -> None:
+    panel = Panel(open_page(report))
+    seq = seqs(traced, HookFired)[1]
+    before, whole = panel.place(seq), panel.shown
+    panel.canvas.hover(**panel.at(seq))
+    panel.page.mouse.wheel(0, -400)
+    after = panel.place(seq)
+    assert after["width"] > 1.5 * before["width"]
+    assert after["x"] == pytest.approx(before["x"], abs=1)
+    panel.page.keyboard.press("f")
+    assert panel.shown == whole
+
+
+def test_two_fingers_zoom_and_one_pans(open_page: Any, report: Path) -> None:
+    panel = Panel(open_page(report, has_touch=True))
+    box = panel.canvas.bounding_box()
+    fingers = panel.page.context.new_cdp_session(panel.page)
+
+    def touch(kind: str, *xs: int) -> None:
+        points = [{"x": box["x"] + x, "y": box["y"] + 60, "id": at} for at, x in enumerate(xs)]
+        fingers.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+
+    whole = panel.shown
+    touch("Start", 500, 700)
+    for by in range(0, 201, 20):
+        touch("Move", 500 - by, 700 + by)
+    touch("End")
+    near = panel.shown
+    assert near[1] - near[0] == pytest.approx((whole[1] - whole[0]) / 3, rel=0.05)
+    touch("Start", 600)
+    touch("Move", 500)
+    touch("Move", 400)
+    touch("End")
+    assert panel.shown[0] > near[0]
+
+
+def test_a_drag_pans_and_is_no_click(open_page: Any, report: Path) -> None:
+    panel = Panel(open_page(report, "#e=20"))
+    for _ in range(3):
+        panel.page.get_by_role("button", name="Zoom in (W)").click()
+    before = panel.shown
+    box = panel.canvas.bounding_box()
+    panel.page.mouse.move(box["x"] + 600, box["y"] + 60)
+    panel.page.mouse.down()
+    panel.page.mouse.move(box["x"] + 400, box["y"] + 60, steps=4)
+    panel.page.mouse.up()
+    after = panel.shown
+    assert after[0] > before[0]
+    assert after[1] - after[0] == pytest.approx(before[1] - before[0])
+    assert panel.cursor == 20
+
+
+def test_keys_on_the_panel_zoom_and_pan_while_arrows_still_step(
+    open_page: Any, report: Path
+) -> None:
+    panel = Panel(open_page(report, "#e=20"))
+    whole = panel.shown
+    panel.canvas.focus()
+    panel.page.keyboard.press("w")
+    panel.page.keyboard.press("w")
+    near = panel.shown
+    assert near[1] - near[0] < 0.5 * (whole[1] - whole[0])
+    panel.page.keyboard.press("d")
+    assert panel.shown[0] > near[0]
+    panel.page.keyboard.press("a")
+    assert panel.shown == pytest.approx(near)
+    panel.page.keyboard.press("ArrowRight")
+    assert panel.cursor == 21
+    panel.page.keyboard.press("0")
+    assert panel.shown == whole
+
+
+def test_a_double_click_zooms_to_a_slice(open_page: Any, report: Path, traced: Any) -> None:
+    panel = Panel(open_page(report))
+    call = traced.calls("0")[1]
+    panel.canvas.dblclick(**panel.at(call.called.seq))
+    low, high = panel.shown
+    assert low <= call.called.seq < call.exited.seq + 1 <= high
+    assert high - low < 1.3 * (call.exited.seq + 1 - call.called.seq)
+
+
+def test_lanes_below_are_reached_by_stepping_and_by_scrolling(
+    open_page: Any, report: Path, traced: Any
+) -> None:
+    step = seqs(traced, StepStarted)[0]
+    panel = Panel(open_page(report, "#e=0", viewport={"width": 1400, "height": 420}))
+    height = panel.canvas.bounding_box()["height"]
+    assert panel.place(step)["y"] > height
+    panel.page.evaluate("(seq) => { location.hash = `#e=${seq}`; }", step)
+    expect(panel.page.locator(".where")).to_contain_text(f"#{step} ")
+    assert 20 < panel.place(step)["y"] < height - 5
+    panel.canvas.focus()
+    for _ in range(9):
+        panel.page.keyboard.press("PageUp")
+    assert 20 < panel.place(0)["y"] < height
+    assert panel.place(step)["y"] > height
+
+
+def test_stepping_brings_the_cursor_into_sight(open_page: Any, report: Path, traced: Any) -> None:
+    last = traced.events[-1].seq
+    panel = Panel(open_page(report, "#e=0"))
+    panel.canvas.focus()
+    for _ in range(5):
+        panel.page.keyboard.press("w")
+    assert panel.shown[1] < last
+    for _ in range(last):
+        panel.page.keyboard.press("ArrowRight")
+    low, high = panel.shown
+    assert low < last < high
+
+
+def test_the_event_at_the_cursor_has_a_frame_and_a_line(
+    open_page: Any, report: Path, traced: Any
+) -> None:
+    panel = Panel(open_page(report))
+
+    def drawn(seq: int) -> int:
+        """How much is drawn above the panel around the slice of an event."""
+        place = panel.place(seq)
+        left = place["x"] - place["width"] / 2 - 3
+        box = [left, place["y"] - 12, place["width"] + 6, 24]
+        return sum(alpha > 0 for *_, alpha in panel.pixels("#timeline canvas.over", box))
+
+    first, second = seqs(traced, HookFired)[:2]
+    assert drawn(first) > 40
+    assert drawn(second) == 0
+    panel.page.keyboard.press("Shift+ArrowRight")
+    assert drawn(first) == 0
+    assert drawn(second) > 40
+
+
+def test_the_exit_of_a_call_is_shown_by_the_slice_of_the_call(
+    open_page: Any, report: Path, traced: Any
+) -> None:
+    panel = Panel(open_page(report))
+    for call in traced.calls():
+        assert panel.place(call.exited.seq) == panel.place(call.called.seq)
+    assert len(seqs(traced, ModuleExited)) == len(seqs(traced, ModuleCalled))
+
+
+def test_the_tooltip_says_what_a_hook_changed(open_page: Any, report: Path, traced: Any) -> None:
+    changing, looking = seqs(traced, HookFired)[:2]
+    panel = Panel(open_page(report))
+    tip = panel.page.locator(".tip")
+    expect(tip).to_be_hidden()
+    panel.canvas.hover(**panel.at(changing))
+    expect(tip).to_contain_text("double on 0")
+    expect(tip).to_contain_text("output x2 (returned)")
+    panel.canvas.hover(**panel.at(looking))
+    expect(tip).to_contain_text("changed nothing")
+    panel.page.mouse.move(5, 5)
+    expect(tip).to_be_hidden()
+
+
+def test_colours_follow_the_theme_and_differ_by_what_a_hook_did(
+    open_page: Any, report: Path, traced: Any
+) -> None:
+    changing, looking = seqs(traced, HookFired)[:2]
+    light = Panel(open_page(report))
+    dark = Panel(open_page(report, color_scheme="dark"))
+
+    def seen(panel: Panel) -> list[tuple[int, ...]]:
+        found = []
+        for seq in (changing, looking):
+            place = panel.place(seq)
+            found.append(panel.colour(place["x"] + place["width"] / 2 - 3, place["y"]))
+        return [*found, panel.colour(1, 1)]
+
+    changed, observed, paper = seen(light)
+    assert paper == (255, 255, 255)
+    assert changed[0] > changed[2] + 50  # orange
+    assert observed[2] > observed[0] + 50  # blue
+    assert sum(seen(dark)[2]) < 100
+    assert seen(dark)[:2] != seen(light)[:2]
+    light.page.get_by_role("button", name="Light or dark").click()
+    assert seen(light) == seen(dark)
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [
+        ("en-US", ["By order", "By time", "hook changed something"]),
+        ("zh-CN", ["按顺序", "按时间", "有改动的钩子"]),
+    ],
+)
+def test_the_panel_says_what_it_shows_in_the_language_of_the_reader(
+    open_page: Any, report: Path, traced: Any, locale: str, words: list[str]
+) -> None:
+    panel = Panel(open_page(report, "#e=3", locale=locale))
+    for word in words:
+        expect(panel.page.locator("#timeline")).to_contain_text(word)
+    label = panel.canvas.get_attribute("aria-label")
+    assert words[0] in label
+    assert "#3" in label
+    panel.page.keyboard.press("ArrowRight")
+    assert "#4" in panel.canvas.get_attribute("aria-label")
+
+
+def test_a_hundred_thousand_slices_are_drawn_within_a_frame(
+    open_page: Any, long_report: Path
+) -> None:
+    panel = Panel(open_page(long_report))
+    took = panel.page.evaluate(
+        """() => new Promise((done) => {
+          const canvas = document.querySelector("#timeline canvas.time"), took = [];
+          const next = () => {
+            took.push(Number(canvas.dataset.ms));
+            if (took.length > 30) return done(took);
+            canvas.dispatchEvent(new WheelEvent("wheel",
+              { deltaX: took.length % 2 ? 9 : -9, shiftKey: true, cancelable: true }));
+            requestAnimationFrame(next);
+          };
+          next();
+        })"""
+    )
+    assert sorted(took)[15] < 33
+    panel.canvas.focus()
+    for _ in range(20):
+        panel.page.keyboard.press("w")
+    seq = panel.cursor
+    panel.canvas.click(**panel.at(seq + 1))
+    assert panel.cursor == seq + 1
