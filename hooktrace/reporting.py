@@ -19,7 +19,6 @@ from hooktrace.views.calls import CallIndex
 
 __all__ = ["heat_pictures", "mimebundle", "report_text", "write_report"]
 
-
 _NOTEBOOK_BYTES = 1_000_000  # a notebook is kept under version control, and opened as a whole
 
 

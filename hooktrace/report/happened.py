@@ -122,8 +122,6 @@ class _Teller:
         }
         if event.thread:
             found["thread"] = event.thread
-        if isinstance(event, GradientComputed) and event.node is not None:
-            found["node"] = self.log.nodes[event.node].name
         for name, key in _FIELDS.items():
             value = getattr(event, name, None)
             if value is not None and value != "":
@@ -131,6 +129,8 @@ class _Teller:
         own = getattr(event, "tensor", None)
         if own is not None:
             found["tensor"] = self.log.tensors[own].name or f"t{own}"
+        if isinstance(event, GradientComputed) and event.node is not None:
+            found["node"] = self.log.nodes[event.node].name
         hooked = isinstance(event, HookFired)
         if isinstance(event, HookFired):
             found.update(self._firing(event))

@@ -24,6 +24,9 @@ from hooktrace.views.calls import CallIndex
 
 __all__ = ["page"]
 
+_HEAT_SHARE = 0.4  # of the limit, that heat maps may take
+_LEDGER_BYTES = 4_000
+
 
 def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> str:
     """Return the whole page as HTML.
@@ -43,26 +46,13 @@ def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> s
     context = {**shown, **_frame(options), "picture": picture}
     template = _template()
     bare = template.render(**context, parts=(), ledger=())
-    free = options.limit_bytes - len(bare.encode("utf-8", "replace"))
+    free = options.limit_bytes - len(bare.encode("utf-8", "replace")) - _LEDGER_BYTES
     parts, left_out = fit(_parts(log, calls, extras), free)
-    ledger = [*no_picture, *no_heat, *not_shown, *left_out]
-    return template.render(**context, parts=parts, ledger=ledger)
+    return template.render(
+        **context, parts=parts, ledger=[*no_picture, *no_heat, *not_shown, *left_out]
+    )
 
 
-def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[str]]:
-    """Return the extras with as many heat maps as fit, and what is to be said of the others."""
-    fitting = []
-    for one in extras.heat:
-        room -= len(one.png) * 4 // 3
-        if room < 0:
-            break
-        fitting.append(one)
-    others = extras.heat[len(fitting) :]
-    told = [f"Heat maps: {', '.join(one.title for one in others)}."] if others else []
-    return replace(extras, heat=fitting), told
-
-
-_HEAT_SHARE = 0.4  # of the limit, that heat maps may take
 _STYLES = ("report", "inspector", "timeline", "lesson")
 
 
@@ -81,6 +71,19 @@ def _frame(options: Options) -> dict[str, Any]:
         "words": packed("words", all_words()),
         "w": words(language),
     }
+
+
+def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[str]]:
+    """Return the extras with as many heat maps as fit, and what is to be said of the others."""
+    fitting = []
+    for one in extras.heat:
+        room -= len(one.png) * 4 // 3
+        if room < 0:
+            break
+        fitting.append(one)
+    others = extras.heat[len(fitting) :]
+    told = [f"Heat maps: {', '.join(one.title for one in others)}."] if others else []
+    return replace(extras, heat=fitting), told
 
 
 def _parts(log: EventLog, calls: CallIndex, extras: Extras) -> list[Part]:

@@ -21,6 +21,7 @@ from hooktrace.views.summary import ModuleRow, summarise
 
 __all__ = ["overview", "static_context"]
 
+_FONT = "Helvetica,sans-Serif"  # as the engine writes it
 _MOST_EVENTS = 150
 _MOST_MODULES = 800
 _MOST_CHANGES = 500
@@ -39,10 +40,11 @@ def overview(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, li
 
 
 def _bare(svg: str) -> str:
-    """Return an SVG without what stands before it, and without its own style sheet."""
+    """Return an SVG without what the page has itself: style sheet, font; and without node names."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style>.*?</style>", "", svg, count=1, flags=re.DOTALL)
-    return re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->\n?|<title>.*?</title>\n?", "", svg, flags=re.DOTALL)
+    return svg.replace(f' font-family="{_FONT}"', "")
 
 
 def static_context(
@@ -75,7 +77,6 @@ def static_context(
         "more_events": max(0, len(log.events) - _MOST_EVENTS),
         "heat": [_heat(one, calls) for one in extras.heat],
     }
-
     lists = (
         ("modules in the table", len(rows), _MOST_MODULES),
         ("changes by hooks in the list", len(changes), _MOST_CHANGES),

@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "errors records descriptions origins overwrites held tensorstats tables trials modes steps "
-        "events kinds findings _registry signatures",
+        "progress events kinds findings _registry signatures",
         "logtables",
         "log",
         "storage",
@@ -91,6 +91,7 @@ WITHOUT_TORCH = (
     "tables",
     "modes",
     "steps",
+    "progress",
     "events",
     "kinds",
     "findings",
