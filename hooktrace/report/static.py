@@ -77,6 +77,14 @@ def static_context(
         "more_events": max(0, len(log.events) - _MOST_EVENTS),
         "heat": [_heat(one, calls) for one in extras.heat],
     }
+    lists = (
+        ("modules in the table", len(rows), _MOST_MODULES),
+        ("changes by hooks in the list", len(changes), _MOST_CHANGES),
+        ("writes in place in the list", len(written), _MOST_CHANGES),
+    )
+    ledger = [f"The last {count - most:,} of {count:,} {what}." for what, count, most in lists
+              if count > most]  # fmt: skip
+    return context, ledger
 
 
 def _heat(one: HeatPicture, calls: CallIndex) -> dict[str, Any]:
@@ -88,14 +96,6 @@ def _heat(one: HeatPicture, calls: CallIndex) -> dict[str, Any]:
         "seq": found[-1].called.seq if found else None,
         "png": base64.b64encode(one.png).decode(),
     }
-    lists = (
-        ("modules in the table", len(rows), _MOST_MODULES),
-        ("changes by hooks in the list", len(changes), _MOST_CHANGES),
-        ("writes in place in the list", len(written), _MOST_CHANGES),
-    )
-    ledger = [f"The last {count - most:,} of {count:,} {what}." for what, count, most in lists
-              if count > most]  # fmt: skip
-    return context, ledger
 
 
 def _title(log: EventLog, calls: CallIndex) -> str:
