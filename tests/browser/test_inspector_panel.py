@@ -123,7 +123,7 @@ def write_over(grad: torch.Tensor) -> None:
 
 def test_events_of_every_kind_are_told(open_page: Any, write: Reports, many_kinds: Any) -> None:
     kinds = {one.label for one in many_kinds.events}
-    rare = {"overwrite", "retain", "register", "remove", "write", "step", "step done", "schedule"}
+    rare = {"overwrite", "register", "remove", "write", "step", "step done", "schedule"}
     assert rare <= kinds
     page = open_page(write(many_kinds), "#e=0")
     for event in many_kinds.events:
