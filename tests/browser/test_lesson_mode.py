@@ -185,6 +185,17 @@ def test_showing_the_answer_does_not_count(
     )
 
 
+def test_one_may_start_again_in_the_middle(
+    open_page: Any, lesson_report: Path, lesson_stops: list[dict[str, Any]]
+) -> None:
+    page = open_page(lesson_report)
+    begin(page)
+    answer(page, lesson_stops[0])
+    page.locator("#lesson button", has_text=words("en")["lesson_exit"]).click()
+    page.locator("#lesson button", has_text=words("en")["lesson_again"]).click()
+    expect(page.locator(".lesson-question")).to_contain_text("Question 1")
+
+
 def test_leaving_puts_everything_back(open_page: Any, lesson_report: Path) -> None:
     page = open_page(lesson_report, "#e=7")
     page.locator("[role=tab][data-tab=lesson]").click()
