@@ -30,8 +30,11 @@ function excerpts(event, report, sources) {
 export function excerpt(title, place, report, sources, around = 3) {
   const lines = sources.files[place.file] ?? {};
   const own = (number) => number >= place.first && number <= place.last;
-  const numbers = Object.keys(lines).map(Number).sort((a, b) => a - b);
-  const near = numbers.filter((one) => one >= place.first - around && one <= place.last + around);
+  const near = [];
+  const around = place.first === place.last ? 3 : 0;
+  for (let number = place.first - around; number <= place.last + around; number += 1) {
+    if (lines[number] !== undefined) near.push(number);
+  }
   const code = element("pre", { class: "code", tabindex: 0 });
   for (const number of near) {
     code.append(
