@@ -90,7 +90,7 @@ class ModulePainter:
         members += [self._operation(one) for one in self._operations(item and item.call)]
         if item is not None and item.call.parent is None:
             members += [self._operation(one) for one in self._operations(None)]
-        heading = caption([]) if item is None else self._frame_label(item)
+        heading = '""' if item is None else self._frame_label(item)
         return Scene(heading, self._between_ends(members), self._arrows())
 
     def _between_ends(self, members: list[Box | Frame]) -> list[Box | Frame]:
@@ -284,7 +284,8 @@ class ModulePainter:
         return Box(operation.key, label, "operation", f"code between modules: {what}")
 
     def _terminal(self, terminal: Terminal) -> Box:
-        return pill(terminal.key, terminal.text, f"terminal {terminal.text}", terminal.text)
+        words = terminal.text if terminal.count == 1 else f"{terminal.count} {terminal.text}s"
+        return pill(terminal.key, words, f"terminal {terminal.text}", words)
 
 
 def _shown_name(item: Item) -> str:

@@ -6,18 +6,22 @@ are folded as in every outline.  What is inside a folded row is told of its firs
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 from hooktrace.events import CallId
 from hooktrace.log import EventLog
 from hooktrace.views.calls import Call
 from hooktrace.views.dataflow import flow
 from hooktrace.views.hookuse import HookUse
-from hooktrace.views.links import Flow
+from hooktrace.views.links import Flow, Link
 from hooktrace.views.outline import Item, Outline, around, inside, opened_to, outlines, shapes_of
 
 __all__ = ["Level", "Nesting"]
+
+_MANY_INPUTS = 4
 
 
 @dataclass
@@ -84,7 +88,7 @@ class Nesting:
 
     def _level(self, roots: list[Call], depth: int, *, part: bool) -> Level:
         plan = opened_to(roots, self._shapes, depth, set())
-        return Level(roots, plan, flow(self._log, roots, plan, part=part))
+        return Level(roots, plan, _fewer_inputs(flow(self._log, roots, plan, part=part)))
 
     def home(self, call: CallId) -> Item | None:
         """Return the innermost item that stands for a call; None if it is not of this step."""
@@ -94,3 +98,34 @@ class Nesting:
         """Return what a picture opens by itself: what can be read, and what has hooks inside."""
         plan = next(outlines(self.roots, self._uses))
         return {one.call.id for box in plan.boxes() for one in around(box)[1:]}
+
+
+def _fewer_inputs(found: Flow) -> Flow:
+    """Make one of many inputs that all go to the same place."""
+    heads: dict[str, list[str]] = defaultdict(list)
+    for link in found.links:
+        heads[link.tail].append(link.head)
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for key, terminal in found.terminals.items():
+        if terminal.text == "input" and not any(map(_happened, found.links, repeat(key))):
+            alike[tuple(heads[key])].append(key)
+    for keys in alike.values():
+        if len(keys) >= _MANY_INPUTS:
+            _join_inputs(found, keys)
+    return found
+
+
+def _happened(link: Link, key: str) -> bool:
+    """Whether something happened to what a link brings from this end."""
+    return link.tail == key and bool(link.edits or link.written)
+
+
+def _join_inputs(found: Flow, keys: list[str]) -> None:
+    first, *others = keys
+    kept = {link.head: link for link in found.links if link.tail == first}
+    for link in [one for one in found.links if one.tail in others]:
+        kept[link.head].seen += link.seen
+        found.links.remove(link)
+    found.terminals[first].count = len(keys)
+    for key in others:
+        del found.terminals[key]
