@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hooktrace.cam.heatmaps import HeatMap, HeatMaps
-from hooktrace.cam.progress import bars, steps
 from hooktrace.errors import MismatchError, TraceStateError
+from hooktrace.progress import bars, steps
 
 __all__ = ["Explained", "stream"]
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from hooktrace.cam.heatmaps import HeatMaps
 from hooktrace.cam.layers import choose
 from hooktrace.cam.making import methods_of
-from hooktrace.cam.progress import bars
 from hooktrace.explained import Explained, stream
 from hooktrace.graphedruns import traced_run, untouched
+from hooktrace.progress import bars
 from hooktrace.session import Trace
 from hooktrace.views.calls import CallIndex
 

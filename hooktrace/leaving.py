@@ -96,12 +96,14 @@ class Leaving(Drawing):
             limit: Bytes that the page may have, by default 2,000,000; what does not fit is left
                 out, and listed in the page.
             title: Its heading; by default the class of the model.
-            cam: Heat maps to show, as `cam` or `hooktrace.explain` return them.
+            cam: Heat maps to show, as `cam` or `hooktrace.explain` return them, or a pair of them
+                and their photographs, over which they then lie.
 
         Raises:
             UnknownNameError: There is no such language.
             IndexError: There is no such step.
             TypeError, ValueError: An option is of the wrong type or out of range.
+            MissingExtraError: Heat maps need Pillow, which is not installed.
             OSError: The folder does not exist or cannot be written to.
         """
         from hooktrace.reporting import write_report

@@ -25,5 +25,6 @@ def load(path: str | os.PathLike[str], *, limit_bytes: int = LIMIT_BYTES) -> Rec
     Raises:
         TraceFormatError: It is no trace, is damaged, beyond the limits, or of a later version.
         FileNotFoundError: There is no such file.
+        TypeError: `path` is no path.
     """
     return Recording(load_log(path, limit_bytes))

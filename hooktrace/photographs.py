@@ -11,7 +11,6 @@ from typing import Any
 
 from hooktrace.cam.heatmaps import HeatMaps
 from hooktrace.cam.making import methods_of
-from hooktrace.cam.progress import bars, steps
 from hooktrace.errors import (
     BlankMapWarning,
     HooktraceError,
@@ -21,6 +20,7 @@ from hooktrace.errors import (
 )
 from hooktrace.explaining import explain
 from hooktrace.pretrained import Classifier, load
+from hooktrace.progress import bars, work
 
 __all__ = ["PhotographError", "explain_photographs"]
 
@@ -97,9 +97,8 @@ def explain_photographs(
 @contextmanager
 def _shown(label: str, progress: bool) -> Iterator[None]:
     """Show that a photograph is worked on, and bars of what takes long."""
-    with bars() if progress else nullcontext():
-        for _ in steps([label], None, label):
-            yield
+    with bars() if progress else nullcontext(), work(label):
+        yield
 
 
 def _usable(folder: Path) -> None:

@@ -17,6 +17,7 @@ from hooktrace import measure
 from hooktrace.events import ModuleId, TensorId, Value
 from hooktrace.recorder import Recorder
 from hooktrace.storage.archive import Writer
+from hooktrace.storage.manifest import listed
 from hooktrace.storage.saving import Parts, devices
 
 __all__ = ["Steps", "Stream"]
@@ -167,7 +168,7 @@ class Stream:
         events = log.events
         if not self._started:
             self._started = True
-            parts.begin(log.surroundings, devices(events))
+            parts.begin(log.surroundings, devices(events), listed((), log.modules))
         before = parts.writer.size
         parts.facts(log)
         entries = parts.part(log, events)
@@ -201,7 +202,7 @@ class Stream:
             if not self.broken:
                 self._write()
             if not self._started:
-                self._parts.begin(log.surroundings, ())
+                self._parts.begin(log.surroundings, (), listed((), log.modules))
             self._parts.end(log, self.step + (len(log) > 0))
             if self._dropped:
                 self._parts.leave_out(set(self._dropped))

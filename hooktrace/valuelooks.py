@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hooktrace import _torch
 from hooktrace.errors import TraceFormatError
-from hooktrace.events import HookFired, Value
+from hooktrace.events import HookFired, TensorWritten, Value
 from hooktrace.log import EventLog
 
 __all__ = ["BINS", "TILE", "TILES", "Looks", "look", "looks"]
@@ -54,7 +54,7 @@ def looks(log: EventLog) -> Looks:
     Nothing is disturbed: no mode of the user's sees it, autograd does not record it, no random
     number is drawn.  A tensor on a device comes to the CPU, one at a time.
     """
-    with torch.no_grad(), _torch.hidden():
+    with _torch.hidden(), torch.no_grad():
         chosen, differences = _differences(log)
         values = {one: _safely(log, one, chosen.get(one)) for one in list(log.snapshots)}
     return Looks(values, differences)
@@ -62,7 +62,8 @@ def looks(log: EventLog) -> Looks:
 
 def _safely(log: EventLog, value: Value, choice: _Choice | None) -> Look:
     try:
-        return look(log.snapshots[value], choice.item if choice else 0, choice and choice.tiles)
+        chosen = choice or _Choice()
+        return look(log.snapshots[value], chosen.item, chosen.tiles)
     except TraceFormatError:  # the file of a loaded trace is gone
         return {"why": "unreadable"}
 
@@ -70,19 +71,22 @@ def _safely(log: EventLog, value: Value, choice: _Choice | None) -> Look:
 # ------------------------------------------------------------------ one tensor
 
 
-def look(tensor: Tensor, item: int = 0, tiles: Iterable[int] | None = None) -> Look:
+def look(
+    tensor: Tensor, item: int = 0, tiles: Iterable[int] | None = None, *, signed: bool = False
+) -> Look:
     """Return what a tensor looks like.
 
     Args:
         tensor: (*S).
         item: Index of the first dimension, where there are four or more.
         tiles: Which tiles come first, counted over the dimensions in the middle.
+        signed: Whether 0 is in the middle of the colours though nothing is negative.
 
     Returns:
         ``shape``, and ``why`` there is no more: ``empty``, ``meta``, ``sparse``, ``quantized``,
         ``complex``, ``wrapped``, ``nonfinite``.  Else ``hist``, ``stats`` and ``tiles``.
     """
-    with torch.no_grad(), _torch.hidden():
+    with _torch.hidden(), torch.no_grad():
         why = _unfit(tensor)
         found: Look = {"shape": list(tensor.shape)} if why != "nested" else {}
         if why:
@@ -94,7 +98,7 @@ def look(tensor: Tensor, item: int = 0, tiles: Iterable[int] | None = None) -> L
         if not len(finite):
             return {**found, "why": "nonfinite"}
         found["hist"] = _histogram(finite, whole=not tensor.is_floating_point())
-        found["tiles"] = _thumbnail(wide, item, tiles)
+        found["tiles"] = _thumbnail(wide, item, tiles, signed=signed)
         return found
 
 
@@ -136,7 +140,9 @@ def _stats(numbers: Tensor, finite: Tensor) -> Look:
     if good:
         low, high = finite.aminmax()
         std, mean = torch.std_mean(_tame(finite), correction=0)
-        found.update(zip(("min", "max", "mean", "std"), map(_json, (low, high, mean, std))))
+        found.update(
+            zip(("min", "max", "mean", "std"), map(_json, (low, high, mean, std)), strict=True)
+        )
     return found
 
 
@@ -175,15 +181,16 @@ def _layers(tensor: Tensor) -> Tensor:
     return tensor.reshape(outer, prod(shape[:-2]) // outer, *shape[-2:])
 
 
-def _thumbnail(wide: Tensor, item: int, tiles: Iterable[int] | None) -> Look:
+def _thumbnail(wide: Tensor, item: int, tiles: Iterable[int] | None, *, signed: bool) -> Look:
     """Return the tiles of one item."""
-    signed = bool((wide < 0).any())
+    signed = signed or bool((wide < 0).any())
     layers = _layers(wide)[item]
     count = len(layers)
     places = list(dict.fromkeys(chain(tiles or (), range(min(count, TILES)))))[:TILES]
     shown = layers if places == list(range(count)) else layers[places]
     whole = tuple(shown.shape[1:])
-    size = (1, min(whole[1], _STRIP)) if whole[0] == 1 else tuple(min(one, TILE) for one in whole)
+    wide_most = _STRIP if whole[0] == 1 else TILE
+    size = min(whole[0], TILE), min(whole[1], wide_most)
     if size != whole:
         shown = torch.nn.functional.adaptive_avg_pool2d(shown, size)
     good = shown.isfinite()
@@ -253,14 +260,16 @@ def _differences(
             choice = chosen.setdefault(before, _Choice())
             chosen.setdefault(after, choice)
             choice.settle(_layers(change))
-            found[before, after] = look(change, choice.item, choice.tiles)
+            found[before, after] = look(change, choice.item, choice.tiles, signed=True)
     return chosen, found
 
 
 def _edited(log: EventLog) -> Iterable[tuple[Value, Value]]:
-    pairs = (
+    """Return the pairs of kept values of which one was made of the other by a hook or in place."""
+    pairs = [
         (edit.before.value, edit.after.value) for event in log.of(HookFired) for edit in event.edits
-    )
+    ]
+    pairs += [(event.before, event.after) for event in log.of(TensorWritten)]
     kept = log.snapshots
     return dict.fromkeys((a, b) for a, b in pairs if a in kept and b in kept)  # type: ignore[misc]
 

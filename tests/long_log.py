@@ -35,11 +35,11 @@ def long_log(slices: int) -> EventLog:
     chance = random.Random(0)
     now = 0
     for call in range(slices // (_FIRINGS + 1)):
-        log.rows.append((ModuleCalled, now, 0, CallId(call), ModuleId(0), None, ()))
+        log.rows.extend((ModuleCalled, (now, 0, CallId(call), ModuleId(0), None, ())))
         for number in range(_FIRINGS):
             took = chance.randrange(1_000, 3_000_000)
-            log.rows.append((HookFired, now, 0, HookId(number), CallId(call), (), (), took, None))
+            log.rows.extend((HookFired, (now, 0, HookId(number), CallId(call), (), (), took, None)))
             now += took + chance.randrange(500, 5_000)
-        log.rows.append((ModuleExited, now, 0, CallId(call), (), None))
+        log.rows.extend((ModuleExited, (now, 0, CallId(call), (), None)))
         now += chance.randrange(500, 5_000)
     return log

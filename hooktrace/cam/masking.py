@@ -12,9 +12,9 @@ from torch import Tensor
 
 from hooktrace.cam.evidence import Evidence, wide
 from hooktrace.cam.method import Method
-from hooktrace.cam.progress import steps
 from hooktrace.cam.replica import Replica
 from hooktrace.cam.resizing import resized
+from hooktrace.progress import steps
 
 __all__ = ["Masked", "MaskingMethod"]
 

@@ -24,7 +24,7 @@ from hooktrace.pixels import package, picture
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["colours_of", "draw_grid", "overlay"]
+__all__ = ["answer", "colours_of", "draw_grid", "flagged", "overlay", "tile"]
 
 _INK, _FAINT, _PAPER = (31, 35, 40), (90, 98, 107), (255, 255, 255)
 _TILE, _GAP, _LINE = 224, 12, 18  # pixels
@@ -87,7 +87,7 @@ def overlay(
     drawn = picture(blended.round().clamp(0, 255))
     if not title:
         return drawn
-    lines = [_heading(heat), _answer(heat, item, names), *_flagged(heat, item)]
+    lines = [_heading(heat), answer(heat, item, names), *flagged(heat, item)]
     return _framed(drawn, lines, heat, norm, signed)
 
 
@@ -125,7 +125,7 @@ def _heading(heat: HeatMap) -> str:
     return f"{heat.method}, {heat.layer}"
 
 
-def _answer(heat: HeatMap, item: int, names: Sequence[str] | None) -> str:
+def answer(heat: HeatMap, item: int, names: Sequence[str] | None) -> str:
     """Say what is explained of one image: class, name and score."""
     said = heat.target
     if heat.classes is not None:
@@ -135,7 +135,8 @@ def _answer(heat: HeatMap, item: int, names: Sequence[str] | None) -> str:
     return said if heat.scores is None else f"{said}: {float(heat.scores[item]):.3g}"
 
 
-def _flagged(heat: HeatMap, item: int) -> list[str]:
+def flagged(heat: HeatMap, item: int) -> list[str]:
+    """Say what the map of an image lacks, if anything."""
     found = [_SAYS[flag] for flag in heat.flags[item]]
     return [f"This map is {' and '.join(found)}."] if found else []
 
@@ -220,10 +221,10 @@ def draw_grid(
         for column, heat in enumerate(maps):
             photo = None if photos is None else photos[number]
             left = _GAP + (column + first) * step
-            whole.paste(_tile(heat, photo, number, alpha, norm, sign), (left, under))
-            said = _answer(heat, number, names)
+            whole.paste(tile(heat, photo, number, alpha, norm, sign), (left, under))
+            said = answer(heat, number, names)
             _written(draw, (left, under + _TILE + 2), said, 12, _FAINT, _TILE)
-            for line in _flagged(heat, number):
+            for line in flagged(heat, number):
                 _written(draw, (left, under + _TILE + 2 + _LINE), line, 12, _INK, _TILE)
     _legend(whole, draw, top + count * row, norm, _scaled(maps[0], norm, sign)[1])
     half = place.with_name(f".{place.name}.{os.getpid()}")
@@ -235,10 +236,15 @@ def draw_grid(
     return place
 
 
-def _tile(
-    heat: HeatMap, photo: Any, item: int, alpha: float, norm: str, sign: str | None
+def tile(
+    heat: HeatMap,
+    photo: Any,
+    item: int,
+    alpha: float = 0.5,
+    norm: str = "per_image",
+    sign: str | None = None,
 ) -> Image.Image:
-    """Draw one map for a grid: over its photograph, or alone; of a volume the middle slice."""
+    """Draw one map as a square: over its photograph, or alone; of a volume the middle slice."""
     if photo is not None:
         return _fitted(overlay(heat, photo, item, alpha=alpha, norm=norm, sign=sign, title=False))
     maps, signed = _scaled(heat, norm, sign)

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from hooktrace.commands.places import Force, Quiet, check_free, trace_argument
+from hooktrace.commands.waiting import waiting
+from hooktrace.progress import work
 
 __all__ = ["compare"]
 
@@ -34,10 +36,15 @@ def compare(
     from hooktrace.comparison import compare as compare_traces
     from hooktrace.loading import load
 
-    found = compare_traces(load(first), load(second))
+    with waiting(quiet):
+        traces = load(first), load(second)
+        with work("comparing"):
+            found = compare_traces(*traces)
+            text = str(found)
     if not quiet:
-        typer.echo(str(found))
+        typer.echo(text)
     if picture is not None:
-        found.draw(picture)
+        with waiting(quiet), work("drawing"):
+            found.draw(picture)
         if not quiet:
             typer.echo(f"Wrote {picture}")

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from hooktrace.commands.places import Quiet
+from hooktrace.commands.waiting import waiting
 
 if TYPE_CHECKING:
     from hooktrace.doctor import Findings
@@ -85,11 +86,13 @@ def doctor(
         from hooktrace.loading import load
 
         ended = None
-        found = load(file).findings(select, ignore or ())
+        with waiting(quiet):
+            found = load(file).findings(select, ignore or ())
     else:
         with tempfile.TemporaryDirectory() as folder:
             t, ended = _run(file, context.args, Path(folder) / "script.hooktrace", stats)
-            found = t.findings(select, ignore or ())
+            with waiting(quiet):
+                found = t.findings(select, ignore or ())
             if not quiet:
                 _tell(found, form)
     if ended is None and not quiet:

@@ -10,7 +10,9 @@ import typer
 
 from hooktrace.commands.flags import flagged, given
 from hooktrace.commands.places import Force, Quiet, TraceFile, check_free
+from hooktrace.commands.waiting import waiting
 from hooktrace.errors import HooktraceError
+from hooktrace.progress import work
 
 if TYPE_CHECKING:
     from hooktrace.signatures import Option
@@ -40,9 +42,11 @@ def draw(
     from hooktrace.loading import load
 
     check_free(picture, force)
-    t = load(file)
     try:
-        t.draw(picture, **given(flags))
+        with waiting(quiet):
+            t = load(file)
+            with work("drawing"):
+                t.draw(picture, **given(flags))
     except HooktraceError:
         raise
     except (ValueError, IndexError) as error:

@@ -11,7 +11,9 @@ import typer
 
 from hooktrace.commands.flags import flagged, given
 from hooktrace.commands.places import Force, Quiet, TraceFile, check_free, default_place
+from hooktrace.commands.waiting import waiting
 from hooktrace.errors import HooktraceError
+from hooktrace.progress import work
 
 if TYPE_CHECKING:
     from hooktrace.recording import Recording
@@ -74,8 +76,13 @@ def export(
     if not text:
         check_free(place, force)
     options = _fitting(found.name, flags)
-    _leave(load(file), found.name, None if text else place, options)
-    if not quiet and not text:
+    with waiting(quiet):
+        t = load(file)
+        with work("exporting"):
+            content = _leave(t, found.name, None if text else place, options)
+    if text:
+        typer.echo(content, nl=False)
+    elif not quiet:
         typer.echo(f"Wrote {place}")
 
 
@@ -89,13 +96,13 @@ def _fitting(to: str, flags: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _leave(t: Recording, to: str, place: Path | None, options: dict[str, Any]) -> None:
-    """Write the file, or print what would be in it."""
+def _leave(t: Recording, to: str, place: Path | None, options: dict[str, Any]) -> str:
+    """Write the file, or return what would be in it."""
     try:
         if place is None:
-            typer.echo(t.exported(to, **options), nl=False)
-        else:
-            t.export(place, to, **options)
+            return t.exported(to, **options)
+        t.export(place, to, **options)
+        return ""
     except HooktraceError:
         raise
     except (ValueError, IndexError, FileNotFoundError) as error:

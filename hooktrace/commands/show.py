@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hooktrace.commands.places import TraceFile
+from hooktrace.commands.waiting import waiting
 
 __all__ = ["show"]
 
@@ -42,15 +43,17 @@ def show(
     from hooktrace.loading import load
     from hooktrace.render.listing import Chosen, lines, provenance
 
-    t = load(file)
     chosen = Chosen(module, kind, hook)
     wanted = [one for one, on in (("events", events), ("tree", tree), ("edits", edits)) if on]
-    if not quiet:
-        typer.echo(provenance(t.log))
     if not wanted and not chosen.everything:
         wanted = ["events"]
+    with waiting(quiet):
+        t = load(file)
+        table = "" if wanted else str(t)
+    if not quiet:
+        typer.echo(provenance(t.log))
     if not wanted:
-        typer.echo(str(t))
+        typer.echo(table)
     for one in wanted:
         for line in lines(t.log, t.index, one, chosen):
             typer.echo(line)

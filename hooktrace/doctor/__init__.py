@@ -17,6 +17,7 @@ from hooktrace.doctor.rule import RULES
 from hooktrace.doctor.selection import choice
 from hooktrace.findings import SEVERITIES, Finding
 from hooktrace.log import EventLog
+from hooktrace.progress import steps
 from hooktrace.views.calls import CallIndex
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ def diagnose(
     rules = [one() for one in wanted if one.static or not static]
     blind = [one for one in rules if one.statistics and not log.stats.taken]
     seeing = [one for one in rules if one not in blind]
-    found = [found for one in seeing for found in one.find(case)]
+    asking = steps(seeing, len(seeing), "looking for faults")
+    found = [found for one in asking for found in one.find(case)]
     asked = all(RULES[name] in wanted for name in RULES if RULES[name].explains)
     explained = any(RULES[one.rule].explains and concerns(log, one) for one in found)
     return Findings(

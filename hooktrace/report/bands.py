@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -72,14 +72,6 @@ _OF_MARK: dict[type[Event], str] = {
 
 
 @dataclass
-class _Row:
-    """What was put last into a row: until when it lasts, and up to which place."""
-
-    until_ns: int
-    place: int
-
-
-@dataclass
 class _Placed:
     """A slice, where it stands among the events, and in which row of which band."""
 
@@ -89,29 +81,6 @@ class _Placed:
     last: int
     band: tuple[int, int]
     row: int = 0
-
-
-@dataclass
-class _Band:
-    rows: list[_Row] = field(default_factory=list)
-    around: list[_Placed] = field(default_factory=list)
-
-    def put(self, one: _Placed) -> None:
-        """Find the uppermost row that is free, below everything that is around it."""
-        while self.around and self.around[-1].last < one.first:
-            self.around.pop()
-        row = self.around[-1].row + 1 if self.around else 0
-        while row < len(self.rows) and not self._free(self.rows[row], one):
-            row += 1
-        if row == len(self.rows):
-            self.rows.append(_Row(0, 0))
-        self.rows[row] = _Row(one.slice.end_ns, one.last)
-        one.row = row
-        self.around.append(one)
-
-    @staticmethod
-    def _free(row: _Row, one: _Placed) -> bool:
-        return row.place < one.first and row.until_ns <= one.slice.start_ns
 
 
 def lane_of_hook(kind: str) -> str:
@@ -173,7 +142,10 @@ def bands_data(
 
 
 def _placed(log: EventLog, calls: CallIndex) -> Iterator[_Placed]:
-    """Yield the slices in the order of their first events, the outer before the inner."""
+    """Yield the slices in the order of their first events, the outer before the inner.
+
+    Each stands in the row below whatever of its band still runs when it begins.
+    """
     events = log.events
     places = {event.seq: place for place, event in enumerate(events)}
     inside = dict(_beginnings(events))
@@ -183,9 +155,13 @@ def _placed(log: EventLog, calls: CallIndex) -> Iterator[_Placed]:
         lane = LANES.index(_lane(log, one, events[at]))
         found.append(_Placed(one, at, inside.get(at, at), last, (one.thread, lane)))
     found.sort(key=lambda one: (one.first, -one.last, one.slice.depth))
-    bands: dict[tuple[int, int], _Band] = defaultdict(_Band)
+    running: dict[tuple[int, int], list[_Placed]] = defaultdict(list)
     for placed in found:
-        bands[placed.band].put(placed)
+        around = running[placed.band]
+        while around and around[-1].last < placed.first:
+            around.pop()
+        placed.row = around[-1].row + 1 if around else 0
+        around.append(placed)
         yield placed
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from hooktrace.events import (
     Edit,
     Event,
+    GradientComputed,
     HookFired,
     Observation,
     TensorSummary,
@@ -128,6 +129,8 @@ class _Teller:
         own = getattr(event, "tensor", None)
         if own is not None:
             found["tensor"] = self.log.tensors[own].name or f"t{own}"
+        if isinstance(event, GradientComputed) and event.node is not None:
+            found["node"] = self.log.nodes[event.node].name
         hooked = isinstance(event, HookFired)
         if isinstance(event, HookFired):
             found.update(self._firing(event))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import jinja2
-import msgspec
 
 from hooktrace.log import EventLog
 from hooktrace.report.bands import band_forms
@@ -15,7 +15,7 @@ from hooktrace.report.extras import LANGUAGES, Extras, Options
 from hooktrace.report.happened import event_forms
 from hooktrace.report.lessons import lesson_data
 from hooktrace.report.lookforms import looks_part
-from hooktrace.report.parts import Form, Part, fit
+from hooktrace.report.parts import Form, Part, fit, packed
 from hooktrace.report.script import asset, digest, script
 from hooktrace.report.sources import sources_data
 from hooktrace.report.static import overview, static_context
@@ -23,6 +23,9 @@ from hooktrace.report.words import all_words, words
 from hooktrace.views.calls import CallIndex
 
 __all__ = ["page"]
+
+_HEAT_SHARE = 0.4  # of the limit, that heat maps may take
+_LEDGER_BYTES = 4_000
 
 
 def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> str:
@@ -38,13 +41,16 @@ def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> s
         IndexError: There is no such step.
     """
     picture, no_picture = overview(log, calls, options)
+    extras, no_heat = _with_heat_that_fits(extras, int(options.limit_bytes * _HEAT_SHARE))
     shown, not_shown = static_context(log, calls, extras, options)
     context = {**shown, **_frame(options), "picture": picture}
     template = _template()
     bare = template.render(**context, parts=(), ledger=())
-    free = options.limit_bytes - len(bare.encode("utf-8", "replace"))
+    free = options.limit_bytes - len(bare.encode("utf-8", "replace")) - _LEDGER_BYTES
     parts, left_out = fit(_parts(log, calls, extras), free)
-    return template.render(**context, parts=parts, ledger=[*no_picture, *not_shown, *left_out])
+    return template.render(
+        **context, parts=parts, ledger=[*no_picture, *no_heat, *not_shown, *left_out]
+    )
 
 
 _STYLES = ("report", "inspector", "timeline", "lesson")
@@ -62,9 +68,22 @@ def _frame(options: Options) -> dict[str, Any]:
         "lang": language,
         "follows": options.language is None,
         "languages": LANGUAGES,
-        "words": _in_script({"words": all_words()}),
+        "words": packed("words", all_words()),
         "w": words(language),
     }
+
+
+def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[str]]:
+    """Return the extras with as many heat maps as fit, and what is to be said of the others."""
+    fitting = []
+    for one in extras.heat:
+        room -= len(one.png) * 4 // 3
+        if room < 0:
+            break
+        fitting.append(one)
+    others = extras.heat[len(fitting) :]
+    told = [f"Heat maps: {', '.join(one.title for one in others)}."] if others else []
+    return replace(extras, heat=fitting), told
 
 
 def _parts(log: EventLog, calls: CallIndex, extras: Extras) -> list[Part]:
@@ -84,14 +103,6 @@ def _policy(style: str, code: str) -> str:
         f"default-src 'none'; script-src '{digest(code)}'; style-src '{digest(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-
-
-def _in_script(data: Any) -> str:
-    """Return JSON that nothing in it can end the script element around it."""
-    text = msgspec.json.encode(data).decode()
-    for one in "<>&\u2028\u2029":
-        text = text.replace(one, f"\\u{ord(one):04x}")
-    return text
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Form", "Packed", "Part", "fit", "packed"]
+__all__ = ["Form", "Packed", "Part", "encoded", "fit", "packed"]
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,17 @@ class Packed:
     text: str
 
 
+def encoded(data: Any) -> bytes:
+    """Return data as JSON; what JSON does not know is written as text."""
+    try:
+        return msgspec.json.encode(data, enc_hook=str)
+    except UnicodeEncodeError:  # half a surrogate pair in a name
+        return json.dumps(data, default=str).encode()
+
+
 def packed(name: str, data: Any) -> Packed:
     """Pack a part.  The same data gives the same text."""
-    try:
-        raw = msgspec.json.encode(data, enc_hook=str)
-    except UnicodeEncodeError:  # half a surrogate pair in a name
-        raw = json.dumps(data, default=str).encode()
-    return Packed(name, base64.b64encode(gzip.compress(raw, 9, mtime=0)).decode())
+    return Packed(name, base64.b64encode(gzip.compress(encoded(data), 9, mtime=0)).decode())
 
 
 def fit(parts: Iterable[Part], limit_bytes: int) -> tuple[list[Packed], list[str]]:

@@ -1,9 +1,9 @@
 """The page's scripts: plain ES modules, joined into one inline script.
 
 A page that is opened from a file may not import further files, and its content-security policy
-names the one script by its hash.  So the modules are put one after the other, those that are
-imported first, without their import lines and the word ``export``; their names are therefore
-unique over all of them.  Comments that have lines of their own stay in the files.
+names the one script by its hash.  So each module becomes a function that is called once and
+returns what the module exports, those that are imported first.  Comments that have lines of their
+own stay in the files.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from importlib.resources import files
 
 __all__ = ["asset", "digest", "script"]
 
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.-]+)";\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w.-]+)";\n', re.MULTILINE)
 _COMMENT = re.compile(r"^[ \t]*(?://.*|/\*\*(?:[^*]|\*(?!/))*\*/)\n", re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", re.MULTILINE)
+_EXPORT = re.compile(r"^export ((?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 
 
 def asset(name: str) -> str:
@@ -29,20 +29,31 @@ def asset(name: str) -> str:
 @cache
 def script(entry: str = "main.js") -> str:
     """Return a module and all that it imports as one script."""
-    done: list[str] = []
-    joined: list[str] = []
+    done: dict[str, str] = {}
 
     def add(name: str) -> None:
-        if name in done:
-            return
-        done.append(name)
         source = asset(name)
-        for wanted in _IMPORT.findall(source):
-            add(wanted)
-        joined.append(_EXPORT.sub("", _COMMENT.sub("", _IMPORT.sub("", source))).strip())
+        for _, wanted in _IMPORT.findall(source):
+            if wanted not in done:
+                add(wanted)
+        done[name] = _enclosed(name, source)
 
     add(entry)
-    return "\n".join(joined)
+    return "\n".join(done.values())
+
+
+def _enclosed(name: str, source: str) -> str:
+    """Return a module as a constant that holds its exports."""
+    exports = ", ".join(exported for _, exported in _EXPORT.findall(source))
+    code = _IMPORT.sub(
+        lambda one: f"const {{{one[1].replace(' as ', ': ')}}} = {_constant(one[2])};\n", source
+    )
+    code = _EXPORT.sub(r"\1", _COMMENT.sub("", code)).strip()
+    return f"const {_constant(name)} = (() => {{\n{code}\nreturn {{ {exports} }};\n}})();"
+
+
+def _constant(name: str) -> str:
+    return f"_{re.sub(r'[^a-z0-9]', '_', name.removesuffix('.js'))}"
 
 
 def digest(text: str) -> str:

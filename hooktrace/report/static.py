@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from glob import escape
 from typing import Any
 
 from hooktrace import __version__
@@ -12,7 +13,7 @@ from hooktrace.events import HookFired
 from hooktrace.log import EventLog
 from hooktrace.render.diagram import digraph
 from hooktrace.render.dot import printable
-from hooktrace.report.extras import Extras, Options
+from hooktrace.report.extras import Extras, HeatPicture, Options
 from hooktrace.report.sources import shown_place, told_of
 from hooktrace.views.calls import CallIndex
 from hooktrace.views.effects import edits, writes
@@ -20,6 +21,7 @@ from hooktrace.views.summary import ModuleRow, summarise
 
 __all__ = ["overview", "static_context"]
 
+_FONT = "Helvetica,sans-Serif"  # as the engine writes it
 _MOST_EVENTS = 150
 _MOST_MODULES = 800
 _MOST_CHANGES = 500
@@ -38,10 +40,11 @@ def overview(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, li
 
 
 def _bare(svg: str) -> str:
-    """Return an SVG without what stands before it, and without its own style sheet."""
+    """Return an SVG without what the page has itself: style sheet, font; and without node names."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style>.*?</style>", "", svg, count=1, flags=re.DOTALL)
-    return re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->\n?|<title>.*?</title>\n?", "", svg, flags=re.DOTALL)
+    return svg.replace(f' font-family="{_FONT}"', "")
 
 
 def static_context(
@@ -72,10 +75,7 @@ def static_context(
         "totals": totals.sizes,
         "events": _events(log, calls),
         "more_events": max(0, len(log.events) - _MOST_EVENTS),
-        "heat": [
-            {"title": one.title, "note": one.note, "png": base64.b64encode(one.png).decode()}
-            for one in extras.heat
-        ],
+        "heat": [_heat(one, calls) for one in extras.heat],
     }
     lists = (
         ("modules in the table", len(rows), _MOST_MODULES),
@@ -85,6 +85,17 @@ def static_context(
     ledger = [f"The last {count - most:,} of {count:,} {what}." for what, count, most in lists
               if count > most]  # fmt: skip
     return context, ledger
+
+
+def _heat(one: HeatPicture, calls: CallIndex) -> dict[str, Any]:
+    found = [call for call in calls.matching(escape(one.layer)) if not call.recomputed]
+    return {
+        "title": one.title,
+        "note": one.note,
+        "layer": one.layer,
+        "seq": found[-1].called.seq if found else None,
+        "png": base64.b64encode(one.png).decode(),
+    }
 
 
 def _title(log: EventLog, calls: CallIndex) -> str:

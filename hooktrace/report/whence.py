@@ -17,6 +17,7 @@ from hooktrace.events import (
     GradientComputed,
     GradientRetained,
     HookFired,
+    NodeId,
     Observation,
     TensorId,
     Value,
@@ -50,6 +51,8 @@ class _Walk:
     def __init__(self, case: Case) -> None:
         self._case = case
         self._last: dict[tuple[int, Value], int] = {}
+        self._last_of_call: dict[tuple[int, Value, CallId], int] = {}
+        self._at_node: dict[tuple[int, NodeId], int] = {}
         self._passed: dict[tuple[int, CallId, str], list[int]] = {}
         self._fired: dict[tuple[int, TensorId], int] = {}
         self._users: dict[Value, list[Call]] = {}
@@ -64,17 +67,24 @@ class _Walk:
         """Yield what an event came from."""
         run = self._run(event)
         values = [one.value for one in _arriving(event) if one.value is not None]
-        same = [self._last[run, one] for one in values if (run, one) in self._last]
+        same = [found for one in values if (found := self._same(run, one, event)) is not None]
         if same:
             yield from same
-        elif isinstance(event, GradientComputed) and event.call is not None:
-            yield from self._of_call(run, event)
+        elif isinstance(event, GradientComputed):
+            yield from self._of_call(run, event) if event.call is not None else ()
+            yield from self._of_nodes(run, [event.node] if event.node is not None else [])
         elif isinstance(event, (GradientAccumulated, GradientRetained)):
             yield from self._of_tensor(run, event.tensor)
         elif isinstance(event, HookFired):
             hook = self._case.log.hooks[event.hook]
             if hook.tensor is not None:
                 yield from self._of_tensor(run, hook.tensor)
+
+    def _same(self, run: int, value: Value, event: Any) -> int | None:
+        """Return the last event that left this value, rather one of the same call."""
+        call = getattr(event, "call", None)
+        own = None if call is None else self._last_of_call.get((run, value, call))
+        return self._last.get((run, value)) if own is None else own
 
     def _of_call(self, run: int, event: GradientComputed) -> Iterator[int]:
         """Yield where a gradient at a call came from: through it, or out of those that used it."""
@@ -94,10 +104,15 @@ class _Walk:
         if (run, tensor) in self._fired:
             yield self._fired[run, tensor]
             return
-        nodes = self._case.nodes_of.get(tensor, ())
+        yield from self._of_nodes(run, self._case.nodes_of.get(tensor, ()))
+
+    def _of_nodes(self, run: int, nodes: Iterable[NodeId]) -> Iterator[int]:
+        """Yield what came to the nodes that sent gradients to these, or to their calls."""
         for sender in (one for node in nodes for one in self._case.senders.get(node, ())):
             call = self._case.log.nodes[sender].call
-            if call is not None:
+            if (run, sender) in self._at_node:
+                yield self._at_node[run, sender]
+            elif call is not None:
                 yield from self._passed.get((run, call, "grad_output"), ())
 
     # -------------------------------------------------------------- forwards
@@ -108,6 +123,10 @@ class _Walk:
         for seen in _leaving(event):
             if seen.value is not None:
                 self._last[run, seen.value] = event.seq
+                if getattr(event, "call", None) is not None:
+                    self._last_of_call[run, seen.value, event.call] = event.seq
+        if isinstance(event, GradientComputed) and event.node is not None:
+            self._at_node[run, event.node] = event.seq
         if isinstance(event, GradientComputed) and event.call is not None:
             kind = event.gradient.role.partition("[")[0]
             self._passed.setdefault((run, event.call, kind), []).append(event.seq)

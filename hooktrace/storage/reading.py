@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
-
-import msgspec
 
 from hooktrace.errors import TraceFormatError
 from hooktrace.events import Event
 from hooktrace.log import EventLog
 from hooktrace.origins import Origin
+from hooktrace.progress import work
 from hooktrace.storage.archive import Reader
+from hooktrace.storage.manifest import read_manifest
 from hooktrace.storage.restore import Rebuilt
 from hooktrace.storage.tensors import Vault
 from hooktrace.storage.wire import (
-    FORMAT,
     Ending,
     Facts,
-    Manifest,
     PartTables,
     decode,
     decode_events,
@@ -46,32 +44,49 @@ def load_log(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> Ev
     Raises:
         TraceFormatError: It is no trace, is damaged, beyond the limits, or of a later version.
         FileNotFoundError: There is no such file.
+        TypeError: `path` is no path.
     """
     file = _File(path, limit_bytes)
     rebuilt = Rebuilt(str(file.path))
     for facts in file.facts():
         rebuilt.facts(facts)
     steps: list[int] = []
-    for place in file.parts:
-        tables = file.tables(place)
-        events = [event for chunk in file.chunks(place) for event in chunk]
-        if len(events) != tables.events:
-            raise TraceFormatError(
-                f"{path} is damaged: {place} has {len(events)} events, not {tables.events}."
-            )
-        vault = Vault(file.reader, f"{place}/tensors", tables.kept.views)
-        rebuilt.part(events, tables, vault)
-        steps += range(tables.step, tables.step + min(tables.steps, len(events)))
+    with work(f"reading {file.path.name}", file.pieces) as done:
+        for place in file.parts:
+            steps += _add_part(rebuilt, file, place, done)
     ended, in_all = "ending.msgpack" in file.reader, steps[-1] + 1 if steps else 0
     if ended:
         ending = file.record(Ending, "ending.msgpack")
         rebuilt.ending(ending)
         in_all = max(ending.steps, in_all)
-    log = rebuilt.finish()
+    with work(f"checking {file.path.name}"):
+        log = rebuilt.finish()
     log.sealed = True
     log.surroundings = file.manifest.surroundings
     log.origin = Origin(str(path), ended, tuple(steps), in_all - len(steps))
     return log
+
+
+def _add_part(rebuilt: Rebuilt, file: _File, place: str, done: Callable[[], None]) -> Iterable[int]:
+    """Put a part of a file into a log; return the numbers of its steps.
+
+    Args:
+        rebuilt: The log.
+        file: The file.
+        place: How the names of the part's entries begin.
+        done: What is to be called after each piece of the timeline.
+    """
+    tables = file.tables(place)
+    events: list[Event] = []
+    for chunk in file.chunks(place):
+        events += chunk
+        done()
+    if len(events) != tables.events:
+        raise TraceFormatError(
+            f"{file.path} is damaged: {place} has {len(events)} events, not {tables.events}."
+        )
+    rebuilt.part(events, tables, Vault(file.reader, f"{place}/tensors", tables.kept.views))
+    return range(tables.step, tables.step + min(tables.steps, len(events)))
 
 
 def read_events(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> Iterator[Event]:
@@ -84,6 +99,7 @@ def read_events(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) ->
     Raises:
         TraceFormatError: It is no trace, is damaged, beyond the limits, or of a later version.
         FileNotFoundError: There is no such file.
+        TypeError: `path` is no path.
     """
     file = _File(path, limit_bytes)
     for place in file.parts:
@@ -95,11 +111,17 @@ class _File:
     """The records in a file."""
 
     def __init__(self, path: str | os.PathLike[str], limit_bytes: int) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(
+                f"A trace is read from a file: give its path, such as 'run.hooktrace', not "
+                f"{path!r:.60} of type {type(path).__name__}."
+            )
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(f"There is no file {self.path}.")
         self.reader = Reader(self.path, limit_bytes)
-        self.manifest = self._manifest()
+        self.manifest = read_manifest(self.reader)
+        self.pieces = sum(map(_is_piece, self.reader))
         numbers = [one.split("/")[1] for one in self.reader if one.endswith("/tables.msgpack")]
         self.parts = [f"parts/{one}" for one in sorted(filter(str.isdecimal, numbers), key=int)]
 
@@ -125,25 +147,9 @@ class _File:
             yield decode_events(self.reader.read(name), f"{self.path} at {name}")
             number += 1
 
-    def _manifest(self) -> Manifest:
-        if "manifest.json" not in self.reader:
-            raise TraceFormatError(
-                f"{self.path} is not a trace: it is a zip file without a manifest of hooktrace."
-            )
-        raw = self.reader.read("manifest.json")
-        try:
-            version = msgspec.json.decode(raw, type=_Versioned).format
-            if version > FORMAT:
-                raise TraceFormatError(
-                    f"{self.path} has version {version} of the format, and this hooktrace reads up "
-                    f"to version {FORMAT}. Install the latest hooktrace."
-                )
-            return msgspec.json.decode(raw, type=Manifest)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            if isinstance(error, TraceFormatError):
-                raise
-            raise TraceFormatError(f"{self.path} is damaged at manifest.json: {error}") from None
 
-
-class _Versioned(msgspec.Struct):
-    format: int
+def _is_piece(name: str) -> bool:
+    """Whether an entry holds some of the timeline."""
+    return (
+        name.startswith("parts/") and name.rpartition("/")[2].removesuffix(".msgpack").isdecimal()
+    )

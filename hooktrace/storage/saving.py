@@ -22,8 +22,9 @@ from hooktrace.storage.dump import (
     part_tables,
     step_calls,
 )
+from hooktrace.storage.manifest import NAME, ListedModule, listed, written
 from hooktrace.storage.tensors import Pack
-from hooktrace.storage.wire import FORMAT, Kept, Manifest, encode
+from hooktrace.storage.wire import Kept, encode
 
 __all__ = ["Parts", "save"]
 
@@ -43,7 +44,7 @@ def save(log: EventLog, path: Path) -> Path:
     events = log.events
     with replacing(path) as writer:
         parts = Parts(writer)
-        parts.begin(log.surroundings, devices(events))
+        parts.begin(log.surroundings, devices(events), listed(log.members, log.modules))
         parts.facts(log)
         parts.part(log, events)
         parts.end(log, count_steps(events))
@@ -65,10 +66,15 @@ class Parts:
         self._parts = 0
         self.step = 0
 
-    def begin(self, surroundings: Surroundings, devices: tuple[str, ...]) -> None:
-        """Write in what the program ran."""
+    def begin(
+        self,
+        surroundings: Surroundings,
+        devices: tuple[str, ...],
+        modules: Sequence[ListedModule],
+    ) -> None:
+        """Write in what the program ran, and which modules are known."""
         here = msgspec.structs.replace(surroundings, devices=devices)
-        self.writer.add("manifest.json", msgspec.json.encode(Manifest(FORMAT, here)))
+        self.writer.add(NAME, written(here, modules))
 
     def facts(self, log: EventLog) -> None:
         """Write what is new of the whole run."""

@@ -6,7 +6,7 @@ the timeline with what belongs to it alone, from one outermost call to the next 
 written while the program runs, else all of it.  The *ending* is what is known at the end only.
 
 ========================  ==================================================
-``manifest.json``         `Manifest`: versions of the format and of what wrote it; the first entry
+``manifest.json``         `Manifest`: version of the format, what wrote it, of what modules; first
 ``facts/N.msgpack``       `Facts`, N counting from 0
 ``parts/N/I.msgpack``     `list` of events, in chunks
 ``parts/N/tensors``       kept tensors, safetensors
@@ -43,7 +43,6 @@ from hooktrace.events import (
     Value,
 )
 from hooktrace.held import Held, ModifiedSave
-from hooktrace.origins import Surroundings
 from hooktrace.records import Record
 from hooktrace.tensorstats import ParameterSighting, TensorStats
 from hooktrace.trials import Trial
@@ -54,7 +53,6 @@ __all__ = [
     "Facts",
     "Graph",
     "Kept",
-    "Manifest",
     "Parameters",
     "PartTables",
     "Regions",
@@ -69,18 +67,6 @@ FORMAT = 1
 
 Node = tuple[NodeId, str, CallId | None, tuple[tuple[NodeId, int], ...]]
 Made = TypeVar("Made")
-
-
-class Manifest(Record, frozen=True):
-    """What wrote a file, and where.
-
-    Attributes:
-        format: Version of the format.
-        surroundings: Of the traced program.
-    """
-
-    format: int
-    surroundings: Surroundings
 
 
 class Setup(Record, frozen=True):

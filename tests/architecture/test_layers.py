@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "errors records descriptions origins overwrites held tensorstats tables trials modes steps "
-        "events kinds findings _registry signatures",
+        "progress events kinds findings _registry signatures",
         "logtables",
         "log",
         "storage",
@@ -33,7 +33,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "boards export",
         "report",
         "drawing leaving recording session loading leaks hooklist inventory images sheets "
-        "reporting valuelooks pairing contrasts agreement captures comparison summaries timing costs pages",
+        "valuelooks reporting pairing contrasts agreement captures comparison summaries timing "
+        "costs pages",
         "experiments explained graphedruns explaining summarizing tracedsteps boardlogging "
         "pretrained photographs running standing",
         "integrations",
@@ -90,6 +91,7 @@ WITHOUT_TORCH = (
     "tables",
     "modes",
     "steps",
+    "progress",
     "events",
     "kinds",
     "findings",

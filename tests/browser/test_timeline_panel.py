@@ -14,7 +14,13 @@ from playwright.sync_api import expect
 from torch import nn
 
 import hooktrace as ht
-from hooktrace.events import HookFired, ModuleCalled, ModuleExited, StepStarted
+from hooktrace.events import (
+    BackwardFinished,
+    BackwardStarted,
+    HookFired,
+    StepFinished,
+    StepStarted,
+)
 from hooktrace.report import Extras, Options, page
 from hooktrace.views.calls import CallIndex
 
@@ -133,6 +139,23 @@ def test_by_time_a_click_finds_the_same_slices(open_page: Any, report: Path, tra
     assert panel.shown[1] > len(traced.events)
 
 
+def test_by_time_places_and_widths_are_those_of_the_clock(
+    open_page: Any, report: Path, traced: Any
+) -> None:
+    panel = Panel(open_page(report))
+    panel.page.get_by_role("button", name="By time").click()
+    calls = traced.calls()
+    first, *others = calls
+    begin = panel.place(first.called.seq)
+    scale = begin["width"] / first.duration_ns
+    for one in others:
+        place = panel.place(one.called.seq)
+        assert place["width"] == pytest.approx(one.duration_ns * scale)
+        later = one.called.time_ns - first.called.time_ns
+        away = (place["x"] - place["width"] / 2) - (begin["x"] - begin["width"] / 2)
+        assert away == pytest.approx(later * scale, abs=0.01)
+
+
 def test_by_order_every_event_is_as_wide_as_any_other(
     open_page: Any, report: Path, traced: Any
 ) -> None:
@@ -184,20 +207,24 @@ def test_two_fingers_zoom_and_one_pans(open_page: Any, report: Path) -> None:
     assert panel.shown[0] > near[0]
 
 
-def test_a_drag_pans_and_is_no_click(open_page: Any, report: Path) -> None:
-    panel = Panel(open_page(report, "#e=20"))
+def test_a_drag_pans_and_is_no_click(open_page: Any, report: Path, traced: Any) -> None:
+    root = traced.calls("Sequential")[1].called.seq
+    panel = Panel(open_page(report, f"#e={root + 5}"))
     for _ in range(3):
         panel.page.get_by_role("button", name="Zoom in (W)").click()
-    before = panel.shown
+    place, before = panel.place(root), panel.shown
     box = panel.canvas.bounding_box()
-    panel.page.mouse.move(box["x"] + 600, box["y"] + 60)
+    x, y = box["x"] + place["x"], box["y"] + place["y"]
+    panel.page.mouse.move(x + 60, y)
     panel.page.mouse.down()
-    panel.page.mouse.move(box["x"] + 400, box["y"] + 60, steps=4)
+    panel.page.mouse.move(x, y, steps=4)
     panel.page.mouse.up()
     after = panel.shown
     assert after[0] > before[0]
     assert after[1] - after[0] == pytest.approx(before[1] - before[0])
-    assert panel.cursor == 20
+    assert panel.cursor == root + 5
+    panel.page.mouse.click(x, y)
+    assert panel.cursor == root
 
 
 def test_keys_on_the_panel_zoom_and_pan_while_arrows_still_step(
@@ -264,28 +291,39 @@ def test_the_event_at_the_cursor_has_a_frame_and_a_line(
 ) -> None:
     panel = Panel(open_page(report))
 
-    def drawn(seq: int) -> int:
-        """How much is drawn above the panel around the slice of an event."""
+    def drawn(seq: int, away: float) -> int:
+        """How much is drawn over the panel in two columns so far from the middle of a slice."""
         place = panel.place(seq)
-        left = place["x"] - place["width"] / 2 - 3
-        box = [left, place["y"] - 12, place["width"] + 6, 24]
+        box = [place["x"] + away * place["width"] - 1, place["y"] - 4, 2, 8]
+        return sum(alpha > 0 for *_, alpha in panel.pixels("#timeline canvas.over", box))
+
+    def line_above(seq: int) -> int:
+        place = panel.place(seq)
+        box = [place["x"] - 1, place["y"] - 40, 2, 8]
         return sum(alpha > 0 for *_, alpha in panel.pixels("#timeline canvas.over", box))
 
     first, second = seqs(traced, HookFired)[:2]
-    assert drawn(first) > 40
-    assert drawn(second) == 0
-    panel.page.keyboard.press("Shift+ArrowRight")
-    assert drawn(first) == 0
-    assert drawn(second) > 40
+    for key in ("", "Shift+ArrowRight"):
+        if key:
+            panel.page.keyboard.press(key)
+            first, second = second, first
+        assert drawn(first, -0.5) >= 8
+        assert drawn(first, 0.5) >= 8
+        assert drawn(first, 0) == 0  # what is drawn on the slice is not hidden by the line
+        assert line_above(first) >= 8
+        assert [drawn(second, away) for away in (-0.5, 0, 0.5)] == [0, 0, 0]
+        assert line_above(second) == 0
 
 
-def test_the_exit_of_a_call_is_shown_by_the_slice_of_the_call(
+def test_the_end_of_something_is_shown_by_its_slice(
     open_page: Any, report: Path, traced: Any
 ) -> None:
     panel = Panel(open_page(report))
     for call in traced.calls():
         assert panel.place(call.exited.seq) == panel.place(call.called.seq)
-    assert len(seqs(traced, ModuleExited)) == len(seqs(traced, ModuleCalled))
+    for kinds in ((BackwardStarted, BackwardFinished), (StepStarted, StepFinished)):
+        for begin, end in zip(*(seqs(traced, kind) for kind in kinds), strict=True):
+            assert panel.place(begin) == panel.place(end)
 
 
 def test_the_tooltip_says_what_a_hook_changed(open_page: Any, report: Path, traced: Any) -> None:
@@ -324,6 +362,21 @@ def test_colours_follow_the_theme_and_differ_by_what_a_hook_did(
     assert seen(dark)[:2] != seen(light)[:2]
     light.page.get_by_role("button", name="Light or dark").click()
     assert seen(light) == seen(dark)
+
+
+def test_what_a_hook_did_is_told_by_a_sign_as_well_as_by_colour(
+    open_page: Any, report: Path, traced: Any
+) -> None:
+    panel = Panel(open_page(report))
+    inside = []
+    for seq in seqs(traced, HookFired)[:2]:
+        place = panel.place(seq)
+        left = place["x"] - place["width"] / 2
+        inside.append([panel.colour(left + x, place["y"] + 1) for x in (5, place["width"] - 4)])
+    (sign, changed), (nothing, looked) = inside
+    assert sign == (0xD5, 0x5E, 0x00)
+    assert changed != sign
+    assert nothing == looked
 
 
 @pytest.mark.parametrize(

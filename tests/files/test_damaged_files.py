@@ -74,6 +74,13 @@ def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
         ht.load(tmp_path / "nothing.hooktrace")
 
 
+@pytest.mark.parametrize("thing", [3, None, b"run.hooktrace", {"a": 1}, nn.Linear(2, 3)])
+@pytest.mark.parametrize("take", [ht.load, lambda thing: next(ht.read_events(thing))])
+def test_what_is_no_path_is_told_what_to_give(take: Callable[[Any], Any], thing: Any) -> None:
+    with pytest.raises(TypeError, match=r"give its path.* of type (int|NoneType|bytes|dict|Lin)"):
+        take(thing)
+
+
 @pytest.mark.parametrize("data", [b"", b"PK", b"hello world", pickle.dumps([1, 2, 3])])
 def test_what_is_no_archive_is_no_trace(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "x.hooktrace"

@@ -18,7 +18,7 @@ from torch import nn
 import hooktrace as ht
 from hooktrace.report.happened import Detail, events_data
 from hooktrace.report.parts import Form, Part, fit
-from hooktrace.report.script import asset, script
+from hooktrace.report.script import script
 from hooktrace.report.sources import shown_path
 
 
@@ -203,9 +203,18 @@ def test_parts_that_do_not_fit_are_poorer_and_told() -> None:
     assert len(narrow[0].text) < 100 < len(wide[0].text)
 
 
-def test_modules_of_the_script_have_names_of_their_own() -> None:
-    names = re.findall(r"^(?:async )?(?:function|const|let|class) (\w+)", script(), re.MULTILINE)
-    assert sorted(set(names)) == sorted(names)
-    assert "import " not in re.sub(r"//.*", "", script())
-    assert "export " not in re.sub(r"//.*", "", script())
-    assert asset("main.js").startswith("//")
+def test_modules_are_joined_in_the_order_in_which_they_need_each_other() -> None:
+    code = script()
+    assert re.findall(r"^(?:import|export)\b", code, re.MULTILINE) == []
+    made = re.findall(r"^const (_\w+) = \(\(\) => \{$", code, re.MULTILINE)
+    assert made[-1] == "_main"
+    assert len(set(made)) == len(made)
+    for used in re.finditer(r"^const \{[^}]+\} = (_\w+);$", code, re.MULTILINE):
+        before = code[: used.start()]
+        assert f"const {used[1]} = " in before
+    assert len(made) == len({*re.findall(r'from "\./([\w.-]+)"', sources_of_all())}) + 1
+
+
+def sources_of_all() -> str:
+    folder = Path(ht.__file__).parent / "report" / "assets"
+    return "".join(path.read_text("utf-8") for path in folder.glob("*.js"))

@@ -10,9 +10,9 @@ from torch import Tensor
 from hooktrace.cam.evidence import Evidence, wide
 from hooktrace.cam.layouts import listed
 from hooktrace.cam.method import Method, method
-from hooktrace.cam.progress import steps
 from hooktrace.cam.replica import Tail
 from hooktrace.errors import MethodError
+from hooktrace.progress import steps
 
 __all__ = ["AblationCam"]
 

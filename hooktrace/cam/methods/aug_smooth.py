@@ -12,8 +12,8 @@ from torch import Tensor
 from hooktrace.cam.evidence import Evidence
 from hooktrace.cam.freshruns import FreshEvidence, FreshRuns
 from hooktrace.cam.method import METHODS, Method, method
-from hooktrace.cam.progress import steps
 from hooktrace.cam.resizing import resized
+from hooktrace.progress import steps
 
 __all__ = ["AugSmooth"]
 

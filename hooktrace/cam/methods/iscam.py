@@ -12,7 +12,7 @@ from torch import Tensor
 from hooktrace.cam.evidence import Evidence
 from hooktrace.cam.masking import Masked, MaskingMethod
 from hooktrace.cam.method import method
-from hooktrace.cam.progress import steps
+from hooktrace.progress import steps
 
 __all__ = ["IsCam"]
 

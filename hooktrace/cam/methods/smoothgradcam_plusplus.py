@@ -13,7 +13,7 @@ from hooktrace.cam.evidence import Evidence
 from hooktrace.cam.freshruns import FreshRuns
 from hooktrace.cam.method import Method, method
 from hooktrace.cam.noise import drawn
-from hooktrace.cam.progress import steps
+from hooktrace.progress import steps
 
 __all__ = ["SmoothGradCamPlusPlus"]
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from hooktrace.cam.evidence import wide
 from hooktrace.cam.heatmaps import HeatMap, HeatMaps
 from hooktrace.cam.picking import picked
-from hooktrace.cam.progress import bars, steps
 from hooktrace.cam.targets import ClassScore, as_target, logits_of
 from hooktrace.errors import TargetError
+from hooktrace.progress import bars, steps
 
 __all__ = ["chosen", "of_classes", "probabilities", "quiet", "rows", "tracked"]
 

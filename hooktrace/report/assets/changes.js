@@ -1,8 +1,8 @@
 // Before and after: what a hook changed, what was written over, what .grad became.
 import { element } from "./elements.js";
-import { code, phrase, readable } from "./phrases.js";
+import { changeText, codeText, phrase, readable } from "./phrases.js";
 import { commonScale } from "./colourmaps.js";
-import { picture } from "./pictures.js";
+import { isStrip, picture } from "./pictures.js";
 import { histogram, sharedAxis } from "./histograms.js";
 import { matrix, smallNumbers } from "./sightings.js";
 
@@ -12,7 +12,7 @@ export function lookOf(report, value) {
 }
 
 /** Numbers or pictures of two sides next to each other. */
-function sides(report, before, after) {
+function editSides(report, before, after) {
   const [then, now] = [smallNumbers(before), smallNumbers(after)];
   const titles = [report.word("before"), report.word("after")];
   if (then && now) {
@@ -40,34 +40,38 @@ function looksOf(report, before, after, titles) {
   return element(
     "div",
     {},
-    element("div", { class: "looks" }, ...pictures),
+    element("div", { class: isStrip(looks[0]) ? "looks stacked" : "looks" }, ...pictures),
     element("div", { class: "looks stacked" }, ...hists),
   );
 }
 
+function amountKey(edit) {
+  if (typeof edit.difference !== "number") return "changed_elements_of";
+  return edit.kind === "changed" ? "changed_by" : "changed_elements";
+}
+
 /** How much a hook changed, in words. */
-function amount(report, edit) {
+function editAmount(report, edit) {
   const told = [];
   if (edit.changed !== undefined) {
     const values = { changed: edit.changed, total: edit.total, difference: readable(edit.difference ?? 0) };
-    told.push(report.word("changed_elements", values));
+    told.push(report.word(amountKey(edit), values));
   }
   if (edit.together !== undefined) told.push(report.word("together", { factor: readable(edit.together) }));
   if (edit.reason) told.push(report.word("not_compared", { reason: edit.reason }));
   return told.join("; ");
 }
 
-function edit(report, one) {
-  const what = one.text.replace(/^x(?=[-\d.])/, "×");
-  const values = { role: code(one.role), what: element("b", { class: "changed" }, element("bdi", {}, what)) };
-  const ids = one.before.value && one.after.value ? [code(one.before.value), " → ", code(one.after.value)] : [];
-  const plain = one.before.value && one.after.value ? null : element("p", {}, code(one.before.what), " → ", code(one.after.what));
+function editEntry(report, one) {
+  const values = { role: codeText(one.role), what: element("b", { class: "changed" }, element("bdi", {}, changeText(report, one))) };
+  const ids = one.before.value && one.after.value ? [codeText(one.before.value), " → ", codeText(one.after.value)] : [];
+  const plain = one.before.value && one.after.value ? null : element("p", {}, codeText(one.before.what), " → ", codeText(one.after.what));
   return element(
     "div",
     { class: "edit" },
     element("p", {}, ...phrase(report, `edit_${one.how}`, values), " ", ...ids),
-    element("p", { class: "faint" }, amount(report, one)),
-    plain ?? sides(report, one.before, one.after),
+    element("p", { class: "faint" }, editAmount(report, one)),
+    plain ?? editSides(report, one.before, one.after),
   );
 }
 
@@ -78,22 +82,23 @@ export function editsSection(report, event) {
     "section",
     { class: "edits" },
     element("h4", {}, report.word("seen_edits")),
-    ...event.edits.map((one) => edit(report, one)),
+    ...event.edits.map((one) => editEntry(report, one)),
   );
 }
 
 /** A write in place: who wrote over what. */
-export function writeSection(report, event) {
+export function writeSection(report, event, index) {
   const write = event.written;
   if (!write) return null;
-  const titles = [report.word("before"), report.word("after")];
+  const [before, after] = [write.before, write.after].map((value) => index.small.get(value) ?? { value });
+  const known = before.numbers !== undefined || lookOf(report, write.before) !== undefined;
   return element(
     "section",
     { class: "written" },
     element("h4", {}, report.word("seen_written")),
-    element("p", {}, code(write.before), " → ", code(write.after)),
-    element("p", { class: "faint" }, report.word(lookOf(report, write.before) ? "written_means" : "written_not_kept")),
-    looksOf(report, write.before, write.after, titles),
+    element("p", {}, codeText(write.before), " → ", codeText(write.after)),
+    element("p", { class: "faint" }, report.word(known ? "written_means" : "written_not_kept")),
+    editSides(report, before, after),
   );
 }
 
@@ -107,7 +112,7 @@ export function filledSection(report, event) {
   ];
   const cells = parts.flatMap(([key, seen], place) => [
     place ? element("span", { class: "arrow", "aria-hidden": true }, place === 1 ? "+" : "=") : null,
-    element("figure", { class: key }, element("figcaption", {}, report.word(key)), content(report, seen, key)),
+    element("figure", { class: key }, element("figcaption", {}, report.word(key)), gradContent(report, seen, key)),
   ]);
   return element(
     "section",
@@ -117,8 +122,8 @@ export function filledSection(report, event) {
   );
 }
 
-function content(report, seen, key) {
+function gradContent(report, seen, key) {
   if (!seen) return element("span", { class: "faint" }, report.word(key === "grad_before" ? "none_yet" : "not_looked_at"));
   const small = smallNumbers(seen);
-  return small ? matrix(small, report.word(key)) : element("span", {}, element("bdi", {}, seen.what), " ", code(seen.value ?? ""));
+  return small ? matrix(small, report.word(key)) : element("span", {}, element("bdi", {}, seen.what), " ", codeText(seen.value ?? ""));
 }

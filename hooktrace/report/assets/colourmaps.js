@@ -7,12 +7,12 @@ export const LEVELS = 254; // the highest one
 export const ODD = 255; // stands for what is not finite
 export const ODD_COLOUR = [255, 0, 255];
 
-function rgb(hex) {
+function rgbOf(hex) {
   return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 }
 
-function table(stops) {
-  const ends = stops.map(rgb);
+function colourTable(stops) {
+  const ends = stops.map(rgbOf);
   return Array.from({ length: LEVELS + 1 }, (_, level) => {
     const place = (level / LEVELS) * (ends.length - 1);
     const below = Math.min(Math.floor(place), ends.length - 2);
@@ -20,8 +20,8 @@ function table(stops) {
   });
 }
 
-const SEQUENTIAL = table(FROM_LOW);
-const DIVERGING = table(AROUND_ZERO);
+const SEQUENTIAL = colourTable(FROM_LOW);
+const DIVERGING = colourTable(AROUND_ZERO);
 
 /** The colour of a number on a scale {lo, hi, signed}. */
 export function colourOf(number, scale) {

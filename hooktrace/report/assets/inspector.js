@@ -1,6 +1,6 @@
 // The event at the cursor: what happened, what was seen, what changed, what it is tied to.
 import { duration, element } from "./elements.js";
-import { code, isolated, phrase } from "./phrases.js";
+import { codeText, isolated, phrase } from "./phrases.js";
 import { kindSentence, moduleText, sentenceOf, titleOf } from "./sentences.js";
 import { picture } from "./pictures.js";
 import { histogram } from "./histograms.js";
@@ -17,7 +17,7 @@ export function inspectorPanel(root, report) {
     if (!event) return;
     index ??= new ValueIndex(report.events);
     const focused = root.contains(document.activeElement);
-    root.replaceChildren(...sections(report, event, index).filter(Boolean));
+    root.replaceChildren(...inspectorSections(report, event, index).filter(Boolean));
     root.closest(".panel")?.scrollTo(0, 0);
     if (focused) root.querySelector("h3").focus();
   };
@@ -25,24 +25,24 @@ export function inspectorPanel(root, report) {
   report.on("language", show);
 }
 
-function sections(report, event, index) {
+function inspectorSections(report, event, index) {
   return [
     element("h3", { class: "title", tabindex: -1 }, ...titleOf(report, event)),
     element("p", { class: "sentence" }, ...sentenceOf(report, event)),
     event.raised ? element("p", { class: "raised" }, isolated(event.raised)) : null,
     kindHint(report, event),
-    facts(report, event),
+    factsOf(report, event),
     editsSection(report, event),
     filledSection(report, event),
-    writeSection(report, event),
+    writeSection(report, event, index),
     sightings(report, "gradient", event.gradient),
-    sightings(report, "inputs", event.inputs),
+    sightings(report, event.kind === "hook" ? "given" : "inputs", event.inputs),
     sightings(report, "outputs", event.outputs),
     event.kind === "overwrite" ? sightings(report, "overwrite", [...(event.before ?? []), ...(event.after ?? [])]) : null,
     looksSection(report, event),
     fromSection(report, event),
     valuesSection(report, event, index),
-    linksSection(report, event),
+    linksSection(report, event, index),
   ];
 }
 
@@ -51,23 +51,23 @@ function kindHint(report, event) {
   if (!hook) return null;
   const words = element("span", {}, kindSentence(report, hook.kind));
   const options = hook.options.length ? ` (${hook.options.join(", ")})` : "";
-  return element("p", { class: "kind faint" }, code(hook.kind), options, ": ", words);
+  return element("p", { class: "kind faint" }, codeText(hook.kind), options, ": ", words);
 }
 
 /** Where, when, how long. */
-function facts(report, event) {
+function factsOf(report, event) {
   const call = report.calls.get(event.call);
   const rows = [];
   const add = (key, ...things) => rows.push(element("dt", {}, report.word(key)), element("dd", {}, ...things));
-  if (call) add("module", isolated(moduleText(call)), call.config ? " " : null, call.config ? element("span", { class: "faint" }, isolated(call.config)) : null);
-  if (event.mode !== undefined) add("mode", modes(report, event.mode));
+  if (call) add("module", moduleText(call), call.config ? " " : null, call.config ? element("span", { class: "faint" }, isolated(call.config)) : null);
+  if (event.mode !== undefined) add("mode", modesOf(report, event.mode));
   add("when", phraseText(report, event));
   if (event.took !== undefined) add("took", duration(event.took));
   else if (call?.us !== undefined && event.kind === "exit") add("took", duration(call.us));
   if (event.thread) add("thread", String(event.thread));
   if (event.backward !== undefined) add("backward_run", String(event.backward + 1));
   if (event.note) add("note", isolated(event.note));
-  if (event.line) add("statement", code(event.line));
+  if (event.line) add("statement", codeText(event.line));
   return element("dl", { class: "facts" }, ...rows);
 }
 
@@ -76,7 +76,7 @@ function phraseText(report, event) {
 }
 
 /** Autograd, inference and training, as a sum of 1, 2 and 4. */
-function modes(report, bits) {
+function modesOf(report, bits) {
   const told = [report.word(bits & 4 ? "mode_train" : "mode_eval")];
   if (bits & 2) told.push(report.word("mode_inference"));
   else if (!(bits & 1)) told.push(report.word("mode_no_grad"));

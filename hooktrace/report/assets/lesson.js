@@ -3,7 +3,7 @@ import { showTab } from "./tabs.js";
 import { lessonView } from "./lessonview.js";
 
 /** What was answered, kept by the browser as long as it allows that. */
-class Results {
+class LessonResults {
   constructor(id, count) {
     this.key = `hooktrace-lesson-${id}`;
     this.given = new Array(count).fill(null); // "first", "later" or "shown"
@@ -53,7 +53,7 @@ export class Lesson {
     this.report = report;
     this.player = player;
     this.stops = report.data.lesson.stops;
-    this.results = new Results(report.data.lesson.id, this.stops.length);
+    this.results = new LessonResults(report.data.lesson.id, this.stops.length);
     this.phase = "off";
     this.place = 0;
     this.chosen = null; // place of the choice

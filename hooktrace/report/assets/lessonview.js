@@ -3,16 +3,16 @@ import { button, element, eventLink } from "./elements.js";
 import { excerpt } from "./source.js";
 
 /** A text of a lesson: [key, values], where values may be such texts themselves. */
-function spoken(report, [key, values]) {
+function lessonText(report, [key, values]) {
   const said = Object.entries(values).map(([name, value]) => [
     name,
-    Array.isArray(value) ? spoken(report, value) : value,
+    Array.isArray(value) ? lessonText(report, value) : value,
   ]);
   return report.word(key, Object.fromEntries(said));
 }
 
 /** Text with `code` in it, as nodes. */
-function withCode(text) {
+function lessonNodes(text) {
   return text
     .split("`")
     .map((part, place) => (place % 2 ? element("code", {}, part) : part))
@@ -27,22 +27,22 @@ export function lessonView(root, report, lesson) {
   let message = ["", ""]; // class and key of what the status says
 
   const draw = () => {
-    const [above, below] = lesson.stops.length ? pages[lesson.phase](report, lesson) : nothing(report);
+    const [above, below] = lesson.stops.length ? lessonPages[lesson.phase](report, lesson) : lessonNone(report);
     content.replaceChildren(...above);
     rest.replaceChildren(...below);
     status.className = `lesson-status ${message[0]}`;
-    status.textContent = message[1] ? sign(message[0]) + report.word(message[1]) : "";
+    status.textContent = message[1] ? lessonSign(message[0]) + report.word(message[1]) : "";
   };
   report.on("language", draw);
   report.on("lesson", (what) => {
-    message = messages(lesson)[what] ?? ["", ""];
+    message = lessonMessages(lesson)[what] ?? ["", ""];
     draw();
-    focus(root, what);
+    lessonFocus(root, what);
   });
   draw();
 }
 
-function messages(lesson) {
+function lessonMessages(lesson) {
   const shown = lesson.results.given[lesson.place] === "shown";
   return {
     nothing: ["", "lesson_choose"],
@@ -51,14 +51,14 @@ function messages(lesson) {
   };
 }
 
-const MARKS = { right: "lesson_mark_right", wrong: "lesson_mark_wrong" };
+const LESSON_MARKS = { right: "lesson_mark_right", wrong: "lesson_mark_wrong" };
 
-function sign(mark) {
+function lessonSign(mark) {
   return { right: "✓ ", wrong: "✗ " }[mark] ?? "";
 }
 
 /** Put the focus where one goes on. */
-function focus(root, what) {
+function lessonFocus(root, what) {
   const wanted = {
     asking: ".lesson-question",
     chosen: "input:checked",
@@ -72,7 +72,7 @@ function focus(root, what) {
   if (what === "asking") root.closest(".panel").scrollTop = 0;
 }
 
-function mainButton(report, key, onclick) {
+function lessonMainButton(report, key, onclick) {
   const made = button(report, key, onclick);
   made.classList.add("main");
   return made;
@@ -80,20 +80,20 @@ function mainButton(report, key, onclick) {
 
 // ---------------------------------------------------------------- the pages: above and below the status
 
-function nothing(report) {
+function lessonNone(report) {
   return [[element("p", {}, report.word("lesson_none"))], []];
 }
 
-const pages = {
+const lessonPages = {
   off(report, lesson) {
     const begun = lesson.results.begun;
     const open = lesson.results.given.includes(null);
-    const start = mainButton(report, begun && open ? "lesson_continue" : "lesson_start", () => lesson.start());
+    const start = lessonMainButton(report, begun && open ? "lesson_continue" : "lesson_start", () => lesson.start());
     const again = begun && open ? button(report, "lesson_again", () => lesson.again()) : null;
     return [
       [
         element("p", {}, report.word("lesson_intro", { count: lesson.stops.length })),
-        begun ? score(report, lesson) : "",
+        begun ? lessonScore(report, lesson) : "",
         element("p", { class: "lesson-buttons" }, start, again),
       ],
       [],
@@ -102,12 +102,12 @@ const pages = {
 
   asking(report, lesson) {
     return [
-      [head(report, lesson), ...code(report, lesson), choices(report, lesson)],
+      [lessonHead(report, lesson), ...lessonCode(report, lesson), lessonChoices(report, lesson)],
       [
         element(
           "p",
           { class: "lesson-buttons" },
-          mainButton(report, "lesson_check", () => lesson.check()),
+          lessonMainButton(report, "lesson_check", () => lesson.check()),
           button(report, "lesson_show", () => lesson.show("shown")),
           button(report, "lesson_exit", () => lesson.leave()),
         ),
@@ -119,14 +119,14 @@ const pages = {
   told(report, lesson) {
     const last = lesson.place + 1 === lesson.stops.length;
     return [
-      [head(report, lesson), ...code(report, lesson), choices(report, lesson)],
+      [lessonHead(report, lesson), ...lessonCode(report, lesson), lessonChoices(report, lesson)],
       [
-        element("p", { class: "lesson-why" }, ...withCode(spoken(report, lesson.stop.explanation))),
-        element("p", { class: "lesson-now" }, report.word("lesson_proof"), " ", ...happened(report, lesson.stop.proof)),
+        element("p", { class: "lesson-why" }, ...lessonNodes(lessonText(report, lesson.stop.explanation))),
+        element("p", { class: "lesson-now" }, report.word("lesson_proof"), " ", ...lessonEvent(report, lesson.stop.proof)),
         element(
           "p",
           { class: "lesson-buttons" },
-          mainButton(report, last ? "lesson_finish" : "lesson_next", () => lesson.next()),
+          lessonMainButton(report, last ? "lesson_finish" : "lesson_next", () => lesson.next()),
           button(report, "lesson_exit", () => lesson.leave()),
         ),
       ],
@@ -137,11 +137,11 @@ const pages = {
     return [
       [
         element("p", {}, report.word("lesson_done")),
-        score(report, lesson),
+        lessonScore(report, lesson),
         element(
           "p",
           { class: "lesson-buttons" },
-          mainButton(report, "lesson_exit", () => lesson.leave()),
+          lessonMainButton(report, "lesson_exit", () => lesson.leave()),
           button(report, "lesson_again", () => lesson.again()),
         ),
       ],
@@ -150,37 +150,37 @@ const pages = {
   },
 };
 
-function score(report, lesson) {
+function lessonScore(report, lesson) {
   const values = { right: lesson.results.right, count: lesson.stops.length };
   return element("p", { class: "lesson-score" }, report.word("lesson_score", values));
 }
 
-function head(report, lesson) {
+function lessonHead(report, lesson) {
   const values = { number: lesson.place + 1, count: lesson.stops.length };
   return element(
     "div",
     { class: "lesson-question", tabindex: -1, id: "lesson-question" },
     element("p", { class: "faint" }, report.word("lesson_place", values)),
-    element("p", { class: "lesson-now" }, report.word("lesson_now"), " ", ...happened(report, lesson.stop.cursor)),
-    element("h3", {}, ...withCode(spoken(report, lesson.stop.question))),
+    element("p", { class: "lesson-now" }, report.word("lesson_now"), " ", ...lessonEvent(report, lesson.stop.cursor)),
+    element("h3", {}, ...lessonNodes(lessonText(report, lesson.stop.question))),
   );
 }
 
 /** An event in a line, with a link to it. */
-function happened(report, seq) {
+function lessonEvent(report, seq) {
   const event = report.at(seq);
   return [eventLink(seq), " ", element("b", {}, event.kind), ` ${event.text}`];
 }
 
 /** The code of the hook: reading it is how one finds the answer. */
-function code(report, lesson) {
+function lessonCode(report, lesson) {
   const sources = report.data.sources;
   const place = lesson.stop.hook === undefined ? null : sources.hooks[lesson.stop.hook]?.defined;
   if (!place || !sources.files[place.file]?.[place.first]) return [];
   return [excerpt(report.word("lesson_code"), place, report, sources, 0)];
 }
 
-function choices(report, lesson) {
+function lessonChoices(report, lesson) {
   const told = lesson.phase === "told";
   const group = element("div", { class: "lesson-choices", role: "radiogroup", "aria-labelledby": "lesson-question" });
   lesson.stop.choices.forEach((choice, place) => {
@@ -193,9 +193,9 @@ function choices(report, lesson) {
       onchange: () => lesson.choose(place),
     });
     radio.checked = place === lesson.chosen;
-    const said = element("span", {}, ...withCode(spoken(report, choice)));
-    const number = element("kbd", {}, sign(mark).trim() || String(place + 1));
-    const words = mark ? element("b", { class: "mark" }, report.word(MARKS[mark])) : null;
+    const said = element("span", {}, ...lessonNodes(lessonText(report, choice)));
+    const number = element("kbd", {}, lessonSign(mark).trim() || String(place + 1));
+    const words = mark ? element("b", { class: "mark" }, report.word(LESSON_MARKS[mark])) : null;
     group.append(element("label", { class: `lesson-choice ${mark}` }, radio, number, said, words));
   });
   return group;

@@ -12,23 +12,21 @@ export function isolated(thing) {
   return thing instanceof Node ? thing : element("bdi", {}, String(thing));
 }
 
-export function code(text) {
+export function codeText(text) {
   return element("code", {}, element("bdi", {}, text));
 }
 
-/** Links to events, in a row. */
-export function eventLinks(seqs, most = 16) {
-  const shown = seqs.slice(0, most).flatMap((seq) => [seqLink(seq), " "]);
-  return element("span", {}, ...shown, seqs.length > most ? `+${seqs.length - most}` : null);
-}
-
-export function seqLink(seq, ...more) {
-  return element("a", { href: `#e=${seq}` }, `#${seq}`, ...more);
+/** What an edit did, in the reader's language: ×2, zeroed, clamped to [-1, 1]. */
+export function changeText(report, edit) {
+  const values = { changed: edit.changed, total: edit.total, to: edit.text.replace("clamped to ", "") };
+  if (["zeroed", "clamped", "changed"].includes(edit.kind)) return report.word(`change_${edit.kind}`, values);
+  return edit.text.replace(/^x(?=[-\d.])/, "×");
 }
 
 /** A number as people read it: six digits; what is none in words. */
 export function readable(number) {
   if (typeof number !== "number") return String(number);
-  const text = String(Number(number.toPrecision(4)));
-  return text.replace("-", "−");
+  const tiny = number !== 0 && Math.abs(number) < 1e-3;
+  const text = tiny ? number.toExponential(2) : String(Number(number.toPrecision(4)));
+  return text.replaceAll("-", "−");
 }

@@ -1,10 +1,15 @@
 // Pictures of values on canvas: tiles side by side, each pixel a number.
 import { ODD, ODD_COLOUR, LEVELS, colourOf, commonScale } from "./colourmaps.js";
 import { element } from "./elements.js";
-import { phrase, readable } from "./phrases.js";
+import { readable } from "./phrases.js";
+
+/** Whether the picture of a value is a single row of pixels. */
+export function isStrip(look) {
+  return look.tiles?.size[0] === 1;
+}
 
 /** How tiles are laid out: a square of them, with one pixel between. */
-function layout(tiles) {
+function tileLayout(tiles) {
   const [height, width] = tiles.size;
   const columns = height === 1 ? 1 : Math.ceil(Math.sqrt(tiles.places.length));
   const rows = Math.ceil(tiles.places.length / columns);
@@ -19,8 +24,8 @@ function numbersOf(tiles) {
   );
 }
 
-function painted(tiles, scale, label) {
-  const plan = layout(tiles);
+function tilesPainted(tiles, scale, label) {
+  const plan = tileLayout(tiles);
   const canvas = element("canvas", { width: plan.across, height: plan.down, role: "img", "aria-label": label });
   const brush = canvas.getContext("2d");
   const image = brush.createImageData(plan.across, plan.down);
@@ -33,12 +38,13 @@ function painted(tiles, scale, label) {
     image.data.set([...colour, 255], 4 * (y * plan.across + x));
   });
   brush.putImageData(image, 0, 0);
-  canvas.style.width = `${Math.min(320, plan.across * Math.max(1, Math.floor(264 / plan.across)))}px`;
+  if (plan.height === 1) canvas.classList.add("strip");
+  else canvas.style.width = `${Math.min(320, plan.across * Math.max(1, Math.floor(264 / plan.across)))}px`;
   return canvas;
 }
 
 /** The colours of a scale from its lowest to its highest number. */
-function ramp(scale) {
+function scaleRamp(scale) {
   const canvas = element("canvas", { width: 64, height: 1, class: "ramp", "aria-hidden": true });
   const brush = canvas.getContext("2d");
   for (let x = 0; x < 64; x += 1) {
@@ -49,7 +55,7 @@ function ramp(scale) {
 }
 
 /** Numbers in runs: 0–3, 7. */
-export function runs(numbers) {
+export function numberRuns(numbers) {
   const sorted = [...numbers].sort((a, b) => a - b);
   const found = [];
   for (const one of sorted) {
@@ -66,7 +72,7 @@ export function shownOf(report, look) {
   const told = [];
   if (tiles.of > 1 || shape.length > 3) {
     const key = shape.length === 3 ? "slices" : shape.length === 4 ? "channels" : "slices_within";
-    const values = { places: runs(tiles.places), of: tiles.of, item: tiles.item };
+    const values = { places: numberRuns(tiles.places), of: tiles.of, item: tiles.item };
     told.push(report.word(`shown_${key}`, values));
   }
   if (tiles.pooled) told.push(report.word("pooled"));
@@ -84,13 +90,13 @@ export function picture(report, look, title, scale = null) {
   const own = scale ?? commonScale([look]);
   const words = { title, shape, lo: readable(own.lo), hi: readable(own.hi), shown: shownOf(report, look) };
   const label = report.word(own.signed ? "picture_signed" : "picture_label", words);
-  const legend = element("span", { class: "legend" }, words.lo, " ", ramp(own), " ", words.hi);
+  const legend = element("span", { class: "legend" }, words.lo, " ", scaleRamp(own), " ", words.hi);
   return element(
     "figure",
     { class: "look" },
     element("figcaption", {}, element("b", {}, title)),
-    painted(look.tiles, own, label),
-    element("figcaption", { class: "faint" }, legend, own.signed ? report.word("zero_is_white") : null),
-    element("figcaption", { class: "faint" }, ...phrase(report, "plain", { text: words.shown })),
+    tilesPainted(look.tiles, own, label),
+    element("figcaption", {}, legend),
+    element("figcaption", {}, [own.signed ? report.word("zero_is_white") : "", words.shown].filter(Boolean).join("; ")),
   );
 }

@@ -1,17 +1,18 @@
 // What happened, as a title and a sentence, for every kind of event.
-import { code, isolated, phrase } from "./phrases.js";
+import { changeText, codeText, isolated, phrase } from "./phrases.js";
 import { element } from "./elements.js";
 
-/** The module of an event as text: features.0 (Conv2d). */
+/** The module of a call: features.0 (Conv2d). */
 export function moduleText(call) {
-  return call.name === call.type ? call.type : `${call.name} (${call.type})`;
+  const type = call.name === call.type ? [] : [" (", isolated(call.type), ")"];
+  return element("span", {}, isolated(call.name), ...type);
 }
 
 /** What the hook of an event is called: forward hook double on features.0. */
 export function hookTitle(report, hook) {
   return phrase(report, "title_hook", {
     kind: kindWord(report, hook.kind),
-    name: code(hook.name),
+    name: codeText(hook.name),
     owner: isolated(hook.owner),
   });
 }
@@ -21,26 +22,27 @@ export function kindWord(report, kind) {
 }
 
 /** The words that a title or a sentence of this event may name. */
-function names(report, event) {
+function wordsOf(report, event) {
   const call = report.calls.get(event.call);
   const hook = report.hooks[event.hook];
   const gradient = event.gradient?.[0];
   return {
-    module: call ? isolated(moduleText(call)) : null,
+    module: call ? moduleText(call) : null,
     hook: hook ? element("span", {}, ...hookTitle(report, hook)) : null,
-    tensor: event.tensor === undefined ? report.word("a_tensor") : code(event.tensor),
+    tensor: event.tensor === undefined ? report.word("a_tensor") : codeText(event.tensor),
+    node: event.node === undefined ? "" : codeText(event.node),
     run: event.backward === undefined ? "" : event.backward + 1,
     number: /\[(\d+)\]/.exec(gradient?.role ?? "")?.[1] ?? "",
     optimizer: event.optimizer,
     what: event.written?.what,
     by: event.written?.by,
     text: event.text,
-    roles: changedRoles(event),
+    roles: changedRoles(report, event),
   };
 }
 
-function changedRoles(event) {
-  const told = (event.edits ?? []).map((one) => `${one.role} ${one.text}`);
+function changedRoles(report, event) {
+  const told = (event.edits ?? []).map((one) => `${one.role} (${changeText(report, one)})`);
   return told.length > 4 ? `${told.slice(0, 4).join(", ")}, …` : told.join(", ");
 }
 
@@ -64,7 +66,7 @@ function keyOf(event, report) {
 
 function gradientKey(event) {
   const role = event.gradient?.[0]?.role ?? "";
-  if (event.call === undefined || event.call === null) return "gradient";
+  if (event.call === undefined) return event.tensor === undefined ? "gradient_at_node" : "gradient";
   return role.startsWith("grad_input") ? "grad_input" : "grad_output";
 }
 
@@ -75,13 +77,13 @@ export function titleOf(report, event) {
   const key = `title_${event.kind.replaceAll(" ", "_")}`;
   const known = report.words.en[key] ? key : "title_other";
   const call = report.calls.get(event.call);
-  const of = call ? moduleText(call) : event.tensor ?? event.optimizer ?? "";
+  const of = call ? moduleText(call) : event.tensor ?? event.node ?? event.optimizer ?? "";
   return [...phrase(report, known, { kind: event.kind }), of ? " · " : "", isolated(of)];
 }
 
 /** What happened, in a sentence, as nodes. */
 export function sentenceOf(report, event) {
-  return phrase(report, `what_${keyOf(event, report)}`, names(report, event));
+  return phrase(report, `what_${keyOf(event, report)}`, wordsOf(report, event));
 }
 
 /** What a kind of hook is, in a sentence. */

@@ -1,6 +1,6 @@
 // What an event saw, as tables: role, shape, value, numbers, statistics.
 import { element } from "./elements.js";
-import { code, readable } from "./phrases.js";
+import { codeText, readable } from "./phrases.js";
 
 const STATS = ["min", "max", "mean", "std"];
 
@@ -36,12 +36,13 @@ function statsOf(report, seen) {
   return seen.stats ?? report.data.looks?.values[seen.value]?.stats;
 }
 
-function told(report, seen) {
+function statsTold(report, seen) {
   const stats = statsOf(report, seen);
   if (!stats) return null;
   const odd = ["nan", "inf"].filter((one) => stats[one] > 0);
-  const parts = STATS.filter((one) => stats[one] !== undefined).map((one) => `${report.word(one)} ${readable(stats[one])}`);
-  if (stats.zeros) parts.push(report.word("zeros_of", { zeros: stats.zeros, total: stats.total }));
+  const small = smallNumbers(seen);
+  const parts = small ? [] : STATS.filter((one) => stats[one] !== undefined).map((one) => `${report.word(one)} ${readable(stats[one])}`);
+  if (stats.zeros && !small) parts.push(report.word("zeros_of", { zeros: stats.zeros, total: stats.total }));
   return element(
     "div",
     { class: "stats" },
@@ -50,20 +51,20 @@ function told(report, seen) {
   );
 }
 
-function row(report, seen) {
+function sightingRow(report, seen) {
   const small = smallNumbers(seen);
   return element(
     "tr",
     {},
-    element("th", { scope: "row" }, code(seen.role)),
+    element("th", { scope: "row" }, codeText(seen.role)),
     element(
       "td",
       {},
       element("bdi", {}, seen.what),
       seen.grad ? element("span", { class: "badge" }, report.word("requires_grad")) : null,
     ),
-    element("td", {}, seen.value ? code(seen.value) : "–", seen.name ? " " : null, seen.name ? code(seen.name) : null),
-    element("td", {}, small ? matrix(small, seen.role) : null, told(report, seen)),
+    element("td", { class: "id" }, seen.value ? codeText(seen.value) : "–", seen.name ? " " : null, seen.name ? codeText(seen.name) : null),
+    element("td", {}, small ? matrix(small, seen.role) : null, statsTold(report, seen)),
   );
 }
 
@@ -82,7 +83,7 @@ export function sightings(report, key, seen) {
         "table",
         {},
         element("thead", {}, element("tr", {}, ...heads.map((one) => element("th", { scope: "col" }, report.word(one))))),
-        element("tbody", {}, ...seen.map((one) => row(report, one))),
+        element("tbody", {}, ...seen.map((one) => sightingRow(report, one))),
       ),
     ),
   );

@@ -8,9 +8,9 @@ async function inflate(text) {
 }
 
 export class Report {
-  constructor(parts, words) {
+  constructor(parts) {
     this.data = parts;
-    this.words = words;
+    this.words = parts.words;
     this.events = parts.events.events;
     this.hooks = parts.events.hooks;
     this.calls = new Map(parts.events.calls.map((one) => [one.id, one]));
@@ -92,6 +92,5 @@ export async function readReport() {
   for (const one of document.querySelectorAll("script[data-part]")) {
     parts[one.dataset.part] = await inflate(one.textContent.trim());
   }
-  const { words } = JSON.parse(document.getElementById("words").textContent);
-  return new Report(parts, words);
+  return new Report(parts);
 }

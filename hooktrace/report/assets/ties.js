@@ -1,16 +1,20 @@
 // What an event is tied to: where a gradient came from, its call, its hook, its values, findings.
-import { element } from "./elements.js";
-import { code, eventLinks, isolated, phrase, seqLink } from "./phrases.js";
+import { element, eventLink } from "./elements.js";
+import { changeText, codeText, isolated, phrase } from "./phrases.js";
 import { titleOf } from "./sentences.js";
 import { showTab } from "./tabs.js";
 
 const SEEN = ["inputs", "outputs", "arrived", "gradient", "before", "after"];
 
+/** Every sighting of an event. */
+function sightingsOf(event) {
+  const seen = SEEN.flatMap((key) => (Array.isArray(event[key]) ? event[key] : []));
+  return [...seen, ...(event.edits ?? []).flatMap((one) => [one.before, one.after])];
+}
+
 /** Every value of an event, once. */
 function valuesOf(event) {
-  const seen = SEEN.flatMap((key) => (Array.isArray(event[key]) ? event[key] : []));
-  const edits = (event.edits ?? []).flatMap((one) => [one.before, one.after]);
-  const found = [...seen, ...edits].map((one) => one?.value);
+  const found = sightingsOf(event).map((one) => one?.value);
   if (event.written) found.push(event.written.before, event.written.after);
   return [...new Set(found.filter(Boolean))];
 }
@@ -19,9 +23,14 @@ function valuesOf(event) {
 export class ValueIndex {
   constructor(events) {
     this.tensors = new Map();
-    this.makers = new Map();
+    this.makers = new Map(); // value -> the event that wrote it in place
+    this.runs = new Map(); // number of a backward run -> its first and its last event
+    this.small = new Map(); // value -> a sighting with its numbers
     for (const event of events) {
+      for (const seen of sightingsOf(event)) if (seen?.numbers) this.small.set(seen.value, seen);
       for (const value of valuesOf(event)) this.add(value, event.seq);
+      if (event.kind === "backward") this.runs.set(event.backward, [event.seq]);
+      if (event.kind === "backward done") this.runs.get(event.backward)?.push(event.seq);
       if (event.written) this.makers.set(event.written.after, event.seq);
     }
   }
@@ -48,7 +57,7 @@ function versionOf(value) {
 /** Where the gradient of this event came from. */
 export function fromSection(report, event) {
   if (!event.from?.length) return null;
-  const items = event.from.map((seq) => element("li", {}, seqLink(seq), " ", ...titleOf(report, report.at(seq)), " ", role(report.at(seq))));
+  const items = event.from.map((seq) => element("li", {}, eventLink(seq), " ", ...titleOf(report, report.at(seq)), " ", gradientRole(report.at(seq))));
   return element(
     "section",
     { class: "from" },
@@ -57,11 +66,11 @@ export function fromSection(report, event) {
   );
 }
 
-function role(event) {
+function gradientRole(event) {
   const gradient = event.gradient?.[0];
-  if (gradient) return code(gradient.role);
+  if (gradient) return codeText(gradient.role);
   const edit = event.edits?.[0];
-  return edit ? element("b", { class: "changed" }, edit.text) : null;
+  return edit ? element("b", { class: "changed" }, changeText(report, edit)) : null;
 }
 
 /** The values of an event: their versions, and where each was seen. */
@@ -81,37 +90,49 @@ function valueLine(report, event, index, value) {
   if (!elsewhere) return null;
   const parts = versions.flatMap(([one, seqs], place) => [
     place ? element("span", { class: "arrow" }, " → ") : null,
-    code(one),
+    codeText(one),
     " (",
-    ...(versionOf(one) ? [report.word(versionOf(one) === 1 ? "written_once" : "written_times", { count: versionOf(one) }), "; "] : []),
+    ...writtenHow(report, index, one),
     report.word("seen_at"),
     " ",
-    around(seqs, event.seq),
+    nearLinks(seqs, event.seq),
     ")",
   ]);
   return element("li", {}, ...parts);
 }
 
+/** How often the tensor had been written to by then, and where the last time. */
+function writtenHow(report, index, value) {
+  const count = versionOf(value);
+  if (!count) return [];
+  const maker = index.makers.get(value);
+  const key = `written_${count === 1 ? "once" : "times"}${maker === undefined ? "" : "_at"}`;
+  return [...phrase(report, key, { count, seq: maker === undefined ? "" : eventLink(maker) }), "; "];
+}
+
 /** Links to the events nearest to this one, with those before and after it. */
-function around(seqs, now) {
+function nearLinks(seqs, now) {
   const place = seqs.findIndex((one) => one >= now);
   const at = place < 0 ? seqs.length : place;
   const near = seqs.slice(Math.max(0, at - 3), at + 4);
   const more = seqs.length - near.length;
-  return element("span", {}, eventLinks(near), more ? `+${more}` : null);
+  const links = near.flatMap((seq, at) => [at ? " " : null, seq === now ? element("b", {}, `#${seq}`) : eventLink(seq)]);
+  return element("span", {}, ...links, more ? ` +${more}` : null);
 }
 
 /** Links to the call, the hook's other firings, findings, and the row of the module. */
-export function linksSection(report, event) {
+export function linksSection(report, event, index) {
   const call = report.calls.get(event.call);
   const hook = report.hooks[event.hook];
   const rows = [];
   const add = (key, ...things) => rows.push(element("dt", {}, report.word(key)), element("dd", {}, ...things));
   if (call) {
-    add("tie_call", ...phrase(report, "tie_call_is", { first: seqLink(call.first), last: seqLink(call.last) }));
+    add("tie_call", ...phrase(report, "tie_call_is", { first: eventLink(call.first), last: eventLink(call.last) }));
     add("module", moduleButton(report, call.name));
   }
-  if (hook) add("tie_firings", hook.fired.length ? around(hook.fired, event.seq) : report.word("never"));
+  const run = index.runs.get(event.backward);
+  if (run) add("backward_run", ...phrase(report, "tie_call_is", { first: eventLink(run[0]), last: eventLink(run.at(-1)) }));
+  if (hook) add("tie_firings", hook.fired.length ? nearLinks(hook.fired, event.seq) : report.word("never"));
   findingsOf(event.seq).forEach((one) => add("tie_finding", one));
   return rows.length ? element("section", { class: "ties" }, element("h4", {}, report.word("seen_ties")), element("dl", {}, ...rows)) : null;
 }

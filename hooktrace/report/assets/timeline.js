@@ -66,6 +66,10 @@ class Timeline {
     report.on("fit", () => this.fit());
     report.on("cursor", () => this.follow());
     report.on("language", () => this.speak());
+    report.on("playing", (playing) => {
+      this.playing = playing; // nobody can listen to thirty events a second
+      this.tell();
+    });
     const recolour = () => {
       this.painter.recolour();
       this.redraw();
@@ -82,7 +86,8 @@ class Timeline {
       if (one === undefined) return null;
       const { bands, view } = this;
       const middle = (Math.max(bands.low[one], view.from) + Math.min(bands.high[one], view.to)) / 2;
-      return { x: view.x(middle), y: this.painter.y(bands.tops[bands.row[one]]) + 6, width: view.x(bands.high[one]) - view.x(bands.low[one]) };
+      const width = view.x(bands.high[one]) - view.x(bands.low[one]);
+      return { x: view.x(middle), y: this.painter.y(bands.tops[bands.row[one]]) + 6, width };
     };
   }
 
@@ -178,6 +183,8 @@ class Timeline {
     const cursor = report.event ? view.x(this.bands.position(report.event)) : -1;
     const inside = cursor >= view.left && cursor <= view.left + view.width;
     view.zoom(x ?? this.pointer ?? (inside ? cursor : view.left + view.width / 2), factor);
+    this.tip.hidden = true;
+    this.under = -1;
     this.redraw();
   }
 
@@ -241,13 +248,14 @@ class Timeline {
     const [one] = this.bands.of(event);
     if (this.view.follow(this.bands.position(event))) this.stale = true;
     if (one !== undefined) this.showRow(this.bands.tops[this.bands.row[one]]);
-    this.tell();
+    if (!this.playing) this.tell();
     this.retouch();
   }
 
   showRow(top) {
     const { scroller } = this;
     const room = scroller.clientHeight - AXIS_HEIGHT - 24;
-    if (top < scroller.scrollTop || top > scroller.scrollTop + room) scroller.scrollTop = Math.max(0, top - room / 2);
+    const inSight = top >= scroller.scrollTop && top <= scroller.scrollTop + room;
+    if (!inSight) scroller.scrollTop = Math.max(0, top - room / 2);
   }
 }

@@ -2,7 +2,9 @@
 
 /** How things look, the weaker before the stronger: where many share a pixel the strongest shows. */
 export const LOOKS = ["plain", "called", "back", "stepped", "seen", "written", "changed", "raised"];
-const LOOK_OF_LANE = { forward: "called", backward: "back", gradients: "back", optimizer: "stepped", changes: "changed" };
+const LOOK_OF_LANE = {
+  forward: "called", backward: "back", gradients: "back", optimizer: "stepped", changes: "changed",
+};
 const ENDS = { call: "exit", forward: "exit", backward: "backward done", step: "step done" };
 
 const LOWEST_ROW = 14; // pixels: what a name needs
@@ -32,13 +34,16 @@ export class TimeBands {
     this.fill(0);
     const first = added(slices.first);
     const marked = added(marks.at);
-    const many = (slice, mark) =>
-      Int32Array.from({ length: this.count }, (_, one) => (one < this.slices ? slice(one) : mark(one - this.slices)));
-    this.first = many((one) => first[one], (one) => marked[one]);
-    this.last = many((one) => first[one] + slices.span[one], (one) => marked[one]);
-    this.at = many((one) => first[one] + slices.at[one], (one) => marked[one]);
-    this.band = many((one) => slices.band[one], (one) => marks.band[one]);
-    this.row = many((one) => this.bands[slices.band[one]].row + slices.row[one], (one) => this.bands[marks.band[one]].row);
+    const column = (ofSlice, ofMark) =>
+      Int32Array.from({ length: this.count }, (_, one) =>
+        one < this.slices ? ofSlice(one) : ofMark(one - this.slices),
+      );
+    this.first = column((one) => first[one], (one) => marked[one]);
+    this.last = column((one) => first[one] + slices.span[one], (one) => marked[one]);
+    this.at = column((one) => first[one] + slices.at[one], (one) => marked[one]);
+    this.band = column((one) => slices.band[one], (one) => marks.band[one]);
+    this.row = column((one) => slices.row[one], () => 0);
+    this.row.forEach((row, one) => (this.row[one] = row + this.bands[this.band[one]].row));
     this.took = slices.ns;
     this.look = Uint8Array.from({ length: this.count }, (_, one) => LOOKS.indexOf(this.lookOf(one)));
     this.index(report);

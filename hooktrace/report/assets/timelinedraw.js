@@ -45,7 +45,8 @@ export class TimePainter {
     this.lines(ticks);
     this.bands.tops.forEach((top, row) => {
       const y = this.y(top);
-      if (y + this.bands.rowHeight > AXIS_HEIGHT && y < this.height) this.rows.paint(this.bands.inRow[row], y, this.width);
+      const inSight = y + this.bands.rowHeight > AXIS_HEIGHT && y < this.height;
+      if (inSight) this.rows.paint(this.bands.inRow[row], y, this.width);
     });
     this.gutter(laneName);
     this.axis(ticks, tickName);
@@ -136,8 +137,8 @@ export class TimePainter {
     const y = this.y(bands.tops[bands.row[one]]);
     if (y < AXIS_HEIGHT - bands.bar / 2) return;
     const [low, high] = [view.x(bands.low[one]), view.x(bands.high[one])];
-    const [middle, wide] = bands.isMark(one) ? [(low + high) / 2, 12] : [(low + high) / 2, Math.max(high - low, 6)];
-    const box = [middle - wide / 2 - 0.5, y - 1, wide, bands.bar + 2];
+    const wide = bands.isMark(one) ? 12 : Math.max(high - low, 6);
+    const box = [(low + high - wide) / 2 - 0.5, y - 1, wide, bands.bar + 2];
     if (width > 1) pen.clearRect(...box);
     pen.strokeStyle = colour;
     pen.lineWidth = width;

@@ -74,6 +74,7 @@ function timeKey(event, does) {
     PageUp: () => does.scroll(-80),
     PageDown: () => does.scroll(80),
     fit: () => does.fit(),
+    Escape: () => does.point(),
   }[sign ?? event.code];
   if (!done) return;
   done();

@@ -28,7 +28,8 @@ export function itemTold(one, bands, report) {
   const mark = bands.isMark(one);
   const band = bands.bands[bands.band[one]];
   const took = mark ? event.took : bands.took[one] / 1000;
-  const facts = [bandName(band, bands, report), took === undefined ? null : duration(took), `#${event.seq}`].filter(Boolean).join(" · ");
+  const lasted = took === undefined ? [] : [duration(took)];
+  const facts = [bandName(band, bands, report), ...lasted, `#${event.seq}`].join(" · ");
   return [
     element("b", {}, mark ? `${event.kind} ${event.text}` : bands.names[bands.nameOf[one]]),
     element("span", { class: "faint" }, facts),

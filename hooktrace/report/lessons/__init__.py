@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import msgspec
-
 from hooktrace.log import EventLog
 from hooktrace.report.lessons import questions as _questions  # noqa: F401  (fills QUESTIONS)
 from hooktrace.report.lessons.choosing import chosen
 from hooktrace.report.lessons.scene import Scene
 from hooktrace.report.lessons.stop import QUESTIONS, Stop
+from hooktrace.report.parts import encoded
 from hooktrace.views.calls import CallIndex
 
 __all__ = ["lesson_data", "stops"]
@@ -42,5 +41,5 @@ def lesson_data(log: EventLog, calls: CallIndex) -> dict[str, Any]:
         ``stops``, and ``id``: equal for lessons that ask the same of the same run.
     """
     found = [one.data() for one in stops(log, calls)]
-    what = msgspec.json.encode([log.surroundings.started, found])
+    what = encoded([log.surroundings.started, found])
     return {"id": hashlib.sha256(what).hexdigest()[:16], "stops": found}

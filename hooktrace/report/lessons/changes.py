@@ -48,7 +48,7 @@ def about_change(scene: Scene, firing: HookFired, role: str, cursor: int) -> Sto
         return None
     hook = scene.hook(scene.log.hooks[firing.hook])
     before = shown(seen)
-    order = 5 if not edits else 2 * (before is None) + (len(edits) == 1)
+    order = 3 if not edits else 2 * (before is None) + (len(edits) == 1)
     moment = Moment(cursor, firing.seq, firing.hook, order)
     question = (
         say("lesson_what_size", hook=hook, role=role, size=seen.summary.dimensions)

@@ -13,6 +13,7 @@ __all__ = ["chosen"]
 _MOST = 12
 _MOST_OF_A_KIND = 3
 _CONSIDERED = 400  # of a kind
+_ONCE = ("lesson_looked", "lesson_receives_why_looked")  # whatever hook it was
 
 
 def chosen(found: Mapping[str, Iterable[Stop | None]]) -> list[Stop]:
@@ -25,13 +26,20 @@ def chosen(found: Mapping[str, Iterable[Stop | None]]) -> list[Stop]:
     """
     queues = [_queue(name, several) for name, several in found.items()]
     taken: list[Stop] = []
-    for _ in range(_MOST_OF_A_KIND):
-        for queue in sorted(filter(None, queues), key=lambda one: one[0].moment.order):
-            fitting = next((one for one in queue if _fits(one, taken)), None)
-            if fitting is not None and len(taken) < _MOST:
-                taken.append(fitting)
-                queue.remove(fitting)
+    while len(taken) < _MOST:
+        for queue in queues:
+            while queue and not _fits(queue[0], taken):
+                queue.pop(0)
+        if not any(queues):
+            break
+        best = min(filter(None, queues), key=lambda one: _rank(one[0], taken))
+        taken.append(best.pop(0))
     return sorted(taken, key=lambda one: one.moment.cursor)
+
+
+def _rank(stop: Stop, taken: Iterable[Stop]) -> int:
+    """Return how late a stop is taken: what is less telling, and what there is already."""
+    return stop.moment.order + 2 * sum(one.name == stop.name for one in taken)
 
 
 def _queue(name: str, found: Iterable[Stop | None]) -> list[Stop]:
@@ -42,14 +50,17 @@ def _queue(name: str, found: Iterable[Stop | None]) -> list[Stop]:
 
 def _fits(stop: Stop, taken: Iterable[Stop]) -> bool:
     """Whether a stop neither teaches what another one does nor overlaps with it."""
+    if sum(one.name == stop.name for one in taken) >= _MOST_OF_A_KIND:
+        return False
     return not any(_point(stop) == _point(one) or _overlap(stop, one) for one in taken)
 
 
 def _point(stop: Stop) -> tuple[object, ...]:
-    """Return what a stop teaches, and of which hook."""
-    inner = [one.key for one in stop.explanation.values.values() if isinstance(one, Phrase)]
-    right = stop.choices[stop.right].key
-    return stop.question.key, right, stop.explanation.key, *inner, stop.moment.hook
+    """Return what a stop teaches; where a hook does something, of which hook."""
+    because = stop.explanation
+    inner = [one.key for one in because.values.values() if isinstance(one, Phrase)]
+    hook = None if because.key in _ONCE else stop.moment.hook
+    return stop.question.key, stop.choices[stop.right].key, because.key, *inner, hook
 
 
 def _overlap(one: Stop, other: Stop) -> bool:

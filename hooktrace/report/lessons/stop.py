@@ -128,7 +128,7 @@ def _distinct(phrases: Iterable[Phrase]) -> list[Phrase]:
 
 
 def _mix(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 Ask = Callable[["Scene"], Iterable[Stop | None]]

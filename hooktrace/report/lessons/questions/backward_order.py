@@ -23,7 +23,7 @@ def backward_order(scene: Scene) -> Iterator[Stop | None]:
     for run in scene.case.runs:
         if run.number not in scene.runs:
             continue
-        hooked = [one for one in fired if one in run and scene.log.hooks[one.hook].module]
+        hooked = [one for one in fired if one in run]
         yield _about(scene, run, hooked, "lesson_backward_hooks")
         passed = [
             one

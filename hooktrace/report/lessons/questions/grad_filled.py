@@ -21,10 +21,10 @@ __all__ = ["grad_filled"]
 def grad_filled(scene: Scene) -> Iterator[Stop | None]:
     """Ask of tensors that have a name, leaves and others."""
     for run in scene.case.runs:
-        if run.number not in scene.runs or "inputs" in run.started.options:
+        fills = run.started.accumulates
+        if run.number not in scene.runs or (fills and "inputs" in run.started.options):
             continue
-        if run.started.accumulates:
-            yield from _leaves(scene, run)
+        yield from _leaves(scene, run)
         yield from _inner(scene, run)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hooktrace.events import TensorSummary
 from hooktrace.kinds import KINDS
 from hooktrace.report.lessons.changes import about_change
 from hooktrace.report.lessons.scene import Scene
@@ -11,7 +12,7 @@ from hooktrace.report.lessons.stop import Stop, question
 
 __all__ = ["gradient_after"]
 
-_ROLES = ("grad", "grad_input[0]", "grad_output[0]", "grad_inputs[0]", "grad_outputs[0]")
+_ROLES = ("grad", "param.grad", "grad_input[0]", "grad_output[0]", "grad_inputs[0]")
 _SILENT = ("retain_grad", "multi_grad", "comm", "function_backward")
 
 
@@ -24,6 +25,7 @@ def gradient_after(scene: Scene) -> Iterator[Stop | None]:
             continue
         cursor = scene.stop_before(firing)
         changed = [one.role for one in firing.edits]
-        given = [one.role for one in firing.inputs if one.role in (*_ROLES, "param.grad")]
-        if cursor is not None and (changed or given):
-            yield about_change(scene, firing, (changed or given)[0], cursor)
+        given = {one.role for one in firing.inputs if isinstance(one.summary, TensorSummary)}
+        roles = changed or [role for role in _ROLES if role in given]
+        if cursor is not None and roles:
+            yield about_change(scene, firing, roles[0], cursor)

@@ -40,7 +40,9 @@ def _in_hook(scene: Scene, firing: HookFired, written: dict[Value, TensorWritten
     write = written.get(entered)
     if write is not None and not _by(write, call, firing):
         return None
-    if (write is None) != (entered == seen) or (write is None and not _made_anew(call)):
+    if (write is None) != (entered == seen):
+        return None
+    if write is None and not (call.module.base in _MIGHT and _made_anew(call)):
         return None
     started = call.forward_started
     if started is None or not scene.alone(started.seq, firing.seq):
@@ -48,7 +50,7 @@ def _in_hook(scene: Scene, firing: HookFired, written: dict[Value, TensorWritten
     if write is not None:
         moment = Moment(started.seq, write.seq)
     else:
-        moment = Moment(started.seq, firing.seq, order=1 if call.module.base in _MIGHT else 6)
+        moment = Moment(started.seq, firing.seq, order=1)
     hook, module = scene.hook(scene.log.hooks[firing.hook]), scene.title(call)
     asked = say("lesson_input", hook=hook, module=module, kind=_kind(call))
     return ask(moment, asked, *_answers(module, write is not None))

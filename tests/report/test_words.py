@@ -1,0 +1,102 @@
+"""The words of the page: the same in each language, none unused, none missing."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from hooktrace.report import lessons
+from hooktrace.report.extras import LANGUAGES
+from hooktrace.report.script import asset
+from hooktrace.report.words import words
+
+REPORT = Path(lessons.__file__).parents[1]
+ASSETS = REPORT / "assets"
+OTHERS = [one for one in LANGUAGES if one != "en"]
+
+
+def placeholders(text: str) -> list[str]:
+    return sorted(set(re.findall(r"\{(\w*)\}", text)))
+
+
+def strings() -> set[str]:
+    """Every word-like string in the scripts, the template and the code: what may be a key."""
+    found: set[str] = set()
+    for path in ASSETS.glob("*.js"):
+        found |= set(re.findall(r"""["'`](\w+)["'`]""", path.read_text()))
+    template = asset("report.html.j2")
+    found |= set(re.findall(r'"(\w+)"', template)) | set(re.findall(r"\bw\.(\w+)", template))
+    for path in REPORT.rglob("*.py"):
+        constants = (
+            one.value
+            for one in ast.walk(ast.parse(path.read_text()))
+            if isinstance(one, ast.Constant)
+        )
+        found |= {one for one in constants if isinstance(one, str)}
+    return found | {"error", "warning", "note"}  # severities of findings
+
+
+def put_together() -> re.Pattern[str]:
+    """What keys look like that the scripts put together, such as ``kind_...`` or ``..._of``."""
+    sources = "".join(path.read_text() for path in ASSETS.glob("*.js"))
+    begun = [f"{one}.*" for one in re.findall(r"`(\w+_)\$\{\w", sources)]
+    ended = [rf"\w+{one}" for one in re.findall(r"`\$\{\w+\}(_\w+)`", sources)]
+    return re.compile("|".join([*begun, *ended]))
+
+
+def keys_asked_for() -> set[str]:
+    """What is asked for by a name that stands there."""
+    found: set[str] = set()
+    for path in ASSETS.glob("*.js"):
+        source = path.read_text()
+        found |= set(re.findall(r'\.word\(\s*"(\w+)"', source))
+        found |= set(re.findall(r'\bbutton\(\s*report,\s*"(\w+)"', source, re.IGNORECASE))
+    template = asset("report.html.j2")
+    found |= set(re.findall(r'data-(?:w|tab)="(\w+)"', template))
+    found |= set(re.findall(r"\bw\.(\w+)", template))
+    for path in REPORT.rglob("*.py"):
+        constants = (
+            one.value
+            for one in ast.walk(ast.parse(path.read_text()))
+            if isinstance(one, ast.Constant)
+        )
+        found |= {
+            one for one in constants if isinstance(one, str) and re.fullmatch(r"lesson_\w+", one)
+        }
+    return found - {"lesson_data"}
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_each_language_has_the_same_words(language: str) -> None:
+    assert list(words(language)) == list(words("en"))
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_each_language_inserts_the_same_values(language: str) -> None:
+    for key, text in words("en").items():
+        assert placeholders(words(language)[key]) == placeholders(text), key
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_text_is_empty_or_has_a_backtick_too_many(language: str) -> None:
+    for key, text in words(language).items():
+        assert text.strip() == text != "", key
+        assert text.count("`") % 2 == 0, key
+
+
+def test_no_word_is_unused() -> None:
+    left = sorted(set(words("en")) - strings())
+    assert [one for one in left if not put_together().fullmatch(one)] == []
+
+
+def test_no_word_is_missing() -> None:
+    assert sorted(keys_asked_for() - set(words("en"))) == []
+
+
+def test_chinese_texts_use_the_marks_of_their_language() -> None:
+    for key, text in words("zh").items():
+        prose = re.sub(r"`[^`]*`|\{\w+\}", "", text)
+        assert not re.search(r"[一-鿿] ?[,;:?!]", prose), key
