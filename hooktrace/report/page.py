@@ -53,7 +53,7 @@ def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> s
     )
 
 
-_STYLES = ("report", "inspector", "timeline", "lesson")
+_STYLES = ("report", "inspector", "timeline", "lesson", "graph")
 
 
 def _frame(options: Options) -> dict[str, Any]:
