@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from hooktrace.render.diagram import mimebundle as picture_bundle
 from hooktrace.render.engine import write_atomically
 from hooktrace.report import Extras, Options, page
 from hooktrace.report.extras import LIMIT_BYTES, HeatPicture
-from hooktrace.valuelooks import looks
 from hooktrace.views.calls import CallIndex
 
 __all__ = ["heat_pictures", "mimebundle", "report_text", "write_report"]
@@ -41,8 +41,13 @@ def report_text(
     """Return the report of a trace as HTML."""
     options = Options(title, lang, step, LIMIT_BYTES if limit is None else limit)
     heat = [] if cam is None else heat_pictures(cam)
-    found, seen = diagnose(log, calls), looks(log)
-    extras = Extras(list(found), found.summary, seen.values, seen.differences, heat)
+    found = diagnose(log, calls)
+    extras = Extras(list(found), found.summary, heat=heat)
+    if log.snapshots:
+        from hooktrace.valuelooks import looks  # needs torch
+
+        seen = looks(log)
+        extras = replace(extras, looks=seen.values, differences=seen.differences)
     return page(log, calls, extras, options)
 
 

@@ -10,7 +10,9 @@ import typer
 
 from hooktrace.commands.flags import flagged, given
 from hooktrace.commands.places import Force, Quiet, TraceFile, check_free, default_place
+from hooktrace.commands.waiting import waiting
 from hooktrace.errors import HooktraceError
+from hooktrace.progress import work
 
 if TYPE_CHECKING:
     from hooktrace.signatures import Option
@@ -42,9 +44,11 @@ def report(
     from hooktrace.loading import load
 
     path = check_free(page or default_place(file, ".html"), force)
-    t = load(file)
     try:
-        t.report(path, **given(flags))
+        with waiting(quiet):
+            t = load(file)
+            with work("writing the page"):
+                t.report(path, **given(flags))
     except HooktraceError:
         raise
     except (ValueError, IndexError) as error:

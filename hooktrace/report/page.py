@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from hooktrace.log import EventLog
 from hooktrace.report.bands import band_forms
@@ -110,4 +111,14 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["coded"] = _coded
     return environment.from_string(asset("report.html.j2"))
+
+
+def _coded(text: str) -> Markup:
+    """Return text as HTML, what stands between backticks as code."""
+    pieces = str(text).split("`")
+    if len(pieces) % 2 == 0:  # one too many, as a name may have
+        return escape(text)
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(one) if at % 2 else one for at, one in enumerate(pieces))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,60 @@ def test_every_event_has_a_sentence_in_both_languages(
             assert text.endswith(mark), (event, text)
             assert "undefined" not in inspector(page).inner_text()
             assert "{" not in text
+
+
+@pytest.fixture(scope="module")
+def many_kinds() -> Any:
+    """Events of nearly every kind: gradients written over, steps, rates, hooks on all sorts."""
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    rates = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    optimizer.register_step_pre_hook(lambda *given: None)
+    net[0].register_state_dict_post_hook(lambda *given: None)
+    with ht.trace(net, stats=True) as t:
+        a, b = (torch.ones(2, requires_grad=True) for _ in range(2))
+        c = b * 2
+        c.retain_grad()
+        handle = a.register_hook(lambda grad: grad.mul_(3) is None)
+        handle.remove()
+        a.register_hook(write_over)
+        ((a + b).square() + c).sum().backward()
+        for _ in range(2):
+            optimizer.zero_grad()
+            net(torch.ones(1, 2)).sum().backward()
+            optimizer.step()
+            rates.step()
+        net.state_dict()
+    return t
+
+
+def write_over(grad: torch.Tensor) -> None:
+    grad.mul_(3)
+
+
+def test_events_of_every_kind_are_told(open_page: Any, write: Reports, many_kinds: Any) -> None:
+    kinds = {one.label for one in many_kinds.events}
+    rare = {"overwrite", "register", "remove", "write", "step", "step done", "schedule"}
+    assert rare <= kinds
+    page = open_page(write(many_kinds), "#e=0")
+    for event in many_kinds.events:
+        page.evaluate("seq => { location.hash = `#e=${seq}`; }", event.seq)
+        expect(page.locator(".where")).to_contain_text(f"#{event.seq} /")
+        expect(page.locator("#inspector .facts")).to_contain_text(f"event #{event.seq},")
+        expect(page.locator("#inspector .sentence")).to_have_text(re.compile(r"^.{8,}\.$"))
+        assert "undefined" not in inspector(page).inner_text()
+
+
+def test_a_gradient_that_a_hook_changed_says_so(
+    open_page: Any, write: Reports, many_kinds: Any
+) -> None:
+    fired = next(one for one in many_kinds.of(HookFired) if one.edits)
+    tensor = many_kinds.log.hooks[fired.hook].tensor
+    filled = next(one for one in many_kinds.of(GradientAccumulated) if one.tensor == tensor)
+    page = opened(open_page, write(many_kinds), filled)
+    expect(page.locator("#inspector .from")).to_contain_text(
+        f"#{fired.seq} tensor hook write_over on a {TIMES}3"
+    )
 
 
 def test_each_kind_of_hook_has_words_in_both_languages() -> None:

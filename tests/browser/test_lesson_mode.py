@@ -67,6 +67,12 @@ def at(page: Any) -> str:
     return str(page.locator(".where").inner_text()).split()[0]
 
 
+def veil(page: Any) -> str:
+    """What stands on what is hidden."""
+    text = page.evaluate("() => document.documentElement.style.getPropertyValue('--veil')")
+    return str(json.loads(text))
+
+
 def answer(page: Any, stop: dict[str, Any], *, wrong_first: bool = False) -> None:
     """Answer by keys."""
     if wrong_first:
@@ -179,6 +185,17 @@ def test_showing_the_answer_does_not_count(
     )
 
 
+def test_one_may_start_again_in_the_middle(
+    open_page: Any, lesson_report: Path, lesson_stops: list[dict[str, Any]]
+) -> None:
+    page = open_page(lesson_report)
+    begin(page)
+    answer(page, lesson_stops[0])
+    page.locator("#lesson button", has_text=words("en")["lesson_exit"]).click()
+    page.locator("#lesson button", has_text=words("en")["lesson_again"]).click()
+    expect(page.locator(".lesson-question")).to_contain_text("Question 1")
+
+
 def test_leaving_puts_everything_back(open_page: Any, lesson_report: Path) -> None:
     page = open_page(lesson_report, "#e=7")
     page.locator("[role=tab][data-tab=lesson]").click()
@@ -253,13 +270,13 @@ def test_the_lesson_speaks_chinese_and_changes_its_language_on_the_way(
     count = len(lesson_stops)
     number = words("zh")["lesson_place"].format(number=1, count=count)
     expect(page.locator(".lesson-question")).to_contain_text(number)
+    assert veil(page) == words("zh")["lesson_veiled"]
     page.keyboard.press("1")
     page.locator("select.language").select_option("en")
     expect(page.locator(".lesson-question")).to_contain_text(f"Question 1 of {count}")
     expect(choice(page, 0).locator("input")).to_be_checked()
     expect(page.locator("html")).to_have_class(VEILED)
-    veil = page.evaluate("() => document.documentElement.style.getPropertyValue('--veil')")
-    assert json.loads(veil) == words("en")["lesson_veiled"]
+    assert veil(page) == words("en")["lesson_veiled"]
 
 
 def test_the_code_of_the_hook_is_shown_where_reading_it_tells(
@@ -280,11 +297,13 @@ def test_the_code_of_the_hook_is_shown_where_reading_it_tells(
 def test_keys_of_the_lesson_do_nothing_in_a_field(open_page: Any, lesson_report: Path) -> None:
     page = open_page(lesson_report)
     begin(page)
-    page.locator("[role=tab][data-tab=events]").click()
-    page.locator("#events .filter").fill("")
+    page.evaluate("() => document.querySelector('header').append(document.createElement('input'))")
+    page.locator("header input").focus()
     page.keyboard.type("1")
-    page.locator("[role=tab][data-tab=lesson]").click()
     assert page.locator(".lesson-choice input:checked").count() == 0
+    page.locator("#lesson-question").focus()
+    page.keyboard.type("1")
+    assert page.locator(".lesson-choice input:checked").count() == 1
 
 
 def test_a_trace_without_questions_says_so(open_page: Any, tmp_path: Path) -> None:

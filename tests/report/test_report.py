@@ -17,6 +17,7 @@ from torch import nn
 
 import hooktrace as ht
 from hooktrace.report.happened import Detail, events_data
+from hooktrace.report.page import _coded
 from hooktrace.report.parts import Form, Part, fit
 from hooktrace.report.script import script
 from hooktrace.report.sources import shown_path
@@ -218,3 +219,8 @@ def test_modules_are_joined_in_the_order_in_which_they_need_each_other() -> None
 def sources_of_all() -> str:
     folder = Path(ht.__file__).parent / "report" / "assets"
     return "".join(path.read_text("utf-8") for path in folder.glob("*.js"))
+
+
+def test_what_stands_in_backticks_is_code_and_nothing_of_it_markup() -> None:
+    assert str(_coded("call `x < 3` & go")) == "call <code>x &lt; 3</code> &amp; go"
+    assert str(_coded("a ` that is <b>alone</b>")) == "a ` that is &lt;b&gt;alone&lt;/b&gt;"

@@ -31,10 +31,9 @@ from hooktrace.events import (
 )
 from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
-from hooktrace.report.bands import LANES, bands_data, lane_of_hook
-from hooktrace.report.parts import packed
+from hooktrace.report.bands import LANES, band_forms, bands_data, lane_of_hook
+from hooktrace.report.parts import Part, fit, packed
 from hooktrace.report.words import all_words
-from hooktrace.reporting import report_text
 from hooktrace.views.calls import CallIndex
 
 LANE_OF_KIND = {
@@ -317,9 +316,13 @@ def test_what_the_timeline_leaves_out_for_its_size_is_told() -> None:
     with ht.trace(net) as t:
         for _ in range(25):
             net(torch.ones(1, 2)).sum().backward()
-    told = "In the timeline, the marks of gradients, writes and registrations"
-    assert told in report_text(t.log, CallIndex(t.log).refresh(), limit=150_000)
-    assert told not in report_text(t.log, CallIndex(t.log).refresh())
+    told = "In the timeline, the marks of gradients, writes and registrations."
+    forms = band_forms(t.log, t.index)
+    whole, poorer = (len(packed("bands", form.make()).text) for form in forms[:2])
+    assert poorer < whole
+    assert fit([Part("bands", forms)], whole)[1] == []
+    assert fit([Part("bands", forms)], whole - 1)[1] == [told]
+    assert "more than 2 deep" in fit([Part("bands", forms)], poorer - 1)[1][0]
 
 
 def test_a_hundred_thousand_slices_stay_well_below_a_megabyte() -> None:

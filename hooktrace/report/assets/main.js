@@ -19,7 +19,7 @@ function translate(report) {
 
 /** Whether a key belongs to the field that has the focus. */
 function typing(target) {
-  return target.closest("input, textarea, select, [contenteditable]") !== null;
+  return target instanceof Element && target.closest("input, textarea, select, [contenteditable]") !== null;
 }
 
 function keys(report, player) {

@@ -26,12 +26,15 @@ function excerpts(event, report, sources) {
   return found;
 }
 
-/** Lines of a file at a place, which are marked, and around it. */
-export function excerpt(title, place, report, sources, around = 3) {
+/** Lines of a file at a place, which are marked; around a single line, so many more. */
+export function excerpt(title, place, report, sources, most = 3) {
   const lines = sources.files[place.file] ?? {};
   const own = (number) => number >= place.first && number <= place.last;
-  const numbers = Object.keys(lines).map(Number).sort((a, b) => a - b);
-  const near = numbers.filter((one) => one >= place.first - around && one <= place.last + around);
+  const near = [];
+  const around = place.first === place.last ? most : 0;
+  for (let number = place.first - around; number <= place.last + around; number += 1) {
+    if (lines[number] !== undefined) near.push(number);
+  }
   const code = element("pre", { class: "code", tabindex: 0 });
   for (const number of near) {
     code.append(

@@ -57,7 +57,7 @@ function versionOf(value) {
 /** Where the gradient of this event came from. */
 export function fromSection(report, event) {
   if (!event.from?.length) return null;
-  const items = event.from.map((seq) => element("li", {}, eventLink(seq), " ", ...titleOf(report, report.at(seq)), " ", gradientRole(report.at(seq))));
+  const items = event.from.map((seq) => element("li", {}, eventLink(seq), " ", ...titleOf(report, report.at(seq)), " ", gradientRole(report, report.at(seq))));
   return element(
     "section",
     { class: "from" },
@@ -66,7 +66,7 @@ export function fromSection(report, event) {
   );
 }
 
-function gradientRole(event) {
+function gradientRole(report, event) {
   const gradient = event.gradient?.[0];
   if (gradient) return codeText(gradient.role);
   const edit = event.edits?.[0];
