@@ -87,7 +87,7 @@ class ModulePainter:
         item = self.plan.items[0] if self.plan.items[0].children else None
         inner = self.plan.items if item is None else item.children
         members: list[Box | Frame] = [self._box(one) for one in inner]
-        members += [self._operation(one) for one in self._operations(item and item.call)]
+        members += [self._operation(one) for one in self._operations(item.call if item else None)]
         if item is not None and item.call.parent is None:
             members += [self._operation(one) for one in self._operations(None)]
         heading = '""' if item is None else self._frame_label(item)

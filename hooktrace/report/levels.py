@@ -8,9 +8,8 @@ call that `near` gives.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
-
-import msgspec
 
 from hooktrace.errors import RenderError
 from hooktrace.events import CallId, HookFired, TensorId
@@ -20,7 +19,7 @@ from hooktrace.render.dot import Box, Frame, Scene
 from hooktrace.render.levels import level_scene
 from hooktrace.report.laidout import lay_out
 from hooktrace.report.likes import home_of
-from hooktrace.report.parts import Form
+from hooktrace.report.parts import Form, encoded
 from hooktrace.views.calls import CallIndex
 from hooktrace.views.hookuse import HookUse
 from hooktrace.views.links import Link
@@ -43,11 +42,11 @@ _NAMED = 4  # modules that the ledger names
 
 def graph_forms(log: EventLog, calls: CallIndex, step: int = 0) -> list[Form]:
     """Return the ways to give the graph of a step, the richest first."""
-    graph = Graph(log, calls, step)
-    return [
-        Form(lambda most=limit: graph.data(most), graph.left_out(limit))  # type: ignore[misc]
-        for limit in _LIMITS
-    ]
+    try:
+        graph = Graph(log, calls, step)
+    except RenderError as error:
+        return [Form(lambda: None, f"The graph: {error}")]
+    return [Form(partial(graph.data, limit), graph.left_out(limit)) for limit in _LIMITS]
 
 
 class Graph:
@@ -80,7 +79,7 @@ class Graph:
     def _levels(self, step: int) -> dict[CallId, tuple[Level, Scene]]:
         roots, _ = step_of(self._log, self._calls, step)
         nesting = self._nesting = Nesting(self._log, roots, self._uses)
-        found = {-1: self._compose(nesting.outermost())}
+        found = {CallId(-1): self._compose(nesting.outermost())}
         self._opened = nesting.opened()
         free = _MOST_PLACED
         for item in nesting.inner():
@@ -210,4 +209,4 @@ def _versions(tensor: TensorId | None, keys: set[str]) -> Iterator[str]:
 
 
 def _size(data: Data) -> int:
-    return len(msgspec.json.encode(data, enc_hook=str))
+    return len(encoded(data))

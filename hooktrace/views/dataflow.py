@@ -52,7 +52,7 @@ class _Weaver:
         for value, source in log.producers.items():
             self.made_by[source].append(value)
         self.sights = {seen.value: seen for call in self.calls for seen in call.seen_outputs}
-        shown = set(self.by_id) if part else {None, *self.by_id}
+        shown: set[CallId | None] = {*self.by_id} if part else {None, *self.by_id}
         self.places = Places(log, plan, shown, self.sources.box)
         self.sources.node_place = self.places.of
         self.operations = self.places.operations
