@@ -7,7 +7,7 @@ from hooktrace.log import EventLog
 from hooktrace.render.asked import Asked, view
 from hooktrace.render.badges import badge_row, count_row, framed
 from hooktrace.render.columns import wrap_columns
-from hooktrace.render.dot import Box, Frame, Scene, row, table
+from hooktrace.render.dot import Arrow, Box, Frame, Scene, row, table
 from hooktrace.render.flowing import arrow
 from hooktrace.render.legend import Extent, Seen, title
 from hooktrace.render.pieces import caption, heading_row, pill
@@ -19,7 +19,7 @@ from hooktrace.views.links import Flow, Operation, Terminal
 from hooktrace.views.outline import Item, Outline, around, inside, outlines
 from hooktrace.views.rounds import step_of
 
-__all__ = ["module_scene", "remarked_scene"]
+__all__ = ["ModulePainter", "module_scene", "remarked_scene"]
 
 _MOST_BADGES = 4
 
@@ -34,7 +34,7 @@ def remarked_scene(log: EventLog, calls: CallIndex, asked: Asked, uses: HookUse)
     """Compose the same with the remarks that `uses` holds."""
     roots, step = step_of(log, calls, asked.step or 0)
     plan, links, less = within_budget(log, roots, uses, asked)
-    painter = _Painter(log, roots, uses, plan, links)
+    painter = ModulePainter(log, roots, uses, plan, links)
     return painter.scene(Extent(roots, plan, step, asked.most if less else 0))
 
 
@@ -51,7 +51,7 @@ def within_budget(
     return plan, flow(log, roots, plan), True
 
 
-class _Painter:
+class ModulePainter:
     """Turns items, operations and links into boxes, frames and arrows."""
 
     def __init__(
@@ -70,10 +70,7 @@ class _Painter:
 
     def scene(self, extent: Extent) -> Scene:
         """Return the picture, wrapped if it is long."""
-        ends: dict[str, list[Box]] = {"input": [], "output": []}
-        for one in self.flow.terminals.values():
-            ends[one.text].append(self._terminal(one))
-        members: list[Box | Frame] = [*ends["input"]]
+        members: list[Box | Frame] = []
         for item in self.plan.items:
             shown = self._member(item, 0)
             if isinstance(shown, Frame) and self._needless(item):
@@ -81,14 +78,33 @@ class _Painter:
             else:
                 members.append(shown)
         members += [self._operation(one) for one in self._operations(None)]
-        members += ends["output"]
-        arrows = [
+        members, arrows, names = self._between_ends(members), self._arrows(), self._names()
+        heading = title(self.log, extent, self.uses, self.seen)
+        return wrap_columns(Scene(heading, members, arrows), _sign, names)
+
+    def level(self) -> Scene:
+        """Return the picture of a single level: the only item opened, or all of them closed."""
+        item = self.plan.items[0] if self.plan.items[0].children else None
+        inner = self.plan.items if item is None else item.children
+        members: list[Box | Frame] = [self._box(one) for one in inner]
+        members += [self._operation(one) for one in self._operations(item.call if item else None)]
+        if item is not None and item.call.parent is None:
+            members += [self._operation(one) for one in self._operations(None)]
+        heading = '""' if item is None else self._frame_label(item)
+        return Scene(heading, self._between_ends(members), self._arrows())
+
+    def _between_ends(self, members: list[Box | Frame]) -> list[Box | Frame]:
+        """Put the inputs before the members, and the outputs after them."""
+        ends: dict[str, list[Box]] = {"input": [], "output": []}
+        for one in self.flow.terminals.values():
+            ends[one.text].append(self._terminal(one))
+        return [*ends["input"], *members, *ends["output"]]
+
+    def _arrows(self) -> list[Arrow]:
+        return [
             arrow(link, not (self._folded(link.tail) or self._folded(link.head)), self.seen)
             for link in self.flow.links
         ]
-        names = self._names()
-        heading = title(self.log, extent, self.uses, self.seen)
-        return wrap_columns(Scene(heading, members, arrows), _sign, names)
 
     def _folded(self, key: str) -> bool:
         """Whether what is shown stands for several, so that numbers of one would mislead."""
@@ -268,7 +284,8 @@ class _Painter:
         return Box(operation.key, label, "operation", f"code between modules: {what}")
 
     def _terminal(self, terminal: Terminal) -> Box:
-        return pill(terminal.key, terminal.text, f"terminal {terminal.text}", terminal.text)
+        words = terminal.text if terminal.count == 1 else f"{terminal.count} {terminal.text}s"
+        return pill(terminal.key, words, f"terminal {terminal.text}", words)
 
 
 def _shown_name(item: Item) -> str:

@@ -22,6 +22,10 @@ def colours() -> str:
         f'[fill="{pair[0]}"]{{fill:var(--{name})}}[stroke="{pair[0]}"]{{stroke:var(--{name})}}'
         for name, pair in COLOURS.items()
     )
+    used += "".join(
+        f".fill-{name}{{fill:var(--{name})}}.line-{name}{{stroke:var(--{name})}}"
+        for name in COLOURS
+    )
     return (
         f":root{{color-scheme:light;{light}}}\n"
         f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light])"

@@ -15,6 +15,7 @@ from hooktrace.report.colours import colours
 from hooktrace.report.extras import LANGUAGES, Extras, Options
 from hooktrace.report.happened import event_forms
 from hooktrace.report.lessons import lesson_data
+from hooktrace.report.levels import graph_forms
 from hooktrace.report.lookforms import looks_part
 from hooktrace.report.parts import Form, Part, fit, packed
 from hooktrace.report.script import asset, digest, script, style
@@ -48,13 +49,13 @@ def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> s
     template = _template()
     bare = template.render(**context, parts=(), ledger=())
     free = options.limit_bytes - len(bare.encode("utf-8", "replace")) - _LEDGER_BYTES
-    parts, left_out = fit(_parts(log, calls, extras), free)
+    parts, left_out = fit(_parts(log, calls, extras, options), free)
     return template.render(
         **context, parts=parts, ledger=[*no_picture, *no_heat, *not_shown, *left_out]
     )
 
 
-_STYLES = ("report", "inspector", "timeline", "lesson")
+_STYLES = ("report", "inspector", "timeline", "lesson", "graph")
 
 
 def _frame(options: Options) -> dict[str, Any]:
@@ -86,10 +87,11 @@ def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[str]]:
     return replace(extras, heat=fitting), told
 
 
-def _parts(log: EventLog, calls: CallIndex, extras: Extras) -> list[Part]:
+def _parts(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> list[Part]:
     """Return the data of the panels, that of which most depends first."""
     return [
         Part("events", event_forms(log, calls), 0.5),
+        Part("graph", graph_forms(log, calls, options.step), 0.4),
         Part("bands", band_forms(log, calls), 0.4),
         Part("lesson", (Form(lambda: lesson_data(log, calls)),), 0.3),
         Part("sources", (Form(lambda: sources_data(log)),), 0.3),

@@ -40,7 +40,7 @@ class Backflow:
         self._plan = plan
         self._boxes = {item.key: item for item in plan.boxes()}
         calls = inside(roots)
-        places = Places(log, plan, {call.id for call in calls}, self._box)
+        places = Places(log, plan, {None, *(call.id for call in calls)}, self._box)
         self._items = {**self._boxes, **places.item_of}
         self._of = places.of
         self._seen = self._sightings(calls)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from hooktrace.events import CallId, NodeId, Observation, TensorWritten, TracedNode, Value
+from hooktrace.events import CallId, NodeId, TensorWritten, TracedNode, Value
 from hooktrace.log import EventLog
 from hooktrace.views.calls import Call
 from hooktrace.views.links import Flow, Link, Terminal
@@ -22,21 +22,29 @@ from hooktrace.views.tidying import Tidier
 __all__ = ["flow"]
 
 
-def flow(log: EventLog, roots: list[Call], plan: Outline) -> Flow:
-    """Work out what flows between the items of an outline."""
-    return _Weaver(log, roots, plan).weave()
+def flow(log: EventLog, roots: list[Call], plan: Outline, *, part: bool = False) -> Flow:
+    """Work out what flows between the items of an outline.
+
+    Args:
+        log: The trace.
+        roots: The calls of which the outline is.
+        plan: The outline.
+        part: Whether they are but a part of what ran: then code outside of them is not shown,
+            and what they take from it is an input.
+    """
+    return _Weaver(log, roots, plan, part).weave()
 
 
 class _Weaver:
     """Looks up where each value came from, then ties the links."""
 
-    def __init__(self, log: EventLog, roots: list[Call], plan: Outline) -> None:
+    def __init__(self, log: EventLog, roots: list[Call], plan: Outline, part: bool) -> None:
         self.log = log
         self.roots = roots
         self.plan = plan
         self.calls = inside(roots)
         self.by_id = {call.id: call for call in self.calls}
-        self.sources = Sources(log, roots, self.calls, plan)
+        self.sources = Sources(log, roots, self.calls, plan, part)
         self.item_of = {item.key: item for item in plan.boxes()}
         self.links: list[Link] = []
         self.terminals: dict[str, Terminal] = {}
@@ -44,7 +52,8 @@ class _Weaver:
         for value, source in log.producers.items():
             self.made_by[source].append(value)
         self.sights = {seen.value: seen for call in self.calls for seen in call.seen_outputs}
-        self.places = Places(log, plan, set(self.by_id), self.sources.box)
+        shown: set[CallId | None] = {*self.by_id} if part else {None, *self.by_id}
+        self.places = Places(log, plan, shown, self.sources.box)
         self.sources.node_place = self.places.of
         self.operations = self.places.operations
         self.item_of.update(self.places.item_of)
@@ -77,7 +86,7 @@ class _Weaver:
             if tail is not None and tail != box and not self._across(tail, call.id):
                 edits = edits + self._edits_on_entry(call, seen.value)
                 self.links.append(Link(tail, box, [seen], value, edits))
-                self._terminal(tail, seen)
+                self._terminal(tail)
 
     def _has_node(self, call: Call) -> bool:
         return any(seen.value in self.log.producers for seen in call.seen_outputs if seen.value)
@@ -99,7 +108,7 @@ class _Weaver:
             return False
         return any(item.row in rows for item in around(self.item_of.get(tail)))
 
-    def _terminal(self, key: str, seen: Observation) -> None:
+    def _terminal(self, key: str) -> None:
         if key.startswith("input-"):
             self.terminals.setdefault(key, Terminal(key, "input"))
 
@@ -141,6 +150,7 @@ class _Weaver:
         if tail is not None and tail != place and not self._across(tail, node.call):
             seen = self.sights.get(value) if value is not None else None
             self.links.append(Link(tail, place, [seen] if seen else [], value, edits))
+            self._terminal(tail)
 
     def _end(self, node: TracedNode) -> int:
         """Return when the call ended that made a node: what it took was there before that."""
@@ -194,7 +204,7 @@ class _Weaver:
                 if tail is not None:
                     self.links.append(Link(tail, key, [seen], value, edits))
                     self.terminals.setdefault(key, Terminal(key, "output"))
-                    self._terminal(tail, seen)
+                    self._terminal(tail)
 
     def _guess_order(self) -> None:
         """Tie boxes that nothing leads to after what ran before them, as a guess."""

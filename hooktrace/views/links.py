@@ -30,10 +30,11 @@ class Operation:
 
 @dataclass
 class Terminal:
-    """An input or the output of the whole."""
+    """An input or the output of the whole; of inputs that go the same way, all of them."""
 
     key: str
     text: str
+    count: int = 1
 
 
 @dataclass

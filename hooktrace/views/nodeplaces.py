@@ -16,7 +16,8 @@ __all__ = ["Places"]
 class Places:
     """Gives every autograd node the box of its call, or makes it an operation of its own.
 
-    Nodes of the repeats of a folded row have the place of their like in the first one.
+    Nodes of the repeats of a folded row have the place of their like in the first one; those of
+    calls that are not among `shown` have none (None stands for code outside of all calls).
 
     Attributes:
         of: By node: the key of its box or operation; leaves have none.
@@ -28,7 +29,7 @@ class Places:
         self,
         log: EventLog,
         plan: Outline,
-        shown: set[CallId],
+        shown: set[CallId | None],
         box: Callable[[CallId | None], str | None],
     ) -> None:
         self.of: dict[NodeId, str] = {}
@@ -39,7 +40,7 @@ class Places:
         for node in log.nodes:
             if node.leaf is not None or node.name.endswith("AccumulateGrad"):
                 continue
-            if node.call is not None and node.call not in shown:
+            if node.call not in shown:
                 continue
             place = box(node.call)
             if place is not None:

@@ -7,7 +7,7 @@ its own therefore stands out of its row, and so does one that is asked to be ope
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,12 +15,20 @@ from typing import Any
 from hooktrace.errors import UnknownNameError, nearest
 from hooktrace.events import CallId, TensorSummary
 from hooktrace.views.calls import Call
+from hooktrace.views.folding import longest_row
 from hooktrace.views.hookuse import HookUse
 
-__all__ = ["Item", "Outline", "around", "inside", "outline", "outlines"]
+__all__ = [
+    "Item",
+    "Outline",
+    "around",
+    "inside",
+    "opened_to",
+    "outline",
+    "outlines",
+    "shapes_of",
+]
 
-_LONGEST_PERIOD = 8
-_FEWEST_REPEATS = 3
 _READABLE = 30  # boxes that can be read on one screen
 _STILL_READABLE = 45  # boxes that are worth it to show what hooks did inside
 
@@ -97,7 +105,7 @@ def outline(
         folds: Whether rows of one shape are folded; else every call has an item of its own.
     """
     if not folds:
-        return _outline(roots, {one.id: one.id for one in inside(roots)}, depth or 0, set())
+        return opened_to(roots, {one.id: one.id for one in inside(roots)}, depth or 0, set())
     return next(outlines(roots, uses, depth))
 
 
@@ -119,30 +127,30 @@ def outlines(
         UnknownNameError: `expand` names nothing that was called.
     """
     chosen = _chosen(roots, expand)
-    shapes = _shapes(roots, uses, chosen)
+    shapes = shapes_of(roots, uses, chosen)
     opened = {one.id for call in chosen.values() for one in (call, *_outer(call))}
     if depth is None:
         plan = _readable(roots, uses, shapes)
         if opened:
-            plan = _outline(roots, shapes, plan.depth, opened | _hooked(roots, uses))
+            plan = opened_to(roots, shapes, plan.depth, opened | _hooked(roots, uses))
     else:
-        plan = _outline(roots, shapes, depth, opened)
+        plan = opened_to(roots, shapes, depth, opened)
     yield plan
     deepest = min(plan.depth, max((call.depth for call in inside(roots)), default=0))
     for level in range(deepest - 1, -1, -1):
-        yield _outline(roots, shapes, level, opened)
+        yield opened_to(roots, shapes, level, opened)
     if opened or depth is None:
         for level in range(deepest, -1, -1):
-            yield _outline(roots, shapes, level, set())
+            yield opened_to(roots, shapes, level, set())
 
 
 def _readable(roots: Sequence[Call], uses: HookUse, shapes: dict[CallId, Any]) -> Outline:
     """Open as many levels as can be read on one screen, and more where hooks are inside."""
     deepest = max((call.depth for call in inside(roots)), default=0)
     for opened in (_hooked(roots, uses), set()):
-        best = _outline(roots, shapes, 1, opened)
+        best = opened_to(roots, shapes, 1, opened)
         for level in range(2, deepest + 1):
-            deeper = _outline(roots, shapes, level, opened)
+            deeper = opened_to(roots, shapes, level, opened)
             if len(deeper.boxes()) > _READABLE:
                 break
             best = deeper
@@ -207,9 +215,10 @@ def inside(calls: Sequence[Call]) -> list[Call]:
     return found
 
 
-def _outline(
+def opened_to(
     roots: Sequence[Call], shapes: dict[CallId, Any], depth: int, opened: set[CallId]
 ) -> Outline:
+    """Open so many levels of the roots, and whatever is among `opened`."""
     home: dict[CallId, Item] = {}
     items = fold(roots, shapes)
     queue = [(item, 0) for item in items]
@@ -251,7 +260,7 @@ def fold(calls: Sequence[Call], shapes: dict[CallId, Any]) -> list[Item]:
     items: list[Item] = []
     start = 0
     while start < len(calls):
-        period, times = _longest_row(marks, start)
+        period, times = longest_row(marks, start)
         row = calls[start].id + 1 if times > 1 else 0
         for offset in range(period):
             at = range(start + offset, start + period * times, period)
@@ -260,18 +269,9 @@ def fold(calls: Sequence[Call], shapes: dict[CallId, Any]) -> list[Item]:
     return items
 
 
-def _longest_row(marks: list[Any], start: int) -> tuple[int, int]:
-    best = (1, 1)
-    for period in range(1, min(_LONGEST_PERIOD, (len(marks) - start) // _FEWEST_REPEATS) + 1):
-        pattern, times = marks[start : start + period], 1
-        while marks[start + period * times : start + period * (times + 1)] == pattern:
-            times += 1
-        if times >= _FEWEST_REPEATS and period * times > best[0] * best[1]:
-            best = (period, times)
-    return best
-
-
-def _shapes(roots: Sequence[Call], uses: HookUse, chosen: dict[CallId, Call]) -> dict[CallId, Any]:
+def shapes_of(
+    roots: Sequence[Call], uses: HookUse, chosen: Container[CallId] = ()
+) -> dict[CallId, Any]:
     """Give equal numbers to calls of one shape; children are numbered before their parents."""
     numbers: dict[Any, int] = {}
     shapes: dict[CallId, Any] = {}

@@ -18,12 +18,16 @@ class Sources:
     """Follows values back, through what hooks made of them.
 
     Attributes:
-        external: The inputs of the outermost calls that nothing in the picture made.
+        external: The inputs of the outermost calls that nothing in the picture made; of a part
+            of a run, whatever it takes from outside.
         node_place: The box or operation of every autograd node; whoever places them fills it.
     """
 
-    def __init__(self, log: EventLog, roots: list[Call], calls: list[Call], plan: Outline) -> None:
+    def __init__(
+        self, log: EventLog, roots: list[Call], calls: list[Call], plan: Outline, part: bool
+    ) -> None:
         self.log = log
+        self.part = part
         self.roots = roots
         self.calls = calls
         self.plan = plan
@@ -108,7 +112,15 @@ class Sources:
             edits[:0] = [text] if text else []
         made = self.log.producers.get(value)
         place = self.node_place.get(made[0]) if made is not None else None
-        return place or self.external.get(value), edits, value
+        return place or self.external.get(value) or self._entering(value), edits, value
+
+    def _entering(self, value: Value) -> str | None:
+        """Make an input of what a part of the run takes from outside, but not as an argument."""
+        made = self.log.producers.get(value) if self.part else None
+        if made is None or self.log.nodes[made[0]].leaf is not None:
+            return None
+        key = f"input-{len(set(self.external.values()))}"
+        return self.external.setdefault(value, key)
 
     def _edits_by_box(self, value: Value, box: str) -> list[str]:
         """Return what the forward hooks of a box itself did to the value that it returned."""

@@ -3,6 +3,7 @@ import { readReport } from "./store.js";
 import { controls } from "./controls.js";
 import { showTab, tabs } from "./tabs.js";
 import { eventsPanel } from "./events.js";
+import { graphPanel } from "./graph.js";
 import { inspectorPanel } from "./inspector.js";
 import { sourcePanel } from "./source.js";
 import { sortable } from "./tables.js";
@@ -72,6 +73,7 @@ async function main() {
   const body = (id) => document.querySelector(`#${id} .body`);
   const player = controls(document.getElementById("controls"), report);
   tabs(document.getElementById("tabs"), report);
+  graphPanel(body("graph"), report);
   eventsPanel(body("events"), report);
   inspectorPanel(body("inspector"), report);
   sourcePanel(body("source"), report);
