@@ -90,7 +90,7 @@ class ModulePainter:
         members += [self._operation(one) for one in self._operations(item.call if item else None)]
         if item is not None and item.call.parent is None:
             members += [self._operation(one) for one in self._operations(None)]
-        heading = '""' if item is None else self._frame_label(item)
+        heading = '""' if item is None else self._frame_label(item, "LEFT")
         return Scene(heading, self._between_ends(members), self._arrows())
 
     def _between_ends(self, members: list[Box | Frame]) -> list[Box | Frame]:
@@ -145,10 +145,10 @@ class ModulePainter:
         number = None if call is None else call.id
         return [one for one in self.flow.operations.values() if one.call == number]
 
-    def _frame_label(self, item: Item) -> str:
+    def _frame_label(self, item: Item, side: str = "RIGHT") -> str:
         call = item.call
         kind = clip(call.module.type, 40)
-        rows = [heading_row(_shown_name(item), "" if call.name == kind else kind)]
+        rows = [heading_row(_shown_name(item), "" if call.name == kind else kind, side)]
         rows += self._repeats(item)
         rows += self._badges(item)
         rows += self._recomputed(call)

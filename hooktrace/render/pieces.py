@@ -28,12 +28,13 @@ def caption(rows: list[str]) -> str:
     )
 
 
-def heading_row(name: str, kind: str) -> str:
+def heading_row(name: str, kind: str, side: str = "RIGHT") -> str:
     """Write the first row of a frame's label: its name in bold, and its class below."""
-    tail = f'<FONT COLOR="{colour("soft")}">{text(kind)}</FONT><BR ALIGN="RIGHT"/>' if kind else ""
+    end = f'<BR ALIGN="{side}"/>'
+    tail = f'<FONT COLOR="{colour("soft")}">{text(kind)}</FONT>{end}' if kind else ""
     return (
-        f'<TR><TD ALIGN="RIGHT"><FONT POINT-SIZE="11" COLOR="{colour("ink")}">'
-        f'<B>{text(name) or " "}</B><BR ALIGN="RIGHT"/>{tail}</FONT></TD></TR>'
+        f'<TR><TD ALIGN="{side}"><FONT POINT-SIZE="11" COLOR="{colour("ink")}">'
+        f"<B>{text(name) or ' '}</B>{end}{tail}</FONT></TD></TR>"
     )
 
 

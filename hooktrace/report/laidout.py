@@ -177,6 +177,7 @@ class _Page:
 
     def _text(self, operation: Any, pen: _Pen, x: float, y: float) -> list[Any]:
         words, (left, base) = operation["text"], operation["pt"]
+        left -= operation["width"] * {"l": 0, "c": 0.5, "r": 1}[operation["align"]]
         lead = (len(words) - len(words.lstrip())) * pen.size * 0.278
         trail = (len(words) - len(words.rstrip())) * pen.size * 0.278
         return [

@@ -100,9 +100,9 @@ class Graph:
         found: dict[str, Scene] = {}
         if len(self._log.nodes) > _MOST_NODES:
             return found
-        names = ["hooks"] if len(self._log.hooks) else []
+        names = ["tensors"] if self._log.contents or not self._calls.roots() else []
         names += ["autograd"] if len(self._log.nodes) else []
-        names += ["tensors"] if self._log.contents or not self._calls.roots() else []
+        names += ["hooks"] if len(self._log.hooks) else []
         for name in names:
             view = view_of(name)
             asked = Asked(step=step if "step" in view.takes else None)

@@ -10,7 +10,7 @@ import { Stage, toldBox } from "./graphstage.js";
 import { graphLegend, graphTools } from "./graphtools.js";
 
 const MOST_OPENED = 3000; // boxes that "open all" shows at once
-const READABLE = 0.62; // a scale at which words can still be read
+const READABLE = 0.95; // a scale at which words can still be read
 
 /** Show the graph in an element. */
 export function graphPanel(root, report) {
@@ -91,7 +91,7 @@ export class GraphPanel {
 
   /** The first look: all of it, or as much as can be read, with the cursor in sight. */
   start() {
-    this.camera.fit(this.stage.picture, 1.15, READABLE);
+    this.camera.fit(this.stage.picture, 1.25, READABLE);
     this.follow();
   }
 
@@ -145,7 +145,7 @@ export class GraphPanel {
       if (Number(id) !== -1) this.open.add(Number(id));
     }
     this.showModules();
-    this.fit();
+    this.start();
   }
 
   closeAll() {
