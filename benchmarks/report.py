@@ -127,7 +127,6 @@ def frames(browser: Any, path: Path, selector: str, name: str, items: int, bar: 
         tab.get_by_role("button", name="Open all modules").click()
         tab.keyboard.press("f")
         tab.wait_for_timeout(1000)
-        items = tab.evaluate(f"() => document.querySelectorAll('{selector} [data-key]').length")
     times = sorted(tab.evaluate(FRAMES, [selector, 120]))
     tab.close()
     half, most = times[len(times) // 2], times[-len(times) // 20]
