@@ -27,6 +27,7 @@ from hooktrace.spies import user_hook
 __all__ = ["HookTable", "caller_frame", "calling_line"]
 
 _HERE = __file__.rpartition("/")[0] + "/"
+_PROGRAMS = f"{_HERE}demo/assets/"  # which count as the user's
 _WRAPPERS = ("/typing_extensions.py", "/warnings.py", "/contextlib.py", "/functools.py")
 
 
@@ -273,19 +274,22 @@ def calling_line(frame: FrameType | None) -> str | None:
     """
     while frame is not None:
         file = frame.f_code.co_filename
-        between = file.startswith((_HERE, "<frozen")) or file.endswith(_WRAPPERS)
+        between = _own(file) or file.startswith("<frozen") or file.endswith(_WRAPPERS)
         if not (between or _torch_hooks.torch_file(file)):
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return None
 
 
+def _own(file: str) -> bool:
+    return file.startswith(_HERE) and not file.startswith(_PROGRAMS)
+
+
 def caller_frame(depth: int = 1) -> FrameType | None:
     """Return the innermost frame outside of hooktrace and contextlib."""
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None and (
-        frame.f_code.co_filename.startswith(_HERE)
-        or frame.f_code.co_filename.endswith("/contextlib.py")
+        _own(frame.f_code.co_filename) or frame.f_code.co_filename.endswith("/contextlib.py")
     ):
         frame = frame.f_back
     return frame

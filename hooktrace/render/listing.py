@@ -179,8 +179,12 @@ _ELSEWHERE = {"hook", "call", "module", "parent", "mode"}  # fields that are tol
 
 
 def _field(log: EventLog, name: str, thing: Any) -> str:
-    if name in _ELSEWHERE or thing is None or thing in ("", (), False):
+    if name in _ELSEWHERE or thing is None or thing is False or thing == "" or thing == ():
         return ""
+    if thing is True:
+        return name
+    if name == "backward":
+        return f"run {thing + 1}"
     if isinstance(thing, Observation):
         return f"{thing.role if name == 'gradient' else name} {thing}"
     if name == "tensor":

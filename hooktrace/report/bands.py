@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import accumulate
 from typing import Any
 
 from hooktrace.events import (
@@ -29,10 +29,11 @@ from hooktrace.events import (
 from hooktrace.export.slices import Slice, slices
 from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
+from hooktrace.report.eventforms import Kept
 from hooktrace.report.parts import Form
 from hooktrace.views.calls import CallIndex
 
-__all__ = ["LANES", "band_forms", "bands_data", "lane_of_hook"]
+__all__ = ["LANES", "band_forms", "bands_data", "cut", "lane_of_hook"]
 
 LANES = (
     "changes", "forward", "pre_hooks", "forward_hooks", "saved", "backward", "backward_hooks",
@@ -213,17 +214,30 @@ def _steps(numbers: Iterable[int]) -> list[int]:
     return found
 
 
-def band_forms(log: EventLog, calls: CallIndex) -> list[Form]:
-    """Return the ways to give the timeline, with less and less in it."""
+def band_forms(log: EventLog, calls: CallIndex, kept: Kept) -> list[Form]:
+    """Return the ways to give the timeline of the events that are kept, with ever less in it."""
+
+    def form(left_out: str, **options: Any) -> Form:
+        return Form(lambda: cut(bands_data(log, calls, **options), kept.count), left_out)
+
     marks = "In the timeline, the marks of gradients, writes and registrations"
+    deep = [f"{marks}, and what is nested more than {rows} deep." for rows in (4, 2, 1)]
     return [
-        Form(lambda: bands_data(log, calls)),
-        Form(lambda: bands_data(log, calls, marks=False), f"{marks}."),
-        *(
-            Form(
-                partial(bands_data, log, calls, marks=False, rows=rows),
-                f"{marks}, and what is nested more than {rows} deep.",
-            )
-            for rows in (4, 2, 1)
-        ),
+        form(""),
+        form(f"{marks}.", marks=False),
+        *(form(told, marks=False, rows=rows) for told, rows in zip(deep, (4, 2, 1), strict=True)),
     ]
+
+
+def cut(data: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return what is at the first `count` events; what goes on beyond them ends at the last."""
+    slices, marks = data["slices"], data["marks"]
+    first, at = list(accumulate(slices["first"])), list(accumulate(marks["at"]))
+    begun = [one for one, place in enumerate(first) if place + slices["at"][one] < count]
+    shown = {name: [column[one] for one in begun] for name, column in slices.items()}
+    shown["first"] = _steps([first[one] for one in begun])
+    shown["span"] = [min(slices["span"][one], count - 1 - first[one]) for one in begun]
+    marked = [one for one, place in enumerate(at) if place < count]
+    kept = {name: [column[one] for one in marked] for name, column in marks.items()}
+    kept["at"] = _steps([at[one] for one in marked])
+    return {**data, "slices": shown, "marks": kept}

@@ -92,4 +92,4 @@ class Options:
             )
 
 
-_LEAST_BYTES = 300_000  # script, style, words and lists alone take some 200,000
+_LEAST_BYTES = 400_000  # script, style, words and lists alone take some 250,000

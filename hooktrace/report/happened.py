@@ -17,13 +17,12 @@ from hooktrace.events import (
     format_numbers,
 )
 from hooktrace.log import EventLog
-from hooktrace.report.parts import Form
 from hooktrace.report.sources import shown_place, told_of
 from hooktrace.report.whence import whence
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.effects import EditView, WriteView, writes
 
-__all__ = ["Detail", "calls_data", "event_forms", "events_data", "hooks_data"]
+__all__ = ["Detail", "calls_data", "events_data", "hooks_data"]
 
 Data = dict[str, Any]
 
@@ -46,32 +45,6 @@ _SEEN = {  # field -> key, for what was seen
     "arrived": "arrived",
     "gradient": "gradient",
 }
-
-
-_MANY = 20_000  # events of which words take long to write, and too much room
-
-
-def event_forms(log: EventLog, calls: CallIndex) -> list[Form]:
-    """Return the ways to give the events; the richest are not tried where there are very many."""
-    tables = {"calls": calls_data(calls), "hooks": hooks_data(log)}
-
-    def form(detail: Detail, most: int | None, left_out: str) -> Form:
-        return Form(lambda: {"events": events_data(log, calls, detail, most), **tables}, left_out)
-
-    count = len(log.events)
-    forms = [
-        form(Detail.ALL, None, ""),
-        form(Detail.HOOKS, None, "What was seen at events that no hook has to do with."),
-    ]
-    return [
-        *(forms if count <= _MANY else ()),
-        form(Detail.CHANGES, None, "What was seen at events, but for what hooks changed."),
-        form(
-            Detail.CHANGES,
-            _MANY,
-            f"The last {count - _MANY:,} of {count:,} events, and what was seen at the others.",
-        ),
-    ]
 
 
 class Detail(IntEnum):

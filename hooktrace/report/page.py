@@ -12,14 +12,14 @@ from markupsafe import Markup, escape
 from hooktrace.log import EventLog
 from hooktrace.report.bands import band_forms
 from hooktrace.report.colours import colours
+from hooktrace.report.eventforms import Kept, event_forms
 from hooktrace.report.extras import LANGUAGES, Extras, Options
-from hooktrace.report.happened import event_forms
 from hooktrace.report.lessons import lesson_data
 from hooktrace.report.levels import graph_forms
 from hooktrace.report.lookforms import looks_part
 from hooktrace.report.parts import Form, Part, fit, packed
 from hooktrace.report.script import asset, digest, script, style
-from hooktrace.report.sources import sources_data
+from hooktrace.report.sources import shown_places, sources_data
 from hooktrace.report.static import overview, static_context
 from hooktrace.report.words import all_words, words
 from hooktrace.views.calls import CallIndex
@@ -89,10 +89,11 @@ def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[str]]:
 
 def _parts(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> list[Part]:
     """Return the data of the panels, that of which most depends first."""
+    kept = Kept(len(log.events))
     return [
-        Part("events", event_forms(log, calls), 0.5),
+        Part("events", event_forms(log, calls, kept), 0.5),
         Part("graph", graph_forms(log, calls, options.step), 0.4),
-        Part("bands", band_forms(log, calls), 0.4),
+        Part("bands", band_forms(log, calls, kept), 0.4),
         Part("lesson", (Form(lambda: lesson_data(log, calls)),), 0.3),
         Part("sources", (Form(lambda: sources_data(log)),), 0.3),
         looks_part(extras, 0.7),
@@ -117,9 +118,9 @@ def _template() -> jinja2.Template:
 
 
 def _coded(text: str) -> Markup:
-    """Return text as HTML, what stands between backticks as code."""
-    pieces = str(text).split("`")
+    """Return text as HTML: what stands between backticks as code, places as they are shown."""
+    pieces = shown_places(str(text)).split("`")
     if len(pieces) % 2 == 0:  # one too many, as a name may have
-        return escape(text)
+        return escape(shown_places(str(text)))
     code = Markup("<code>{}</code>")
     return Markup("").join(code.format(one) if at % 2 else one for at, one in enumerate(pieces))

@@ -81,4 +81,6 @@ def fit(parts: Iterable[Part], limit_bytes: int) -> tuple[list[Packed], list[str
         free -= len(one.text)
         if form.left_out:
             ledger.append(form.left_out)
+    if free < 0:
+        ledger.append(f"Nothing more could be left out: the page is {-free:,} bytes too large.")
     return found, ledger

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from hooktrace.log import EventLog
 from hooktrace.render.listing import told
 from hooktrace.views.calls import Call
 
-__all__ = ["shown_path", "shown_place", "sources_data", "told_of"]
+__all__ = ["shown_path", "shown_place", "shown_places", "sources_data", "told_of"]
 
+_PLACE = re.compile(r"(?<![\w./~-])(?:/|[A-Za-z]:[\\/])[^\s:'\"]+:\d+")
 _AROUND = 3  # lines before and after a line that is named
 _LONGEST = 120  # lines of one function
 
@@ -120,6 +122,11 @@ def shown_place(source: str) -> str:
     """Return ``file:line`` as it is shown."""
     path, _, line = source.rpartition(":")
     return f"{shown_path(path)}:{line}" if path else source
+
+
+def shown_places(text: str) -> str:
+    """Return text with every ``/folder/file.py:line`` in it as it is shown."""
+    return _PLACE.sub(lambda one: shown_place(one[0]), text)
 
 
 def told_of(log: EventLog, event: Event, call: Call | None) -> str:

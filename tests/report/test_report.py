@@ -20,7 +20,7 @@ from hooktrace.report.happened import Detail, events_data
 from hooktrace.report.page import _coded
 from hooktrace.report.parts import Form, Part, fit
 from hooktrace.report.script import script
-from hooktrace.report.sources import shown_path
+from hooktrace.report.sources import shown_path, shown_places
 
 
 def double(module: Any, inputs: Any, output: Any) -> Any:
@@ -224,3 +224,12 @@ def sources_of_all() -> str:
 def test_what_stands_in_backticks_is_code_and_nothing_of_it_markup() -> None:
     assert str(_coded("call `x < 3` & go")) == "call <code>x &lt; 3</code> &amp; go"
     assert str(_coded("a ` that is <b>alone</b>")) == "a ` that is &lt;b&gt;alone&lt;/b&gt;"
+
+
+def test_places_in_a_text_are_shown_without_the_folders_above(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    text = "written at /home/somebody/a/net.py:3, see /opt/x/secret/run.py:14: it raised"
+    assert shown_places(text) == "written at ~/a/net.py:3, see secret/run.py:14: it raised"
+    assert shown_places("ratio 3/4:5 and layer1/x:2") == "ratio 3/4:5 and layer1/x:2"

@@ -32,6 +32,7 @@ from hooktrace.events import (
 from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
 from hooktrace.report.bands import LANES, band_forms, bands_data, lane_of_hook
+from hooktrace.report.eventforms import Kept
 from hooktrace.report.parts import Part, fit, packed
 from hooktrace.report.words import all_words
 from hooktrace.views.calls import CallIndex
@@ -317,7 +318,7 @@ def test_what_the_timeline_leaves_out_for_its_size_is_told() -> None:
         for _ in range(25):
             net(torch.ones(1, 2)).sum().backward()
     told = "In the timeline, the marks of gradients, writes and registrations."
-    forms = band_forms(t.log, t.index)
+    forms = band_forms(t.log, t.index, Kept(len(t.events)))
     whole, poorer = (len(packed("bands", form.make()).text) for form in forms[:2])
     assert poorer < whole
     assert fit([Part("bands", forms)], whole)[1] == []

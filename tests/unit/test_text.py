@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import hooktrace as ht
+from hooktrace.render.listing import told
 
 torchvision = pytest.importorskip("torchvision")
 
@@ -251,3 +252,13 @@ def test_the_factor_of_an_edit_is_not_cut_from_the_list_of_hooks() -> None:
     with ht.trace(net) as t:
         net(torch.full((1, 2), 1 / 3))
     assert "x2" in printed(t).partition("defined at")[2]
+
+
+def test_what_has_the_number_zero_is_told_like_all_others() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    with ht.trace(model) as t:
+        model(torch.ones(1, 1)).sum().backward()
+    (event,) = t.of(ht.events.GradientAccumulated)
+    assert (event.tensor, event.backward) == (0, 0)
+    assert told(t.log, event, None) == "weight  arrived [1]  after [1]  run 1"

@@ -22,7 +22,7 @@ function excerpts(event, report, sources) {
     add("defined_here", sources.hooks[event.hook]?.defined);
     add("registered_here", sources.hooks[event.hook]?.registered);
   }
-  add("called_here", sources.lines[event.seq]);
+  add(event.kind === "write" ? "noticed_here" : "called_here", sources.lines[event.seq]);
   return found;
 }
 
