@@ -110,7 +110,7 @@ export function drawnArrow(way) {
       "stroke-width": arrow.g === 1 ? null : arrow.g,
       "stroke-dasharray": DASHES[arrow.dash ?? 0],
     }),
-    svgElement("path", { d: way.tips, class: `fill-${colour}` }),
+    svgElement("path", { d: way.tips, class: `tip fill-${colour}` }),
   );
   if (way.words) {
     const [x, y] = [way.words.x + way.words.w / 2, way.words.y + way.words.h / 2];
