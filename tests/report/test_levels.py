@@ -327,7 +327,7 @@ def test_plain_tensors_are_one_picture() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
-    "evil", ["<b onload=x>&amp;\\N \u202e", "a\\b", "a\\\\b", "q\"q\\", "\u4e2d\u6587 \u00e9"]
+    "evil", ["<b onload=x>&amp;\\N \u202e", "a\\b", "a\\\\b", 'q"q\\', "\u4e2d\u6587 \u00e9"]
 )
 def test_names_that_are_markup_stay_text(evil: str, engine: str, monkeypatch: Any) -> None:
     monkeypatch.setenv("HOOKTRACE_ENGINE", engine)
