@@ -18,7 +18,7 @@ from hooktrace.report.lessons import lesson_data
 from hooktrace.report.levels import graph_forms
 from hooktrace.report.lookforms import looks_part
 from hooktrace.report.parts import Form, Part, fit, packed
-from hooktrace.report.script import asset, digest, script
+from hooktrace.report.script import asset, digest, script, style
 from hooktrace.report.sources import sources_data
 from hooktrace.report.static import overview, static_context
 from hooktrace.report.words import all_words, words
@@ -61,12 +61,11 @@ _STYLES = ("report", "inspector", "timeline", "lesson", "graph")
 def _frame(options: Options) -> dict[str, Any]:
     """Return what every page has: words, style, scripts, and the policy that allows them alone."""
     language = options.language or "en"
-    style = colours() + "".join(asset(f"{name}.css") for name in _STYLES)
-    code = script()
+    sheet, code = colours() + style(_STYLES), script()
     return {
-        "style": style,
+        "style": sheet,
         "code": code,
-        "policy": _policy(style, code),
+        "policy": _policy(sheet, code),
         "lang": language,
         "follows": options.language is None,
         "languages": LANGUAGES,
@@ -100,10 +99,10 @@ def _parts(log: EventLog, calls: CallIndex, extras: Extras, options: Options) ->
     ]
 
 
-def _policy(style: str, code: str) -> str:
+def _policy(sheet: str, code: str) -> str:
     """Return a content-security policy by which nothing runs and nothing is fetched but this."""
     return (
-        f"default-src 'none'; script-src '{digest(code)}'; style-src '{digest(style)}'; "
+        f"default-src 'none'; script-src '{digest(code)}'; style-src '{digest(sheet)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
 

@@ -3,7 +3,7 @@
 A page that is opened from a file may not import further files, and its content-security policy
 names the one script by its hash.  So each module becomes a function that is called once and
 returns what the module exports, those that are imported first.  Comments that have lines of their
-own stay in the files.
+own stay in the files, and so does indentation, as no string goes over several lines.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["asset", "digest", "script"]
+__all__ = ["asset", "digest", "script", "style"]
 
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w.-]+)";\n', re.MULTILINE)
 _COMMENT = re.compile(r"^[ \t]*(?://.*|/\*\*(?:[^*]|\*(?!/))*\*/)\n", re.MULTILINE)
+_INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 
 
@@ -48,12 +50,17 @@ def _enclosed(name: str, source: str) -> str:
     code = _IMPORT.sub(
         lambda one: f"const {{{one[1].replace(' as ', ': ')}}} = {_constant(one[2])};\n", source
     )
-    code = _EXPORT.sub(r"\1", _COMMENT.sub("", code)).strip()
+    code = _INDENT.sub("", _EXPORT.sub(r"\1", _COMMENT.sub("", code))).strip()
     return f"const {_constant(name)} = (() => {{\n{code}\nreturn {{ {exports} }};\n}})();"
 
 
 def _constant(name: str) -> str:
     return f"_{re.sub(r'[^a-z0-9]', '_', name.removesuffix('.js'))}"
+
+
+def style(names: Iterable[str]) -> str:
+    """Return style sheets, one after the other, without indentation."""
+    return _INDENT.sub("", "".join(asset(f"{name}.css") for name in names))
 
 
 def digest(text: str) -> str:

@@ -22,7 +22,9 @@ from hooktrace.views.summary import ModuleRow, summarise
 __all__ = ["overview", "static_context"]
 
 _FONT = "Helvetica,sans-Serif"  # as the engine writes it
-_MOST_EVENTS = 150
+_PLACES = re.compile(r' (?:d|points|x|y)="[^"]*"')
+_TENTH = re.compile(r"(\d\.\d)\d+")  # of a point: more is not seen
+_MOST_EVENTS = 100
 _MOST_MODULES = 800
 _MOST_CHANGES = 500
 
@@ -44,7 +46,8 @@ def _bare(svg: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style>.*?</style>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->\n?|<title>.*?</title>\n?", "", svg, flags=re.DOTALL)
-    return svg.replace(f' font-family="{_FONT}"', "")
+    svg = svg.replace(f' font-family="{_FONT}"', "")
+    return _PLACES.sub(lambda one: _TENTH.sub(r"\1", one[0]), svg)
 
 
 def static_context(
@@ -123,7 +126,6 @@ def _module(row: ModuleRow) -> dict[str, Any]:
         "name": row.name,
         "type": row.type,
         "depth": row.depth,
-        "config": row.config,
         "output": ", ".join(one.dimensions for one in row.outputs[:3]),
         "parameters": row.inside.parameters,
         "memory": row.cost.output_bytes,

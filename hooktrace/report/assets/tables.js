@@ -10,7 +10,7 @@ export function sortable(table, report) {
       heads.forEach((one) => one.removeAttribute("aria-sort"));
       if (next) head.setAttribute("aria-sort", next);
       table.classList.toggle("sorted", next !== null);
-      table.tBodies[0].append(...arranged(rows, column, next));
+      table.tBodies[0].append(...arranged(rows, column, next, head.classList.contains("n")));
     };
     head.tabIndex = 0;
     head.setAttribute("role", "columnheader");
@@ -30,13 +30,14 @@ export function sortable(table, report) {
   });
 }
 
-function arranged(rows, column, order) {
+function arranged(rows, column, order, numeric) {
   if (!order) return rows;
   const key = (row) => {
     const cell = row.cells[column];
-    return cell.dataset.v === undefined ? cell.textContent.trim() : Number(cell.dataset.v);
+    const text = cell.dataset.v ?? cell.textContent.trim();
+    return numeric ? Number.parseFloat(text.replaceAll(",", "")) || 0 : text;
   };
   const sign = order === "ascending" ? 1 : -1;
-  const compare = (a, b) => (typeof a === "number" ? a - b : a.localeCompare(b));
+  const compare = (a, b) => (numeric ? a - b : a.localeCompare(b));
   return [...rows].sort((a, b) => sign * compare(key(a), key(b)));
 }
