@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torchvision
-from layout_audit import overlap
+from layout_audit import crosses, overlap
 from playwright.sync_api import expect
 from torch import nn
 
@@ -332,11 +332,16 @@ def corners(one: dict[str, Any]) -> tuple[float, float, float, float]:
 
 
 def check_composed(levels: dict[str, Any], found: dict[str, Any]) -> None:
-    """No box on another; frames hold what is inside of them, and keep all else out."""
+    """No box on another, no arrow through one; frames hold what is theirs, and nothing else."""
     owner = {box["k"]: number for number, level in levels.items() for box in level["boxes"]}
     boxes = [(one["key"], corners(one)) for one in found["boxes"]]
     for (first, one), (second, other) in combinations(boxes, 2):
         assert not overlap(one, other), (first, second)
+    for tail, head, points in found["arrows"]:
+        for key, (x0, y0, x1, y1) in boxes:
+            inner = (x0 + 2, y0 + 2, x1 - 2, y1 - 2)
+            passed = any(crosses(*piece, inner) for piece in pairwise(points))
+            assert key in (tail, head) or not passed, (tail, head, key)
     for frame in found["frames"]:
         around = corners(frame)
         for key, (x0, y0, x1, y1) in boxes:
@@ -361,13 +366,20 @@ def test_whatever_is_opened_nothing_overlaps(open_page: Any, resnet_levels: Any)
     page = open_page(script_page(levels))
     chance = random.Random(3)
     inner = [int(one) for one in levels if one != "-1"]
-    for _ in range(25):
+    for _ in range(12):
         opened = chance.sample(inner, chance.randrange(1, len(inner) + 1))
         found = page.evaluate(
             """opened => {
-              const { boxes, frames } = window.composed(window.levels, new Set(opened));
+              const { boxes, frames, arrows } = window.composed(window.levels, new Set(opened));
               const flat = ({ key, x, y, w, h }) => ({ key, x, y, w, h });
-              return { boxes: boxes.map(flat), frames: frames.map(flat) };
+              const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+              const along = ({ arrow, d }) => {
+                path.setAttribute("d", d);
+                const step = path.getTotalLength() / 30;
+                const points = Array.from({ length: 31 }, (_, n) => path.getPointAtLength(n * step));
+                return [arrow.a, arrow.b, points.map(({ x, y }) => [x, y])];
+              };
+              return { boxes: boxes.map(flat), frames: frames.map(flat), arrows: arrows.map(along) };
             }""",
             opened,
         )
