@@ -194,6 +194,23 @@ def test_every_event_of_a_call_marks_a_box(panel: Panel) -> None:
             assert len(marked) <= 1
 
 
+def test_what_is_folded_or_of_another_step_marks_its_like(open_page: Any, tmp_path: Path) -> None:
+    layers = [nn.Sequential(nn.Linear(2, 2), nn.ReLU()) for _ in range(5)]
+    net = nn.Sequential(*layers)
+    with ht.trace(net) as t:
+        for _ in range(2):
+            net(torch.ones(1, 2)).sum().backward()
+    panel = Panel(open_page(t.report(tmp_path / "steps.html")), t)
+    panel.page.click("[aria-label='Open all modules']")
+    for name in ("3.0", "3.0@1", "0.0@1"):
+        found = [one for one in t.index if name in (one.name, str(one))]
+        panel.page.evaluate(f"location.hash = '#e={found[0].called.seq}'")
+        like = t.index.one("0.0@0").id
+        expect(panel.page.locator("#graph .box.current")).to_have_attribute(
+            "data-key", f"call-{like}"
+        )
+
+
 def test_the_views_show_the_cursor_too(panel: Panel) -> None:
     choice = panel.page.locator("select.graph-view")
     for view in ("autograd", "hooks"):
@@ -376,10 +393,12 @@ def test_whatever_is_opened_nothing_overlaps(open_page: Any, resnet_levels: Any)
               const along = ({ arrow, d }) => {
                 path.setAttribute("d", d);
                 const step = path.getTotalLength() / 30;
-                const points = Array.from({ length: 31 }, (_, n) => path.getPointAtLength(n * step));
+                const at = (_, place) => path.getPointAtLength(place * step);
+                const points = Array.from({ length: 31 }, at);
                 return [arrow.a, arrow.b, points.map(({ x, y }) => [x, y])];
               };
-              return { boxes: boxes.map(flat), frames: frames.map(flat), arrows: arrows.map(along) };
+              const shown = { boxes: boxes.map(flat), frames: frames.map(flat) };
+              return { ...shown, arrows: arrows.map(along) };
             }""",
             opened,
         )

@@ -127,6 +127,27 @@ def test_calls_of_another_step_have_the_box_of_the_same_module() -> None:
             assert t.index.calls[like].name == call.name
 
 
+class Twice(nn.Module):
+    """Calls one part twice, with different shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.part(x) + self.part(x[:, :1])
+
+
+def test_the_second_call_in_a_step_has_the_box_of_a_second_call() -> None:
+    model = Twice()
+    with ht.trace(model) as t:
+        for _ in range(2):
+            model(torch.ones(1, 2, requires_grad=True)).sum().backward()
+    home = graph_of(t).data()["home"]
+    first, second, third, fourth = (one.id for one in t.index if one.name == "part")
+    assert (home[str(third)], home[str(fourth)]) == (first, second)
+
+
 def test_a_gradient_of_a_parameter_is_shown_at_its_module(net: Any) -> None:
     near = graph_of(net).data()["near"]
     filled = [one for one in net.log.events if one.label == "accumulate"]
@@ -190,6 +211,20 @@ def test_code_outside_of_a_module_is_not_in_its_level(net: Any) -> None:
     operations = [texts(one["d"]) for one in whole["boxes"] if one["k"].startswith("op")]
     assert ["cat"] in operations
     assert ["add"] not in operations
+
+
+def test_code_outside_of_all_calls_is_in_the_outermost_level_alone() -> None:
+    first, second = nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 1)
+    with ht.trace(first, second) as t:
+        second(first(torch.ones(1, 2, requires_grad=True) * 3))
+    levels = graph_of(t).data()["levels"]
+    kinds = {
+        number: [one["k"].partition("-")[0] for one in level["boxes"]]
+        for number, level in levels.items()
+    }
+    assert kinds.pop("-1").count("op") == 1
+    ((inner),) = kinds.values()
+    assert inner == ["input", "call", "call", "output"]
 
 
 # ------------------------------------------------------------------ geometry
