@@ -216,7 +216,7 @@ def test_code_outside_of_a_module_is_not_in_its_level(net: Any) -> None:
 def test_code_outside_of_all_calls_is_in_the_outermost_level_alone() -> None:
     first, second = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     with ht.trace() as t:
-        second(first(torch.ones(1, 2)) * 3)
+        second(first(torch.ones(1, 2)) * 3).sum().backward()
     levels = graph_of(t).data()["levels"]
     kinds = {
         number: [one["k"].partition("-")[0] for one in level["boxes"]]
