@@ -25,6 +25,8 @@ Data = dict[str, Any]
 _NAMES = {pair[0]: name for name, pair in reversed(COLOURS.items())}
 _DASHES = {"solid": 0, "dashed": 1, "dotted": 2}
 _BATCHES = 2
+# One backslash as `hooktrace.render.dot.text` writes it: some engines double it in JSON.
+_PROBE = "digraph { probe [label=<\\\\>] }\n"
 
 
 def lay_out(scenes: Sequence[Scene]) -> list[Data]:
@@ -41,7 +43,7 @@ def lay_out(scenes: Sequence[Scene]) -> list[Data]:
     with ThreadPoolExecutor(_BATCHES) as pool:
         found = list(pool.map(_run, batches))
     pictures = (
-        _picture(found[number % _BATCHES][number // _BATCHES]) for number in range(len(scenes))
+        _picture(*found[number % _BATCHES][number // _BATCHES]) for number in range(len(scenes))
     )
     return [
         add_arcs(picture, arcs) if arcs else picture
@@ -58,19 +60,20 @@ def _number(scene: Scene) -> None:
 def _run(sources: Sequence[str]) -> list[Any]:
     if not sources:
         return []
-    text = layout("".join(sources), "json").decode()
+    text = layout("".join([_PROBE, *sources]), "json").decode()
     decoder, found, start = json.JSONDecoder(), [], 0
     while start < len(text):
         one, start = decoder.raw_decode(text, start)
         found.append(one)
         while start < len(text) and text[start].isspace():
             start += 1
-    return found
+    doubled = "\\\\" in {one.get("text") for one in found[0]["objects"][0]["_ldraw_"]}
+    return [(one, doubled) for one in found[1:]]
 
 
-def _picture(found: Any) -> Data:
+def _picture(found: Any, doubled: bool) -> Data:
     *_, width, height = map(float, found["bb"].split(","))
-    page = _Page(height)
+    page = _Page(height, doubled)
     objects = [one for one in found.get("objects", ()) if one.get("style") != "invis"]
     names = {one["_gvid"]: one["name"] for one in objects}
     return {
@@ -90,8 +93,9 @@ def _picture(found: Any) -> Data:
 class _Page:
     """Reads what was drawn; the engine's y goes up, ours goes down."""
 
-    def __init__(self, height: float) -> None:
+    def __init__(self, height: float, doubled: bool) -> None:
         self._height = height
+        self._doubled = doubled
 
     def box(self, one: Any) -> Data:
         x, y = map(float, one["pos"].split(","))
@@ -177,6 +181,8 @@ class _Page:
 
     def _text(self, operation: Any, pen: _Pen, x: float, y: float) -> list[Any]:
         words, (left, base) = operation["text"], operation["pt"]
+        if self._doubled:
+            words = words.replace("\\\\", "\\")
         left -= operation["width"] * {"l": 0, "c": 0.5, "r": 1}[operation["align"]]
         lead = (len(words) - len(words.lstrip())) * pen.size * 0.278
         trail = (len(words) - len(words.rstrip())) * pen.size * 0.278
@@ -231,7 +237,7 @@ def _rectangle(points: Any, x: float, y: float, height: float, round_: bool) -> 
         round(left - x, 1),
         round(top - y, 1),
         round(max(xs) - left, 1),
-        round(max(ys) - top, 1),
+        round(max(max(ys) - top, 0.1), 1),  # a line is a very low rectangle
         5 if round_ else 0,
     ]
 
@@ -267,4 +273,4 @@ def _label(words: list[list[Any]], operations: Any) -> Data:
 
 def _plain(tooltip: str) -> str:
     """Return a tooltip as it was before `hooktrace.render.dot.tooltip` escaped it."""
-    return html.unescape(tooltip.replace("\\\\", "\\"))
+    return html.unescape(tooltip.replace("\\" * 4, "\\"))

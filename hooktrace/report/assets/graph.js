@@ -46,6 +46,7 @@ export class GraphPanel {
       toggle: (target) => this.toggleAt(target),
       choose: (target) => this.chooseAt(target),
       walk: (target, way) => this.walk(target, way),
+      enter: () => this.enter(),
       fit: () => this.fit(),
     });
     this.listen(search);
@@ -99,11 +100,15 @@ export class GraphPanel {
     this.camera.fit(this.stage.picture);
   }
 
+  /** Whether a box opens or leads somewhere. */
+  usable(thing) {
+    return !thing.fixed && (thing.opens || this.homes.leads(thing, this.view) !== undefined);
+  }
+
   /** Make a drawn box a button. */
   dress(thing) {
     const { node } = thing;
-    if (thing.fixed) return;
-    if (!thing.opens && this.homes.leads(thing, this.view) === undefined) return;
+    if (!this.usable(thing)) return;
     node.setAttribute("role", "button");
     node.setAttribute("tabindex", "-1");
     node.setAttribute("aria-label", toldBox(thing));
@@ -202,10 +207,18 @@ export class GraphPanel {
     node.focus({ preventScroll: true });
   }
 
+  /** Give the focus to the current box, or else to the first one. */
+  enter() {
+    const first = this.stage.things.find((one) => one.node?.hasAttribute("tabindex"));
+    const key = this.current ?? this.focused ?? first?.key;
+    if (key) this.focus(key);
+    return true;
+  }
+
   /** Move the focus to the box beside; from the picture itself, there is none. */
   walk(target, way) {
     const thing = this.stage.thingAt(target);
-    const next = thing && this.stage.beside(thing, way);
+    const next = thing && this.stage.beside(thing, way, (one) => this.usable(one));
     if (!next) return Boolean(thing);
     this.focus(next.key);
     if (!this.camera.holds(next)) this.camera.centre(next);

@@ -2,7 +2,7 @@
 
 const LEAST = 0.02;
 const MOST = 4;
-const FAR = 0.3; // below it words cannot be read, and are not drawn
+const FAR = 0.38; // below it words cannot be read, and are not drawn
 const AROUND = 40; // pixels around the window in which things are kept ready
 
 export class Camera {

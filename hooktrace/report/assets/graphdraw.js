@@ -62,7 +62,7 @@ export function drawnBox(one) {
     transform: `translate(${(one.x + one.w / 2).toFixed(1)} ${(one.y + one.h / 2).toFixed(1)})`,
   });
   made.append(hint(data.t), outline(-one.w / 2, -one.h / 2, one.w, one.h), ...drawnShapes(data.d, true));
-  if (one.opens) made.append(sign(one.w / 2, -one.h / 2 + 9, false));
+  if (one.opens) made.append(sign(one.w / 2 + 4, -one.h / 2 + 5, false));
   return made;
 }
 
@@ -110,7 +110,7 @@ export function drawnArrow(way) {
       "stroke-width": arrow.g === 1 ? null : arrow.g,
       "stroke-dasharray": DASHES[arrow.dash ?? 0],
     }),
-    svgElement("path", { d: way.tips, class: `fill-${colour}` }),
+    svgElement("path", { d: way.tips, class: `tip fill-${colour}` }),
   );
   if (way.words) {
     const [x, y] = [way.words.x + way.words.w / 2, way.words.y + way.words.h / 2];

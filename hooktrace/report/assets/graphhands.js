@@ -79,7 +79,7 @@ function graphKey(event, camera, does) {
     if (!does.walk(event.target, way)) camera.pan(-way[0] * STEP, -way[1] * STEP);
     return true;
   }
-  if (event.key === "Enter") return does.toggle(event.target) || does.choose(event.target);
+  if (event.key === "Enter") return does.toggle(event.target) || does.choose(event.target) || does.enter();
   if (event.key === " ") return does.choose(event.target);
   if (event.key === "+" || event.key === "=") return camera.zoom(FASTER), true;
   if (event.key === "-") return camera.zoom(1 / FASTER), true;

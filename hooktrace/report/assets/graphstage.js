@@ -68,13 +68,13 @@ export class Stage {
     return target.closest("g.box, g.arrow")?.thing ?? null;
   }
 
-  /** The box that is next in a direction. */
-  beside(thing, [dx, dy]) {
-    const middle = (one) => [one.x + one.w / 2, one.y + one.h / 2];
+  /** The box that is next in a direction, of those that `usable` accepts; a frame is at its title. */
+  beside(thing, [dx, dy], usable) {
+    const middle = (one) => [one.x + one.w / 2, one.title ? one.y : one.y + one.h / 2];
     const [x, y] = middle(thing);
     let best = null;
     for (const one of this.byKey.values()) {
-      if (one === thing) continue;
+      if (one === thing || !usable(one)) continue;
       const [ox, oy] = middle(one);
       const along = (ox - x) * dx + (oy - y) * dy;
       const aside = Math.abs((ox - x) * dy) + Math.abs((oy - y) * dx);
