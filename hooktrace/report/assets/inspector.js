@@ -67,7 +67,7 @@ function factsOf(report, event) {
   if (event.thread) add("thread", String(event.thread));
   if (event.backward !== undefined) add("backward_run", String(event.backward + 1));
   if (event.note) add("note", isolated(event.note));
-  if (event.line) add("statement", codeText(event.line));
+  if (event.line) add(event.kind === "write" ? "noticed_at" : "statement", codeText(event.line));
   return element("dl", { class: "facts" }, ...rows);
 }
 
