@@ -39,6 +39,9 @@ export function lessonView(root, report, lesson) {
     draw();
     lessonFocus(root, what);
   });
+  report.on("tab", (name) => {
+    if (name === "lesson") lessonFocus(root, lesson.phase);
+  });
   draw();
 }
 
