@@ -172,8 +172,8 @@ def test_the_table_of_modules_is_whole_at_a_common_width(
         moved, name, left = scroller.evaluate(
             """(one) => {
                 one.scrollLeft = 50;
-                const [cell, box] = [one.querySelector("td"), one].map((it) => it.getBoundingClientRect());
-                return [one.scrollLeft, cell.left, box.left];
+                const left = (it) => it.getBoundingClientRect().left;
+                return [one.scrollLeft, left(one.querySelector("td")), left(one)];
             }"""
         )
         assert moved > 0
