@@ -279,6 +279,19 @@ def test_the_lesson_speaks_chinese_and_changes_its_language_on_the_way(
     assert veil(page) == words("en")["lesson_veiled"]
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_just_happened_is_told_as_the_inspector_tells_it(
+    open_page: Any, lesson_trace: Any, tmp_path: Path, language: str
+) -> None:
+    page = open_page(lesson_trace.report(tmp_path / "x.html", lang=language))
+    begin(page)
+    sentence = page.locator("#inspector .sentence").text_content()
+    expect(page.locator(".lesson-question .lesson-now")).to_contain_text(sentence)
+    page.locator("#lesson button", has_text=words(language)["lesson_show"]).click()
+    sentence = page.locator("#inspector .sentence").text_content()
+    expect(page.locator("#lesson .lesson-now").last).to_contain_text(sentence)
+
+
 def test_the_code_of_the_hook_is_shown_where_reading_it_tells(
     open_page: Any, lesson_report: Path, lesson_stops: list[dict[str, Any]]
 ) -> None:
