@@ -59,7 +59,7 @@ def static_context(
     rows, totals = summarise(log, calls)
     firings = log.of(HookFired)
     changes, written = edits(log), writes(log, calls)
-    shown = {
+    shown: dict[str, list[Any]] = {
         "findings": list(extras.findings),
         "edits": changes[:_MOST_CHANGES],
         "writes": written[:_MOST_CHANGES],
