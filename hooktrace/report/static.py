@@ -15,6 +15,7 @@ from hooktrace.render.diagram import digraph
 from hooktrace.render.dot import printable
 from hooktrace.report.extras import Extras, HeatPicture, Options
 from hooktrace.report.sources import shown_place, told_of
+from hooktrace.report.words import words
 from hooktrace.views.calls import CallIndex
 from hooktrace.views.effects import edits, writes
 from hooktrace.views.summary import ModuleRow, summarise
@@ -24,7 +25,8 @@ __all__ = ["overview", "static_context"]
 _FONT = "Helvetica,sans-Serif"  # as the engine writes it
 _PLACES = re.compile(r' (?:d|points|x|y)="[^"]*"')
 _TENTH = re.compile(r"(\d\.\d)\d+")  # of a point: more is not seen
-_MOST_EVENTS = 100
+_MOST_EVENTS = 100  # and those that something in the page links to
+_MOST_LINKS = 24  # of a finding
 _MOST_MODULES = 800
 _MOST_CHANGES = 500
 
@@ -57,8 +59,19 @@ def static_context(
     rows, totals = summarise(log, calls)
     firings = log.of(HookFired)
     changes, written = edits(log), writes(log, calls)
+    shown: dict[str, list[Any]] = {
+        "findings": list(extras.findings),
+        "edits": changes[:_MOST_CHANGES],
+        "writes": written[:_MOST_CHANGES],
+        "hooks": [_hook(row, firings) for row in log.hooks],
+        "heat": [_heat(one, calls) for one in extras.heat],
+    }
+    listed = _events(log, calls, _linked(shown))
+    title, title_key = _title(log, calls, options)
     context = {
-        "title": printable(options.title or _title(log, calls)),
+        **shown,
+        "title": printable(title),
+        "title_key": title_key,
         "version": __version__,
         "around": log.surroundings,
         "facts": {
@@ -68,17 +81,13 @@ def static_context(
             "firings": len(firings),
         },
         "error": log.error,
-        "findings": list(extras.findings),
+        "most_links": _MOST_LINKS,
         "doctor": extras.doctor,
         "shown_path": shown_place,
-        "edits": changes[:_MOST_CHANGES],
-        "writes": written[:_MOST_CHANGES],
-        "hooks": [_hook(row, firings) for row in log.hooks],
         "modules": [_module(row) for row in rows[:_MOST_MODULES]],
         "totals": totals.sizes,
-        "events": _events(log, calls),
-        "more_events": max(0, len(log.events) - _MOST_EVENTS),
-        "heat": [_heat(one, calls) for one in extras.heat],
+        "events": listed,
+        "more_events": len(log.events) - len(listed),
     }
     lists = (
         ("modules in the table", len(rows), _MOST_MODULES),
@@ -87,6 +96,11 @@ def static_context(
     )
     ledger = [f"The last {count - most:,} of {count:,} {what}." for what, count, most in lists
               if count > most]  # fmt: skip
+    if not_listed := len(log.events) - len(listed):
+        ledger.append(
+            f"{not_listed:,} of {len(log.events):,} events in the list that is shown without "
+            "JavaScript and on paper, and only there."
+        )
     return context, ledger
 
 
@@ -101,9 +115,13 @@ def _heat(one: HeatPicture, calls: CallIndex) -> dict[str, Any]:
     }
 
 
-def _title(log: EventLog, calls: CallIndex) -> str:
+def _title(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, str]:
+    """Return the heading, and its key if it is a word of the page."""
     names = dict.fromkeys(one.module.type for one in calls.roots())
-    return ", ".join(names) or "Tensors"
+    if title := options.title or ", ".join(names):
+        return title, ""
+    key = "only_tensors" if log.events else "empty_trace"
+    return words(options.language or "en")[key], key
 
 
 def _hook(row: Any, firings: list[HookFired]) -> dict[str, Any]:
@@ -136,9 +154,20 @@ def _module(row: ModuleRow) -> dict[str, Any]:
     }
 
 
-def _events(log: EventLog, calls: CallIndex) -> list[dict[str, Any]]:
+def _linked(shown: dict[str, list[Any]]) -> set[int]:
+    """Return the events that something shown in the page links to."""
+    found = {seq for one in shown["findings"] for seq in one.events[:_MOST_LINKS]}
+    found |= {one.seq for key in ("edits", "writes") for one in shown[key]}
+    found |= {one["first"] for one in shown["hooks"]} | {one["seq"] for one in shown["heat"]}
+    return found
+
+
+def _events(log: EventLog, calls: CallIndex, linked: set[int]) -> list[dict[str, Any]]:
+    """Return the first events, and those that are linked to."""
     found = []
-    for event in log.events[:_MOST_EVENTS]:
+    for place, event in enumerate(log.events):
+        if place >= _MOST_EVENTS and event.seq not in linked:
+            continue
         call = calls.calls.get(getattr(event, "call", None))  # type: ignore[arg-type]
         found.append({"seq": event.seq, "kind": event.label, "text": told_of(log, event, call)})
     return found

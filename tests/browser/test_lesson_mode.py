@@ -279,6 +279,19 @@ def test_the_lesson_speaks_chinese_and_changes_its_language_on_the_way(
     assert veil(page) == words("en")["lesson_veiled"]
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_just_happened_is_told_as_the_inspector_tells_it(
+    open_page: Any, lesson_trace: Any, tmp_path: Path, language: str
+) -> None:
+    page = open_page(lesson_trace.report(tmp_path / "x.html", lang=language))
+    begin(page)
+    sentence = page.locator("#inspector .sentence").text_content()
+    expect(page.locator(".lesson-question .lesson-now")).to_contain_text(sentence)
+    page.locator("#lesson button", has_text=words(language)["lesson_show"]).click()
+    sentence = page.locator("#inspector .sentence").text_content()
+    expect(page.locator("#lesson .lesson-now").last).to_contain_text(sentence)
+
+
 def test_the_code_of_the_hook_is_shown_where_reading_it_tells(
     open_page: Any, lesson_report: Path, lesson_stops: list[dict[str, Any]]
 ) -> None:
@@ -292,6 +305,25 @@ def test_the_code_of_the_hook_is_shown_where_reading_it_tells(
         answer(page, stop)
         page.keyboard.press("Enter")
     assert any("hook" in one for one in lesson_stops)
+
+
+def test_keys_of_the_lesson_work_after_a_look_at_another_tab(
+    open_page: Any, lesson_report: Path, lesson_stops: list[dict[str, Any]]
+) -> None:
+    page = open_page(lesson_report)
+    begin(page)
+    page.locator("[role=tab][data-tab=source]").click()
+    page.locator("[role=tab][data-tab=lesson]").click()
+    expect(page.locator("#lesson-question")).to_be_focused()
+    answer(page, lesson_stops[0])
+    expect(page.locator("#lesson [role=status]")).to_have_text(f"✓ {words('en')['lesson_right']}")
+    page.keyboard.press("Enter")
+    page.locator("#lesson button", has_text=words("en")["lesson_show"]).focus()
+    page.keyboard.press("1")
+    expect(choice(page, 0).locator("input")).to_be_checked()
+    page.locator("#lesson button", has_text=words("en")["lesson_show"]).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#lesson [role=status]")).to_have_text(words("en")["lesson_shown"])
 
 
 def test_keys_of_the_lesson_do_nothing_in_a_field(open_page: Any, lesson_report: Path) -> None:

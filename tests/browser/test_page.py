@@ -87,8 +87,8 @@ def test_without_scripts_everything_is_there_to_read(open_page: Any, small_repor
 def test_tables_are_sorted_by_their_headings(open_page: Any, small_report: Path) -> None:
     page = open_page(small_report)
     page.locator("[role=tab][data-tab=modules]").click()
-    heading = page.locator("#modules th", has_text="parameters").first
-    cells = page.locator("#modules tbody td:nth-child(3)")
+    heading = page.locator("#modules th", has_text="params")
+    cells = page.locator("#modules tbody td:nth-child(2)")
 
     def numbers() -> list[int]:
         return [int(cell.inner_text().replace("\u2013", "0")) for cell in cells.all()]
@@ -146,3 +146,35 @@ def test_everything_that_can_be_read_is_printed(open_page: Any, small_report: Pa
         expect(page.locator(f"#{name}")).to_be_visible()
     for name in ("controls", "tabs", "graph", "timeline"):
         expect(page.locator(f"#{name}")).to_be_hidden()
+    expect(page.locator("#events .body")).to_be_hidden()
+    expect(page.locator("#events li").first).to_be_visible()
+
+
+def test_without_scripts_links_lead_to_their_events(open_page: Any, small_report: Path) -> None:
+    page = open_page(small_report, java_script_enabled=False)
+    link = page.locator("#hooks a").first
+    seq = str(link.get_attribute("href")).removeprefix("#e=")
+    link.click()
+    expect(page.locator("#events li:target")).to_be_in_viewport()
+    expect(page.locator("#events li:target a")).to_have_text(f"#{seq}")
+
+
+def test_the_table_of_modules_is_whole_at_a_common_width(
+    open_page: Any, small_report: Path
+) -> None:
+    for locale in ("en-US", "zh-CN"):
+        page = open_page(small_report, locale=locale)
+        page.locator("[role=tab][data-tab=modules]").click()
+        scroller = page.locator("#modules .scroll")
+        wide, room = scroller.evaluate("(one) => [one.scrollWidth, one.clientWidth]")
+        assert wide <= room
+        page.set_viewport_size({"width": 420, "height": 900})
+        moved, name, left = scroller.evaluate(
+            """(one) => {
+                one.scrollLeft = 50;
+                const left = (it) => it.getBoundingClientRect().left;
+                return [one.scrollLeft, left(one.querySelector("td")), left(one)];
+            }"""
+        )
+        assert moved > 0
+        assert name == left

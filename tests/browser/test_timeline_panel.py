@@ -22,6 +22,7 @@ from hooktrace.events import (
     StepStarted,
 )
 from hooktrace.report import Extras, Options, page
+from hooktrace.report.words import words
 from hooktrace.views.calls import CallIndex
 
 CANVAS = "#timeline canvas.time:not(.over)"
@@ -332,12 +333,48 @@ def test_the_tooltip_says_what_a_hook_changed(open_page: Any, report: Path, trac
     tip = panel.page.locator(".tip")
     expect(tip).to_be_hidden()
     panel.canvas.hover(**panel.at(changing))
-    expect(tip).to_contain_text("double on 0")
-    expect(tip).to_contain_text("output x2 (returned)")
+    expect(tip).to_contain_text("forward hook double on 0")
+    expect(tip).to_contain_text("output: \N{MULTIPLICATION SIGN}2. It returned another tensor")
     panel.canvas.hover(**panel.at(looking))
     expect(tip).to_contain_text("changed nothing")
     panel.page.mouse.move(5, 5)
     expect(tip).to_be_hidden()
+
+
+def test_the_tooltip_speaks_chinese(open_page: Any, report: Path, traced: Any) -> None:
+    panel = Panel(open_page(report, locale="zh-CN"))
+    tip = panel.page.locator(".tip")
+    panel.canvas.hover(**panel.at(seqs(traced, HookFired)[0]))
+    zh = words("zh")
+    expect(tip).to_contain_text(zh["kind_forward"])
+    expect(tip).to_contain_text(
+        zh["edit_returned"].format(role="output", what="\N{MULTIPLICATION SIGN}2")
+    )
+    for hook in ("hook", "returned"):
+        expect(tip).not_to_contain_text(hook)
+
+
+def test_a_name_does_not_turn_the_text_around(open_page: Any, tmp_path: Path) -> None:
+    net = nn.Module()
+    net.forward = lambda x: net._modules["a\u202eb"](x)  # type: ignore[method-assign]
+    net._modules["a\u202eb"] = nn.Linear(1, 1)
+    with ht.trace(net) as t:
+        net(torch.ones(1, 1))
+    page = open_page(t.report(tmp_path / "x.html"))
+    page.evaluate(
+        """() => {
+            window.drawn = [];
+            const pen = CanvasRenderingContext2D.prototype;
+            const fill = pen.fillText;
+            pen.fillText = function (text, ...place) {
+                window.drawn.push(text);
+                fill.call(this, text, ...place);
+            };
+        }"""
+    )
+    page.get_by_role("button", name="Light or dark").click()
+    page.wait_for_function("() => window.drawn.some((one) => one.startsWith('\u2068a\ufffdb'))")
+    assert not any("\u202e" in one for one in page.evaluate("() => window.drawn"))
 
 
 def test_colours_follow_the_theme_and_differ_by_what_a_hook_did(

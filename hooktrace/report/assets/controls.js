@@ -1,5 +1,6 @@
 // The bar on top: steps, play, language, theme.
 import { button, element } from "./elements.js";
+import { titleOf } from "./sentences.js";
 
 const SPEEDS = [2, 5, 10, 30]; // events a second
 
@@ -9,7 +10,6 @@ class Player {
     this.report = report;
     this.timer = null;
     this.speed = 5;
-    this.hooksOnly = false;
   }
 
   get playing() {
@@ -25,7 +25,7 @@ class Player {
     const last = this.report.events.at(-1)?.seq;
     if (this.report.cursor === last) this.report.go(this.report.events[0].seq);
     this.timer = setInterval(() => {
-      if (!this.report.step(1, this.hooksOnly)) this.stop();
+      if (!this.report.step(1)) this.stop();
     }, 1000 / this.speed);
     this.report.tell("playing", true);
   }
@@ -48,12 +48,7 @@ class Player {
 export function controls(root, report) {
   const player = new Player(report);
   const play = button(report, "play", () => player.toggle(), "▶");
-  const where = element("output", { class: "where", "aria-live": "polite" });
-  const shown = () => {
-    const event = report.event;
-    where.textContent = event ? `#${event.seq} / ${report.events.at(-1).seq}` : "";
-  };
-  report.on("cursor", shown);
+  const where = whereOf(report, player);
   report.on("playing", (playing) => {
     play.textContent = playing ? "❚❚" : "▶";
     play.setAttribute("aria-pressed", playing);
@@ -61,7 +56,7 @@ export function controls(root, report) {
   root.append(
     button(report, "previous_hook", () => report.step(-1, true), "«"),
     button(report, "previous", () => report.step(-1), "‹"),
-    where,
+    ...where,
     button(report, "next", () => report.step(1), "›"),
     button(report, "next_hook", () => report.step(1, true), "»"),
     play,
@@ -70,6 +65,20 @@ export function controls(root, report) {
     button(report, "theme", () => theme(), "◐"),
   );
   return player;
+}
+
+/** Which event it is: its number to see; its number and title to hear, but not while it plays. */
+function whereOf(report, player) {
+  const seen = element("span", { class: "where", "aria-hidden": true });
+  const heard = element("output", { class: "heard", "aria-live": "polite" });
+  const say = () => {
+    const event = report.event;
+    if (!event) return;
+    seen.textContent = `#${event.seq} / ${report.events.at(-1).seq}`;
+    if (!player.playing) heard.replaceChildren(`#${event.seq} `, ...titleOf(report, event));
+  };
+  for (const what of ["cursor", "language", "playing"]) report.on(what, say);
+  return [seen, heard];
 }
 
 function pace(report, player) {

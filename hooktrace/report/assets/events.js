@@ -5,9 +5,10 @@ const ROW = 24; // height of a line in pixels
 
 export function eventsPanel(root, report) {
   const field = element("input", { type: "search", class: "filter" });
-  const space = element("div", { class: "space" });
-  const view = element("div", { class: "rows", tabindex: 0, role: "listbox", "data-arrows": true }, space);
-  root.append(field, view);
+  const none = element("p", { class: "faint", role: "status" });
+  const space = element("div", { class: "space", role: "presentation" });
+  const view = element("div", { class: "rows", tabindex: 0, role: "listbox" }, space);
+  root.append(field, none, view);
   let shown = report.events;
 
   const draw = () => {
@@ -15,8 +16,11 @@ export function eventsPanel(root, report) {
     const count = Math.ceil(view.clientHeight / ROW) + 10;
     space.style.height = `${shown.length * ROW}px`;
     space.replaceChildren(
-      ...shown.slice(first, first + count).map((event, place) => row(event, first + place, report)),
+      ...shown.slice(first, first + count).map((event, place) => row(event, first + place, shown.length, report)),
     );
+    const current = space.querySelector("[aria-selected=true]");
+    if (current) view.setAttribute("aria-activedescendant", current.id);
+    else view.removeAttribute("aria-activedescendant");
   };
   const follow = () => {
     const place = shown.indexOf(report.event);
@@ -28,37 +32,46 @@ export function eventsPanel(root, report) {
     }
     draw();
   };
+  const speak = () => {
+    field.placeholder = report.word("filter_events");
+    field.setAttribute("aria-label", report.word("filter_events"));
+    view.setAttribute("aria-label", report.word("events"));
+    none.textContent = shown.length ? "" : report.word("no_event_matches");
+  };
   const choose = () => {
     const wanted = field.value.toLowerCase();
     shown = report.events.filter(
       (one) => one.seq <= report.horizon && `${one.kind} ${one.text}`.toLowerCase().includes(wanted),
     );
+    speak();
     follow();
   };
   field.addEventListener("input", choose);
   report.on("horizon", choose);
+  report.on("language", speak);
   view.addEventListener("scroll", draw);
   view.addEventListener("keydown", (event) => {
-    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (!by) return;
-    const next = shown[shown.indexOf(report.event) + by];
-    if (next) report.go(next.seq);
+    const here = shown.indexOf(report.event);
+    const place = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: shown.length - 1 }[event.key];
+    if (place === undefined) return;
+    if (shown[place]) report.go(shown[place].seq);
     event.preventDefault();
   });
   new ResizeObserver(follow).observe(view);
   report.on("cursor", follow);
-  const speak = () => (field.placeholder = report.word("filter_events"));
-  report.on("language", speak);
   speak();
 }
 
-function row(event, place, report) {
+function row(event, place, count, report) {
   const made = element(
     "div",
     {
+      id: `row-${event.seq}`,
       class: `row ${event.hook === undefined ? "" : "of-hook"}`,
       role: "option",
       "aria-selected": event.seq === report.cursor,
+      "aria-posinset": place + 1,
+      "aria-setsize": count,
       onclick: () => report.go(event.seq),
     },
     element("span", { class: "seq" }, `#${event.seq}`),

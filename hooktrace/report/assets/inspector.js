@@ -20,9 +20,22 @@ export function inspectorPanel(root, report) {
     root.replaceChildren(...inspectorSections(report, event, index).filter(Boolean));
     root.closest(".panel")?.scrollTo(0, 0);
     if (focused) root.querySelector("h3").focus();
+    turnArrows(root);
   };
+  new ResizeObserver(() => turnArrows(root)).observe(root);
   report.on("cursor", show);
   report.on("language", show);
+}
+
+/** The arrow from before to after points down where after stands below. */
+function turnArrows(root) {
+  for (const sides of root.querySelectorAll(".sides")) {
+    sides.classList.remove("wrapped");
+    const figures = [...sides.querySelectorAll("figure")];
+    const under = (one, other) => one.offsetTop >= other.offsetTop + other.offsetHeight;
+    const wrapped = sides.offsetHeight > 0 && figures.some((one, at) => at > 0 && under(one, figures[at - 1]));
+    sides.classList.toggle("wrapped", wrapped);
+  }
 }
 
 function inspectorSections(report, event, index) {

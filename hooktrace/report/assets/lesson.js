@@ -133,11 +133,13 @@ export class Lesson {
   }
 }
 
-/** Numbers choose, Enter checks and goes on, unless a button or a field has the focus. */
+/** Numbers choose, unless a field has the focus; Enter checks and goes on, unless it presses a button. */
 function lessonKeys(lesson) {
   document.addEventListener("keydown", (event) => {
-    if (lesson.phase === "off" || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest("button, a, summary, select, textarea, input:not([type=radio])")) return;
+    if (lesson.phase === "off" || event.defaultPrevented) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("select, textarea, input:not([type=radio])")) return;
+    if (event.key === "Enter" && event.target.closest("button, a, summary")) return;
     if (!document.getElementById("lesson").classList.contains("shown")) return;
     const number = Number(event.key);
     if (lesson.phase === "asking" && number >= 1) lesson.choose(number - 1);

@@ -1,5 +1,6 @@
 // What the panel of a lesson shows: the beginning, a question, its answer, the end.
 import { button, element, eventLink } from "./elements.js";
+import { sentenceOf } from "./sentences.js";
 import { excerpt } from "./source.js";
 
 /** A text of a lesson: [key, values], where values may be such texts themselves. */
@@ -38,6 +39,9 @@ export function lessonView(root, report, lesson) {
     message = lessonMessages(lesson)[what] ?? ["", ""];
     draw();
     lessonFocus(root, what);
+  });
+  report.on("tab", (name) => {
+    if (name === "lesson") lessonFocus(root, lesson.phase);
   });
   draw();
 }
@@ -166,10 +170,9 @@ function lessonHead(report, lesson) {
   );
 }
 
-/** An event in a line, with a link to it. */
+/** What happened in an event, with a link to it. */
 function lessonEvent(report, seq) {
-  const event = report.at(seq);
-  return [eventLink(seq), " ", element("b", {}, event.kind), ` ${event.text}`];
+  return [eventLink(seq), " ", ...sentenceOf(report, report.at(seq))];
 }
 
 /** The code of the hook: reading it is how one finds the answer. */

@@ -1,7 +1,8 @@
-// Puts the panels together: controls, tabs, keys, deep links, language, theme.
+// Puts the panels together: controls, tabs, keys, addresses, language, theme.
+import { addresses } from "./addresses.js";
 import { readReport } from "./store.js";
 import { controls } from "./controls.js";
-import { showTab, tabs } from "./tabs.js";
+import { tabs } from "./tabs.js";
 import { eventsPanel } from "./events.js";
 import { graphPanel } from "./graph.js";
 import { inspectorPanel } from "./inspector.js";
@@ -24,8 +25,8 @@ function typing(target) {
 
 function keys(report, player) {
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
-    const arrows = event.target.closest("[role=tablist], [data-arrows]") !== null;
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    const arrows = event.target.closest("[data-arrows]") !== null;
     const done = {
       ArrowRight: () => !arrows && (report.step(1, event.shiftKey), true),
       ArrowLeft: () => !arrows && (report.step(-1, event.shiftKey), true),
@@ -37,35 +38,6 @@ function keys(report, player) {
   });
 }
 
-/** Keep the address and the cursor together: #e=142. */
-function deepLinks(report) {
-  const read = () => {
-    const found = /^#e=(\d+)$/.exec(location.hash);
-    if (found) report.go(Number(found[1]));
-    return found !== null;
-  };
-  window.addEventListener("hashchange", read);
-  report.on("cursor", (event) => {
-    try {
-      history.replaceState(null, "", `#e=${event.seq}`);
-    } catch {
-      // inside a frame of a notebook there is no address of its own
-    }
-  });
-  document.addEventListener("click", (event) => {
-    const link = event.target.closest('a[href^="#e="]');
-    if (!link) return;
-    event.preventDefault();
-    const seq = Number(link.getAttribute("href").slice(3));
-    if (!report.go(seq)) report.tell("cursor", report.event);
-    showTab("inspector");
-  });
-  if (!read() && report.events.length) {
-    const first = report.events.find((one) => one.hook !== undefined && one.kind === "hook");
-    report.cursor = null;
-    report.go((first ?? report.events[0]).seq);
-  }
-}
 
 async function main() {
   const report = await readReport();
@@ -84,7 +56,7 @@ async function main() {
   report.on("language", () => translate(report));
   const root = document.documentElement;
   if (root.hasAttribute("data-follows") && navigator.language.startsWith("zh")) report.speak("zh");
-  deepLinks(report);
+  addresses(report);
   root.dataset.ready = "";
 }
 

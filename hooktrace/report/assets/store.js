@@ -64,11 +64,11 @@ export class Report {
     return true;
   }
 
-  /** Move by so many events, or from hook to hook. */
-  step(by, hooksOnly = false) {
+  /** Move by so many events, or from firing to firing. */
+  step(by, firings = false) {
     let place = this.places.get(this.cursor) ?? (by > 0 ? -1 : this.events.length);
     do place += by;
-    while (hooksOnly && this.events[place] && this.events[place].hook === undefined);
+    while (firings && this.events[place] && this.events[place].kind !== "hook");
     const found = this.events[place];
     return found ? this.go(found.seq) : false;
   }

@@ -24,17 +24,30 @@ export function tabs(root, report) {
     panel.tabIndex = 0;
     made.append(element("span", { "data-w": name }, report.word(name)));
     if (Number(panel.dataset.count)) made.append(element("i", {}, panel.dataset.count));
-    made.addEventListener("click", () => showTab(name));
+    made.addEventListener("click", () => {
+      showTab(name);
+      report.tell("tab", name);
+    });
     root.append(made);
   }
+  tabKeys(root);
+  showTab(panels[0].dataset.tab);
+}
+
+/** Keys go from tab to tab, unless a pointer brought the focus here: then arrows step as anywhere. */
+function tabKeys(root) {
+  let pointed = false;
+  root.addEventListener("pointerdown", () => (pointed = true));
+  root.addEventListener("focusout", () => (pointed = false));
   root.addEventListener("keydown", (event) => {
-    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!by) return;
+    if (pointed || event.ctrlKey || event.metaKey || event.altKey) return;
     const all = [...root.children];
-    const next = all[(all.indexOf(document.activeElement) + by + all.length) % all.length];
+    const here = all.indexOf(document.activeElement);
+    const place = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: -1 }[event.key];
+    if (place === undefined) return;
+    const next = all.at(place % all.length);
     next.focus();
-    next.click();
+    showTab(next.dataset.tab);
     event.preventDefault();
   });
-  showTab(panels[0].dataset.tab);
 }

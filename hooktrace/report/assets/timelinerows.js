@@ -59,6 +59,13 @@ class NarrowRun {
   }
 }
 
+const TURNING = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** A name as it can be drawn: isolated, and with a sign for what would turn the text around. */
+function inOrder(name) {
+  return /[^\u0000-\u00ff]/.test(name) ? `\u2068${name.replace(TURNING, "\ufffd")}\u2069` : name;
+}
+
 export class RowPainter {
   constructor(pen, bands, view) {
     Object.assign(this, { pen, bands, view });
@@ -117,7 +124,7 @@ export class RowPainter {
     if (width < inset + 12) return;
     const name = this.fitting(bands.names[bands.nameOf[one]], width - inset - 2);
     pen.fillStyle = colours.ink;
-    pen.fillText(name, left + inset, y + bands.bar / 2);
+    pen.fillText(inOrder(name), left + inset, y + bands.bar / 2);
   }
 
   /** A mark with room: a diamond, or the sign of what changed or raised. */

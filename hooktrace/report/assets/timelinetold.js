@@ -1,5 +1,7 @@
 // The timeline in words: its legend, and what a slice or mark under the pointer is.
 import { duration, element } from "./elements.js";
+import { changeText, codeText, isolated, phrase } from "./phrases.js";
+import { sentenceOf, titleOf } from "./sentences.js";
 
 const LEGEND = ["called", "back", "stepped", "seen", "changed", "written", "raised"];
 
@@ -31,19 +33,23 @@ export function itemTold(one, bands, report) {
   const lasted = took === undefined ? [] : [duration(took)];
   const facts = [bandName(band, bands, report), ...lasted, `#${event.seq}`].join(" · ");
   return [
-    element("b", {}, mark ? `${event.kind} ${event.text}` : bands.names[bands.nameOf[one]]),
+    element("b", {}, ...(mark || event.kind === "hook" ? titleOf(report, event) : [isolated(bands.names[bands.nameOf[one]])])),
     element("span", { class: "faint" }, facts),
     ...changesTold(event, report),
   ];
 }
 
+function editTold(edit, report) {
+  return phrase(report, `edit_${edit.how}`, { role: codeText(edit.role), what: changeText(report, edit) });
+}
+
 function changesTold(event, report) {
   const edits = event.edits ?? [];
-  const told = edits.slice(0, 4).map((one) => `▲ ${one.role} ${one.text} (${one.how.replaceAll("_", " ")})`);
-  if (edits.length > 4) told.push(`+${edits.length - 4}`);
-  if (event.written) told.push(`▲ ${event.written.what}: ${event.written.by}`);
-  const lines = told.map((text) => element("span", { class: "changed" }, text));
-  if (event.raised) lines.push(element("span", { class: "raised" }, `✕ ${event.raised}`));
+  const told = edits.slice(0, 4).map((one) => ["▲ ", ...editTold(one, report)]);
+  if (edits.length > 4) told.push([`+${edits.length - 4}`]);
+  if (event.kind === "write") told.push(["▽ ", ...sentenceOf(report, event)]);
+  const lines = told.map((words) => element("span", { class: "changed" }, ...words));
+  if (event.raised) lines.push(element("span", { class: "raised" }, "✕ ", isolated(event.raised)));
   if (event.kind === "hook" && !edits.length && !event.raised) {
     lines.push(element("span", { class: "faint" }, report.word("changed_nothing")));
   }
