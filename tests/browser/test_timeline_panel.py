@@ -330,7 +330,7 @@ def test_the_end_of_something_is_shown_by_its_slice(
 def test_the_tooltip_says_what_a_hook_changed(open_page: Any, report: Path, traced: Any) -> None:
     changing, looking = seqs(traced, HookFired)[:2]
     panel = Panel(open_page(report))
-    tip = panel.page.locator(".tip")
+    tip = panel.page.locator("div.tip")
     expect(tip).to_be_hidden()
     panel.canvas.hover(**panel.at(changing))
     expect(tip).to_contain_text("forward hook double on 0")
@@ -343,7 +343,7 @@ def test_the_tooltip_says_what_a_hook_changed(open_page: Any, report: Path, trac
 
 def test_the_tooltip_speaks_chinese(open_page: Any, report: Path, traced: Any) -> None:
     panel = Panel(open_page(report, locale="zh-CN"))
-    tip = panel.page.locator(".tip")
+    tip = panel.page.locator("div.tip")
     panel.canvas.hover(**panel.at(seqs(traced, HookFired)[0]))
     zh = words("zh")
     expect(tip).to_contain_text(zh["kind_forward"])
