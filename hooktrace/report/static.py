@@ -16,7 +16,7 @@ from hooktrace.render.dot import printable
 from hooktrace.report.extras import Extras, HeatPicture, Options
 from hooktrace.report.sources import shown_place, told_of
 from hooktrace.views.calls import CallIndex
-from hooktrace.views.effects import edits, writes
+from hooktrace.views.effects import changes_something, edits, writes
 from hooktrace.views.summary import ModuleRow, summarise
 
 __all__ = ["overview", "static_context"]
@@ -73,7 +73,7 @@ def static_context(
         "shown_path": shown_place,
         "edits": changes[:_MOST_CHANGES],
         "writes": written[:_MOST_CHANGES],
-        "hooks": [_hook(row, firings) for row in log.hooks],
+        "hooks": [_hook(log, row, firings) for row in log.hooks],
         "modules": [_module(row) for row in rows[:_MOST_MODULES]],
         "totals": totals.sizes,
         "events": _events(log, calls),
@@ -106,7 +106,7 @@ def _title(log: EventLog, calls: CallIndex) -> str:
     return ", ".join(names) or "Tensors"
 
 
-def _hook(row: Any, firings: list[HookFired]) -> dict[str, Any]:
+def _hook(log: EventLog, row: Any, firings: list[HookFired]) -> dict[str, Any]:
     its = [one for one in firings if one.hook == row.id]
     return {
         "kind": row.kind,
@@ -115,7 +115,7 @@ def _hook(row: Any, firings: list[HookFired]) -> dict[str, Any]:
         "defined": shown_place(row.defined_at),
         "fired": len(its),
         "first": its[0].seq if its else None,
-        "changed": sum(bool(one.edits) for one in its),
+        "changed": sum(changes_something(log, one) for one in its),
         "raised": sum(bool(one.exception) for one in its),
     }
 

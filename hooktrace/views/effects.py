@@ -22,7 +22,7 @@ from hooktrace.tensorstats import TensorStats
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.values import content
 
-__all__ = ["EditView", "WriteView", "edits", "writes"]
+__all__ = ["EditView", "WriteView", "changes_something", "edits", "writes"]
 
 
 class EditView:
@@ -70,6 +70,11 @@ class EditView:
         if found is not None:
             return found
         return Change("replaced", f"{self._edit.before} -> {self._edit.after}")
+
+    @property
+    def equal(self) -> bool:
+        """Whether the hook left another tensor with the same values: no change to what follows."""
+        return self.change.kind == "unchanged"
 
     @property
     def stats(self) -> tuple[TensorStats | None, TensorStats | None]:
@@ -206,6 +211,11 @@ _ADVICE = (
 def edits(log: EventLog) -> list[EditView]:
     """Return every change by a hook, in order."""
     return [EditView(log, event, edit) for event in log.of(HookFired) for edit in event.edits]
+
+
+def changes_something(log: EventLog, event: HookFired) -> bool:
+    """Whether a firing changed anything; equal values that it returned are no change."""
+    return any(not EditView(log, event, edit).equal for edit in event.edits)
 
 
 def writes(log: EventLog, calls: CallIndex) -> list[WriteView]:

@@ -179,7 +179,7 @@ def describe_edits(log: EventLog, firings: list[HookFired]) -> list[str]:
         by_role: dict[str, list[str]] = {}
         for edit in event.edits:
             view = EditView(log, event, edit)
-            if view.change.kind == "unchanged":
+            if view.equal:
                 continue
             how = " in place" if edit.how == "in_place" else ""
             by_role.setdefault(edit.role, []).append(f"{view.change.text}{how}")
