@@ -6,22 +6,25 @@ from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import Any
 
+from hooktrace.doctor.case import Case
 from hooktrace.events import (
     Edit,
     Event,
     GradientComputed,
     HookFired,
     Observation,
+    SchedulerStepped,
     TensorSummary,
     TracedHook,
     format_numbers,
 )
 from hooktrace.log import EventLog
+from hooktrace.report.cases import Cases
 from hooktrace.report.parts import Form
 from hooktrace.report.sources import shown_place, told_of
 from hooktrace.report.whence import whence
 from hooktrace.views.calls import Call, CallIndex
-from hooktrace.views.effects import EditView, WriteView, writes
+from hooktrace.views.effects import EditView, WriteView, changes_something, writes
 
 __all__ = ["Detail", "calls_data", "event_forms", "events_data", "hooks_data"]
 
@@ -108,6 +111,7 @@ class _Teller:
         self.detail = detail
         self.start_ns = log.events[0].time_ns if log.events else 0
         self.written = {one.seq: one for one in writes(log, calls)}
+        self.cases = Cases(Case(log, calls))
         self.origins = whence(log, calls) if detail >= Detail.HOOKS else {}
 
     def tell(self, events: Iterable[Event]) -> list[Data]:
@@ -120,6 +124,9 @@ class _Teller:
             "us": round((event.time_ns - self.start_ns) / 1e3, 3),
             "kind": event.label,
         }
+        case = self.cases.key(event)
+        if case != event.label.replace(" ", "_"):
+            found["case"] = case
         if event.thread:
             found["thread"] = event.thread
         for name, key in _FIELDS.items():
@@ -129,8 +136,13 @@ class _Teller:
         own = getattr(event, "tensor", None)
         if own is not None:
             found["tensor"] = self.log.tensors[own].name or f"t{own}"
-        if isinstance(event, GradientComputed) and event.node is not None:
-            found["node"] = self.log.nodes[event.node].name
+        if isinstance(event, GradientComputed):
+            found["role"] = event.gradient.role
+            if event.node is not None:
+                found["node"] = self.log.nodes[event.node].name
+        if isinstance(event, SchedulerStepped):
+            found["scheduler"] = event.scheduler
+            found["rates"] = [event.before, event.after]
         hooked = isinstance(event, HookFired)
         if isinstance(event, HookFired):
             found.update(self._firing(event))
@@ -147,6 +159,9 @@ class _Teller:
 
     def _firing(self, event: HookFired) -> Data:
         found: Data = {"took": round(event.duration_ns / 1e3, 3)}
+        run = self.cases.run(event)
+        if run is not None:
+            found["backward"] = run
         if event.edits:
             found["edits"] = [_edit(self.log, event, one) for one in event.edits]
         return found
@@ -264,10 +279,10 @@ def hooks_data(log: EventLog) -> list[Data]:
     firings: dict[int, list[HookFired]] = {}
     for event in log.of(HookFired):
         firings.setdefault(event.hook, []).append(event)
-    return [_hook(row, firings.get(row.id, [])) for row in log.hooks]
+    return [_hook(log, row, firings.get(row.id, [])) for row in log.hooks]
 
 
-def _hook(row: TracedHook, fired: list[HookFired]) -> Data:
+def _hook(log: EventLog, row: TracedHook, fired: list[HookFired]) -> Data:
     return {
         "id": row.id,
         "kind": row.kind,
@@ -276,6 +291,6 @@ def _hook(row: TracedHook, fired: list[HookFired]) -> Data:
         "options": list(row.options),
         "feature": row.feature,
         "fired": [one.seq for one in fired],
-        "changed": sum(bool(one.edits) for one in fired),
+        "changed": sum(changes_something(log, one) for one in fired),
         "raised": sum(bool(one.exception) for one in fired),
     }

@@ -212,7 +212,7 @@ def test_a_write_in_place_says_who_overwrote_what(
     event = conv_trace.of(TensorWritten)[0]
     page = opened(open_page, write(conv_trace), event)
     expect(page.locator("#inspector .sentence")).to_have_text(
-        "output of 0@0 was overwritten in place by 1@0 (ReLU)."
+        "Overwritten in place: output of 0@0, by 1@0 (ReLU)."
     )
     assert page.locator("#inspector .written canvas:not(.ramp)").count() == 3
     expect(page.locator("#inspector .values")).to_contain_text(f"written in place at #{event.seq}")
