@@ -22,7 +22,7 @@ from hooktrace.log import EventLog
 from hooktrace.report.cases import Cases
 from hooktrace.report.parts import Form
 from hooktrace.report.sources import shown_place, told_of
-from hooktrace.report.whence import whence
+from hooktrace.report.whence import Origin, whence
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.effects import EditView, WriteView, changes_something, writes
 
@@ -149,7 +149,7 @@ class _Teller:
         if event.seq in self.written:
             found["written"], hooked = _write(self.written[event.seq]), True
         if event.seq in self.origins:
-            found["from"] = self.origins[event.seq]
+            found.update(_origin(self.origins[event.seq]))
         if self.detail >= Detail.HOOKS:
             call = self.calls.calls.get(found.get("call"))  # type: ignore[arg-type]
             found["text"] = told_of(self.log, event, call)
@@ -165,6 +165,15 @@ class _Teller:
         if event.edits:
             found["edits"] = [_edit(self.log, event, one) for one in event.edits]
         return found
+
+
+def _origin(origin: Origin) -> Data:
+    found: Data = {"from": origin.seqs}
+    if origin.same is not None:
+        found["same"] = origin.same
+    if origin.through:
+        found["through"] = origin.through
+    return found
 
 
 def _sightings(log: EventLog, event: Event) -> Iterator[tuple[str, list[Data]]]:

@@ -62,7 +62,9 @@ export function fromSection(report, event) {
     "section",
     { class: "from" },
     element("h4", {}, report.word("seen_from")),
+    event.same === undefined ? null : element("p", {}, ...phrase(report, "from_same", { seq: eventLink(event.same) })),
     element("ul", { class: "plain" }, ...items),
+    event.through ? element("p", { class: "faint" }, ...phrase(report, "from_through", { nodes: codeText(event.through.join(" → ")) })) : null,
   );
 }
 
