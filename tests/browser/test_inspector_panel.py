@@ -20,6 +20,7 @@ from hooktrace.events import (
     GradientComputed,
     HookFired,
     ModuleExited,
+    SchedulerStepped,
     TensorWritten,
 )
 from hooktrace.kinds import KINDS
@@ -144,6 +145,62 @@ def test_a_gradient_that_a_hook_changed_says_so(
     expect(page.locator("#inspector .from")).to_contain_text(
         f"#{fired.seq} tensor hook write_over on a {TIMES}3"
     )
+
+
+def test_a_hook_that_changed_a_gradient_twice_is_told_in_all(
+    open_page: Any, write: Reports
+) -> None:
+    def twice(grad: Any) -> Any:
+        grad.mul_(2)
+        return grad * 3
+
+    w = torch.ones(2, requires_grad=True)
+    w.register_hook(twice)
+    with ht.trace() as t:
+        (w * torch.tensor([1.0, 2.0])).sum().backward()
+    page = opened(open_page, write(t), t.of(GradientAccumulated)[0])
+    expect(page.locator("#inspector .from .changed")).to_have_text(f"{TIMES}6")
+
+
+def test_a_gradient_is_told_with_its_way_and_where_it_is_the_same(
+    open_page: Any, write: Reports
+) -> None:
+    net = nn.Sequential(nn.Linear(2, 2))
+    with ht.trace(net) as t:
+        net(torch.ones(1, 2)).square().sum().backward()
+    (begun,) = t.of(BackwardStarted)
+    inner, outer = (
+        next(one for one in t.of(GradientComputed) if one.call == t[name].id)
+        for name in ("0", "Sequential")
+    )
+    page = opened(open_page, write(t), outer)
+    origin = page.locator("#inspector .from")
+    expect(origin).to_contain_text(f"It is the same tensor as at #{inner.seq}; both came from:")
+    expect(origin.locator("li")).to_have_text(f"#{begun.seq} Backward begins")
+    expect(origin).to_contain_text("through SumBackward0 → PowBackward0")
+
+
+def test_rates_are_told_in_a_sentence(open_page: Any, write: Reports, many_kinds: Any) -> None:
+    stepped = many_kinds.of(SchedulerStepped)[0]
+    page = opened(open_page, write(many_kinds), stepped)
+    expect(page.locator("#inspector .sentence")).to_have_text(
+        "A step of StepLR set the learning rate of SGD from 0.1 to 0.01."
+    )
+
+
+def test_copies_are_only_spoken_of_where_they_are_shown(open_page: Any, write: Reports) -> None:
+    net = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    with ht.trace(net, keep=True) as t:
+        net(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+    path = write(t)
+    for event in t.of(TensorWritten):
+        page = opened(open_page, path, event)
+        written = page.locator("#inspector .written")
+        expect(written).to_contain_text("the version: how often")
+        shown = written.locator("canvas, table.matrix").count()
+        assert ("these are copies" in written.inner_text()) == bool(shown)
 
 
 def test_each_kind_of_hook_has_words_in_both_languages() -> None:

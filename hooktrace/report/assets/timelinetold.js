@@ -38,7 +38,7 @@ export function itemTold(one, bands, report) {
 }
 
 function changesTold(event, report) {
-  const edits = event.edits ?? [];
+  const edits = (event.edits ?? []).filter((one) => one.kind !== "unchanged");
   const told = edits.slice(0, 4).map((one) => `▲ ${one.role} ${one.text} (${one.how.replaceAll("_", " ")})`);
   if (edits.length > 4) told.push(`+${edits.length - 4}`);
   if (event.written) told.push(`▲ ${event.written.what}: ${event.written.by}`);
