@@ -31,7 +31,7 @@ from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
 from hooktrace.report.parts import Form
 from hooktrace.views.calls import CallIndex
-from hooktrace.views.effects import changes_something
+from hooktrace.views.hookuse import changes_something
 
 __all__ = ["LANES", "band_forms", "bands_data", "lane_of_hook"]
 

@@ -27,7 +27,7 @@ from hooktrace.events import (
     TensorWritten,
 )
 from hooktrace.kinds import KINDS
-from hooktrace.views.effects import changes_something
+from hooktrace.views.hookuse import changes_something
 
 __all__ = ["Cases"]
 

@@ -1,4 +1,4 @@
-"""The timeline as the page's data: events, calls and hooks, with what was seen and changed."""
+"""The timeline as the page's data: events, with what was seen and changed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from hooktrace.events import (
     Observation,
     SchedulerStepped,
     TensorSummary,
-    TracedHook,
     format_numbers,
 )
 from hooktrace.log import EventLog
 from hooktrace.report.cases import Cases
+from hooktrace.report.owners import calls_data, hooks_data
 from hooktrace.report.parts import Form
 from hooktrace.report.sources import shown_place, told_of
 from hooktrace.report.whence import Origin, whence
-from hooktrace.views.calls import Call, CallIndex
-from hooktrace.views.effects import EditView, WriteView, changes_something, writes
+from hooktrace.views.calls import CallIndex
+from hooktrace.views.effects import EditView, WriteView, writes
 
-__all__ = ["Detail", "calls_data", "event_forms", "events_data", "hooks_data"]
+__all__ = ["Detail", "event_forms", "events_data"]
 
 Data = dict[str, Any]
 
@@ -255,51 +255,4 @@ def _write(write: WriteView) -> Data:
         "certain": write.certain,
         "before": str(write.before),
         "after": str(write.after),
-    }
-
-
-# ------------------------------------------------------------------ calls and hooks
-
-
-def calls_data(calls: CallIndex) -> list[Data]:
-    """Return the calls in order."""
-    return [_call(one) for one in calls]
-
-
-def _call(call: Call) -> Data:
-    found: Data = {
-        "id": call.id,
-        "name": call.name,
-        "index": call.index,
-        "type": call.module.type,
-        "config": call.module.config,
-        "first": call.called.seq,
-        "last": max(one.seq for one in call.events),
-        "parent": None if call.parent is None else call.parent.id,
-        "us": None if call.duration_ns is None else round(call.duration_ns / 1e3, 3),
-        "recomputed": call.recomputed or None,
-        "raised": call.exception,
-    }
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def hooks_data(log: EventLog) -> list[Data]:
-    """Return the hooks in the order of their numbers."""
-    firings: dict[int, list[HookFired]] = {}
-    for event in log.of(HookFired):
-        firings.setdefault(event.hook, []).append(event)
-    return [_hook(log, row, firings.get(row.id, [])) for row in log.hooks]
-
-
-def _hook(log: EventLog, row: TracedHook, fired: list[HookFired]) -> Data:
-    return {
-        "id": row.id,
-        "kind": row.kind,
-        "owner": row.owner,
-        "name": row.name,
-        "options": list(row.options),
-        "feature": row.feature,
-        "fired": [one.seq for one in fired],
-        "changed": sum(changes_something(log, one) for one in fired),
-        "raised": sum(bool(one.exception) for one in fired),
     }

@@ -16,7 +16,8 @@ from hooktrace.render.dot import printable
 from hooktrace.report.extras import Extras, HeatPicture, Options
 from hooktrace.report.sources import shown_place, told_of
 from hooktrace.views.calls import CallIndex
-from hooktrace.views.effects import changes_something, edits, writes
+from hooktrace.views.effects import edits, writes
+from hooktrace.views.hookuse import changes_something
 from hooktrace.views.summary import ModuleRow, summarise
 
 __all__ = ["overview", "static_context"]

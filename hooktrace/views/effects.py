@@ -22,7 +22,7 @@ from hooktrace.tensorstats import TensorStats
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.values import content
 
-__all__ = ["EditView", "WriteView", "changes_something", "edits", "writes"]
+__all__ = ["EditView", "WriteView", "edits", "writes"]
 
 
 class EditView:
@@ -211,11 +211,6 @@ _ADVICE = (
 def edits(log: EventLog) -> list[EditView]:
     """Return every change by a hook, in order."""
     return [EditView(log, event, edit) for event in log.of(HookFired) for edit in event.edits]
-
-
-def changes_something(log: EventLog, event: HookFired) -> bool:
-    """Whether a firing changed anything; equal values that it returned are no change."""
-    return any(not EditView(log, event, edit).equal for edit in event.edits)
 
 
 def writes(log: EventLog, calls: CallIndex) -> list[WriteView]:

@@ -14,7 +14,7 @@ from hooktrace.views.call import EARLY_STOP
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.effects import EditView
 
-__all__ = ["HookStory", "HookUse"]
+__all__ = ["HookStory", "HookUse", "changes_something"]
 
 
 @dataclass
@@ -170,6 +170,11 @@ def _first_returned(calls: CallIndex) -> dict[TensorId, CallId]:
             if seen.value is not None:
                 found.setdefault(seen.value.tensor, call.id)
     return found
+
+
+def changes_something(log: EventLog, event: HookFired) -> bool:
+    """Whether a firing changed anything; equal values that it returned are no change."""
+    return any(not EditView(log, event, edit).equal for edit in event.edits)
 
 
 def describe_edits(log: EventLog, firings: list[HookFired]) -> list[str]:

@@ -20,7 +20,8 @@ from hooktrace.events import (
     StepFinished,
 )
 from hooktrace.report.bands import LANES, bands_data
-from hooktrace.report.happened import Detail, events_data, hooks_data
+from hooktrace.report.happened import Detail, events_data
+from hooktrace.report.owners import hooks_data
 from hooktrace.report.static import static_context
 from hooktrace.report.words import words
 
