@@ -167,15 +167,17 @@ def test_runs_on_two_threads_are_kept_apart() -> None:
         begun.set()
         over.wait(10)
 
+    def let_go(grad: Any) -> None:
+        over.set()
+        other.join(10)
+
     w.register_hook(wait)
-    v.register_hook(lambda grad: None)
+    v.register_hook(let_go)
     with ht.trace() as t:
         other = threading.Thread(target=lambda: (w * 2).sum().backward())
         other.start()
         assert begun.wait(10)
         (v * 2).sum().backward()
-        over.set()
-        other.join()
     threads = {one.thread: one.backward for one in t.of(BackwardStarted)}
     assert len(threads) == 2
     found = events_data(t.log, t.index, Detail.CHANGES)
