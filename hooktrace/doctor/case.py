@@ -78,9 +78,8 @@ class Case:
     @cached_property
     def edits(self) -> dict[HookId, list[effects.EditView]]:
         """What each hook changed; equal values that it returned are no change."""
-        return _grouped(
-            (one.hook.id, one) for one in effects.edits(self.log) if one.change.kind != "unchanged"
-        )
+        changes = (one for one in effects.edits(self.log) if not one.equal)
+        return _grouped((one.hook.id, one) for one in changes)
 
     @cached_property
     def all_firings(self) -> list[HookFired]:
@@ -153,7 +152,7 @@ class Case:
 
     def run_at(self, event: Event) -> Run | None:
         """Return the innermost backward run in which an event came."""
-        return self._running.at(event.seq)
+        return self._running.at(event)
 
     @cached_property
     def _running(self) -> Running:

@@ -32,11 +32,29 @@ class Run:
 
 
 class Running:
-    """Tells which backward run is going on; they may nest.
+    """Tells which backward run an event came in: the innermost on its thread; they may nest.
+
+    A thread that began no run works for others: there, the one innermost of all is told.
 
     Args:
         runs: The runs, in order.
     """
+
+    def __init__(self, runs: list[Run]) -> None:
+        threads = {run.started.thread for run in runs}
+        self._all = _Nested(runs)
+        self._of_thread = {
+            thread: _Nested([run for run in runs if run.started.thread == thread])
+            for thread in (threads if len(threads) > 1 else ())
+        }
+
+    def at(self, event: Event) -> Run | None:
+        """Return the innermost run that had begun before an event and had not ended."""
+        return self._of_thread.get(event.thread, self._all).at(event.seq)
+
+
+class _Nested:
+    """Runs of which each ends before those around it."""
 
     def __init__(self, runs: list[Run]) -> None:
         begins = {run.started.seq: run for run in runs}
@@ -52,5 +70,4 @@ class Running:
             self._inner.append(inside[-1] if inside else None)
 
     def at(self, seq: int) -> Run | None:
-        """Return the innermost run that had begun before an event and had not ended."""
         return self._inner[bisect_right(self._moments, seq - 1)]

@@ -32,6 +32,7 @@ from hooktrace.log import EventLog
 from hooktrace.report.eventforms import Kept
 from hooktrace.report.parts import Form
 from hooktrace.views.calls import CallIndex
+from hooktrace.views.hookuse import changes_something
 
 __all__ = ["LANES", "band_forms", "bands_data", "cut", "lane_of_hook"]
 
@@ -199,7 +200,7 @@ def _marks(log: EventLog) -> Iterator[tuple[int, tuple[int, int]]]:
     """Yield what took no time, and every change by a hook: place and band."""
     for place, event in enumerate(log.events):
         lane = _OF_MARK.get(type(event))
-        if isinstance(event, HookFired) and (event.edits or event.exception):
+        if isinstance(event, HookFired) and (event.exception or changes_something(log, event)):
             lane = "changes"
         if lane is not None:
             yield place, (event.thread, LANES.index(lane))

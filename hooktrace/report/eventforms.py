@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hooktrace.log import EventLog
-from hooktrace.report.happened import Detail, calls_data, events_data, hooks_data
+from hooktrace.report.happened import Detail, events_data
+from hooktrace.report.owners import calls_data, hooks_data
 from hooktrace.report.parts import Form
 from hooktrace.views.calls import CallIndex
 

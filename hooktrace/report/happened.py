@@ -1,4 +1,4 @@
-"""The timeline as the page's data: events, calls and hooks, with what was seen and changed."""
+"""The timeline as the page's data: events, with what was seen and changed."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import Any
 
+from hooktrace.doctor.case import Case
 from hooktrace.events import (
     Edit,
     Event,
     GradientComputed,
     HookFired,
     Observation,
+    SchedulerStepped,
     TensorSummary,
-    TracedHook,
     format_numbers,
 )
 from hooktrace.log import EventLog
+from hooktrace.report.cases import Cases
 from hooktrace.report.sources import shown_place, told_of
-from hooktrace.report.whence import whence
-from hooktrace.views.calls import Call, CallIndex
+from hooktrace.report.whence import Origin, whence
+from hooktrace.views.calls import CallIndex
 from hooktrace.views.effects import EditView, WriteView, writes
 
-__all__ = ["Detail", "calls_data", "events_data", "hooks_data"]
+__all__ = ["Detail", "events_data"]
 
 Data = dict[str, Any]
 
@@ -81,6 +83,7 @@ class _Teller:
         self.detail = detail
         self.start_ns = log.events[0].time_ns if log.events else 0
         self.written = {one.seq: one for one in writes(log, calls)}
+        self.cases = Cases(Case(log, calls))
         self.origins = whence(log, calls) if detail >= Detail.HOOKS else {}
 
     def tell(self, events: Iterable[Event]) -> list[Data]:
@@ -93,6 +96,9 @@ class _Teller:
             "us": round((event.time_ns - self.start_ns) / 1e3, 3),
             "kind": event.label,
         }
+        case = self.cases.key(event)
+        if case != event.label.replace(" ", "_"):
+            found["case"] = case
         if event.thread:
             found["thread"] = event.thread
         for name, key in _FIELDS.items():
@@ -102,15 +108,20 @@ class _Teller:
         own = getattr(event, "tensor", None)
         if own is not None:
             found["tensor"] = self.log.tensors[own].name or f"t{own}"
-        if isinstance(event, GradientComputed) and event.node is not None:
-            found["node"] = self.log.nodes[event.node].name
+        if isinstance(event, GradientComputed):
+            found["role"] = event.gradient.role
+            if event.node is not None:
+                found["node"] = self.log.nodes[event.node].name
+        if isinstance(event, SchedulerStepped):
+            found["scheduler"] = event.scheduler
+            found["rates"] = [event.before, event.after]
         hooked = isinstance(event, HookFired)
         if isinstance(event, HookFired):
             found.update(self._firing(event))
         if event.seq in self.written:
             found["written"], hooked = _write(self.written[event.seq]), True
         if event.seq in self.origins:
-            found["from"] = self.origins[event.seq]
+            found.update(_origin(self.origins[event.seq]))
         if self.detail >= Detail.HOOKS:
             call = self.calls.calls.get(found.get("call"))  # type: ignore[arg-type]
             found["text"] = told_of(self.log, event, call)
@@ -120,9 +131,21 @@ class _Teller:
 
     def _firing(self, event: HookFired) -> Data:
         found: Data = {"took": round(event.duration_ns / 1e3, 3)}
+        run = self.cases.run(event)
+        if run is not None:
+            found["backward"] = run
         if event.edits:
             found["edits"] = [_edit(self.log, event, one) for one in event.edits]
         return found
+
+
+def _origin(origin: Origin) -> Data:
+    found: Data = {"from": origin.seqs}
+    if origin.same is not None:
+        found["same"] = origin.same
+    if origin.through:
+        found["through"] = origin.through
+    return found
 
 
 def _sightings(log: EventLog, event: Event) -> Iterator[tuple[str, list[Data]]]:
@@ -204,51 +227,4 @@ def _write(write: WriteView) -> Data:
         "certain": write.certain,
         "before": str(write.before),
         "after": str(write.after),
-    }
-
-
-# ------------------------------------------------------------------ calls and hooks
-
-
-def calls_data(calls: CallIndex) -> list[Data]:
-    """Return the calls in order."""
-    return [_call(one) for one in calls]
-
-
-def _call(call: Call) -> Data:
-    found: Data = {
-        "id": call.id,
-        "name": call.name,
-        "index": call.index,
-        "type": call.module.type,
-        "config": call.module.config,
-        "first": call.called.seq,
-        "last": max(one.seq for one in call.events),
-        "parent": None if call.parent is None else call.parent.id,
-        "us": None if call.duration_ns is None else round(call.duration_ns / 1e3, 3),
-        "recomputed": call.recomputed or None,
-        "raised": call.exception,
-    }
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def hooks_data(log: EventLog) -> list[Data]:
-    """Return the hooks in the order of their numbers."""
-    firings: dict[int, list[HookFired]] = {}
-    for event in log.of(HookFired):
-        firings.setdefault(event.hook, []).append(event)
-    return [_hook(row, firings.get(row.id, [])) for row in log.hooks]
-
-
-def _hook(row: TracedHook, fired: list[HookFired]) -> Data:
-    return {
-        "id": row.id,
-        "kind": row.kind,
-        "owner": row.owner,
-        "name": row.name,
-        "options": list(row.options),
-        "feature": row.feature,
-        "fired": [one.seq for one in fired],
-        "changed": sum(bool(one.edits) for one in fired),
-        "raised": sum(bool(one.exception) for one in fired),
     }

@@ -18,6 +18,7 @@ from hooktrace.report.sources import shown_place, told_of
 from hooktrace.report.words import words
 from hooktrace.views.calls import CallIndex
 from hooktrace.views.effects import edits, writes
+from hooktrace.views.hookuse import changes_something
 from hooktrace.views.summary import ModuleRow, summarise
 
 __all__ = ["overview", "static_context"]
@@ -63,7 +64,7 @@ def static_context(
         "findings": list(extras.findings),
         "edits": changes[:_MOST_CHANGES],
         "writes": written[:_MOST_CHANGES],
-        "hooks": [_hook(row, firings) for row in log.hooks],
+        "hooks": [_hook(log, row, firings) for row in log.hooks],
         "heat": [_heat(one, calls) for one in extras.heat],
     }
     listed = _events(log, calls, _linked(shown))
@@ -124,7 +125,7 @@ def _title(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, str]
     return words(options.language or "en")[key], key
 
 
-def _hook(row: Any, firings: list[HookFired]) -> dict[str, Any]:
+def _hook(log: EventLog, row: Any, firings: list[HookFired]) -> dict[str, Any]:
     its = [one for one in firings if one.hook == row.id]
     return {
         "kind": row.kind,
@@ -133,7 +134,7 @@ def _hook(row: Any, firings: list[HookFired]) -> dict[str, Any]:
         "defined": shown_place(row.defined_at),
         "fired": len(its),
         "first": its[0].seq if its else None,
-        "changed": sum(bool(one.edits) for one in its),
+        "changed": sum(changes_something(log, one) for one in its),
         "raised": sum(bool(one.exception) for one in its),
     }
 

@@ -72,6 +72,11 @@ class EditView:
         return Change("replaced", f"{self._edit.before} -> {self._edit.after}")
 
     @property
+    def equal(self) -> bool:
+        """Whether the hook left another tensor with the same values: no change to what follows."""
+        return self.change.kind == "unchanged"
+
+    @property
     def stats(self) -> tuple[TensorStats | None, TensorStats | None]:
         """Statistics of what the hook found and of what it left; None for what has none."""
         return self._log.stats.of(self._edit.before), self._log.stats.of(self._edit.after)

@@ -14,7 +14,7 @@ from hooktrace.views.call import EARLY_STOP
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.effects import EditView
 
-__all__ = ["HookStory", "HookUse"]
+__all__ = ["HookStory", "HookUse", "changes_something"]
 
 
 @dataclass
@@ -172,6 +172,11 @@ def _first_returned(calls: CallIndex) -> dict[TensorId, CallId]:
     return found
 
 
+def changes_something(log: EventLog, event: HookFired) -> bool:
+    """Whether a firing changed anything; equal values that it returned are no change."""
+    return any(not EditView(log, event, edit).equal for edit in event.edits)
+
+
 def describe_edits(log: EventLog, firings: list[HookFired]) -> list[str]:
     """Say what firings changed, each thing once: ``grad x2 in place, then returned x3``."""
     texts: list[str] = []
@@ -179,7 +184,7 @@ def describe_edits(log: EventLog, firings: list[HookFired]) -> list[str]:
         by_role: dict[str, list[str]] = {}
         for edit in event.edits:
             view = EditView(log, event, edit)
-            if view.change.kind == "unchanged":
+            if view.equal:
                 continue
             how = " in place" if edit.how == "in_place" else ""
             by_role.setdefault(edit.role, []).append(f"{view.change.text}{how}")

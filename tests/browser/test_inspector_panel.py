@@ -20,6 +20,7 @@ from hooktrace.events import (
     GradientComputed,
     HookFired,
     ModuleExited,
+    SchedulerStepped,
     TensorWritten,
 )
 from hooktrace.kinds import KINDS
@@ -146,6 +147,68 @@ def test_a_gradient_that_a_hook_changed_says_so(
     )
 
 
+def test_a_hook_that_changed_a_gradient_twice_is_told_in_all(
+    open_page: Any, write: Reports
+) -> None:
+    def twice(grad: Any) -> Any:
+        grad.mul_(2)
+        return grad * 3
+
+    w = torch.ones(2, requires_grad=True)
+    w.register_hook(twice)
+    with ht.trace() as t:
+        (w * torch.tensor([1.0, 2.0])).sum().backward()
+    page = opened(open_page, write(t), t.of(GradientAccumulated)[0])
+    expect(page.locator("#inspector .from .changed")).to_have_text(f"{TIMES}6")
+
+
+def test_a_gradient_is_told_with_its_way_and_where_it_is_the_same(
+    open_page: Any, write: Reports
+) -> None:
+    net = nn.Sequential(nn.Linear(2, 2))
+    with ht.trace(net) as t:
+        net(torch.ones(1, 2)).square().sum().backward()
+    (begun,) = t.of(BackwardStarted)
+    inner, outer = (
+        next(one for one in t.of(GradientComputed) if one.call == t[name].id)
+        for name in ("0", "Sequential")
+    )
+    page = opened(open_page, write(t), outer)
+    origin = page.locator("#inspector .from")
+    expect(origin).to_contain_text(f"It is the same tensor as at #{inner.seq}; both came from:")
+    expect(origin.locator("li")).to_have_text(f"#{begun.seq} Backward begins")
+    expect(origin).to_contain_text("through SumBackward0 → PowBackward0")
+
+
+def test_rates_are_told_in_a_sentence(open_page: Any, write: Reports, many_kinds: Any) -> None:
+    stepped = many_kinds.of(SchedulerStepped)[0]
+    page = opened(open_page, write(many_kinds), stepped)
+    expect(page.locator("#inspector .sentence")).to_have_text(
+        "A step of StepLR set the learning rate of SGD from 0.1 to 0.01."
+    )
+
+
+class Writes(nn.Module):
+    """Writes over what it is given; nothing sees what is left."""
+
+    def forward(self, x: Any) -> Any:
+        return x.mul_(2).sum()
+
+
+@pytest.mark.parametrize(("last", "shown"), [(nn.ReLU(inplace=True), True), (Writes(), False)])
+def test_copies_are_only_spoken_of_where_they_are_shown(
+    open_page: Any, write: Reports, last: Any, shown: bool
+) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 20, 3), last)
+    with ht.trace(net, keep=True) as t:
+        net(torch.randn(1, 1, 8, 8)).sum().backward()
+    page = opened(open_page, write(t), t.of(TensorWritten)[0])
+    written = page.locator("#inspector .written")
+    expect(written).to_contain_text("the version: how often the tensor was written to.")
+    assert (written.locator("canvas").count() > 0) == shown
+    assert ("these are copies" in written.inner_text()) == shown
+
+
 def test_each_kind_of_hook_has_words_in_both_languages() -> None:
     for language in ("en", "zh"):
         known = words(language)
@@ -212,7 +275,7 @@ def test_a_write_in_place_says_who_overwrote_what(
     event = conv_trace.of(TensorWritten)[0]
     page = opened(open_page, write(conv_trace), event)
     expect(page.locator("#inspector .sentence")).to_have_text(
-        "output of 0@0 was overwritten in place by 1@0 (ReLU)."
+        "Overwritten in place: output of 0@0, by 1@0 (ReLU)."
     )
     assert page.locator("#inspector .written canvas:not(.ramp)").count() == 3
     expect(page.locator("#inspector .values")).to_contain_text(f"written in place at #{event.seq}")

@@ -91,14 +91,16 @@ export function writeSection(report, event, index) {
   const write = event.written;
   if (!write) return null;
   const [before, after] = [write.before, write.after].map((value) => index.small.get(value) ?? { value });
+  const shown = editSides(report, before, after);
   const known = before.numbers !== undefined || lookOf(report, write.before) !== undefined;
+  const means = shown ? "written_means" : known ? "written_version" : "written_not_kept";
   return element(
     "section",
     { class: "written" },
     element("h4", {}, report.word("seen_written")),
     element("p", {}, codeText(write.before), " → ", codeText(write.after)),
-    element("p", { class: "faint" }, report.word(known ? "written_means" : "written_not_kept")),
-    editSides(report, before, after),
+    element("p", { class: "faint" }, report.word(means)),
+    shown,
   );
 }
 
@@ -112,7 +114,7 @@ export function filledSection(report, event) {
   ];
   const cells = parts.flatMap(([key, seen], place) => [
     place ? element("span", { class: "arrow", "aria-hidden": true }, place === 1 ? "+" : "=") : null,
-    element("figure", { class: key }, element("figcaption", {}, report.word(key)), gradContent(report, seen, key)),
+    element("figure", { class: key }, element("figcaption", {}, report.word(key)), gradContent(report, event, seen, key)),
   ]);
   return element(
     "section",
@@ -122,8 +124,9 @@ export function filledSection(report, event) {
   );
 }
 
-function gradContent(report, seen, key) {
-  if (!seen) return element("span", { class: "faint" }, report.word(key === "grad_before" ? "none_yet" : "not_looked_at"));
+function gradContent(report, event, seen, key) {
+  const none = key === "grad_before" && event.case === "accumulate_filled";
+  if (!seen) return element("span", { class: "faint" }, report.word(none ? "none_yet" : "not_looked_at"));
   const small = smallNumbers(seen);
   return small ? matrix(small, report.word(key)) : element("span", {}, element("bdi", {}, seen.what), " ", codeText(seen.value ?? ""));
 }

@@ -1,5 +1,5 @@
 // What happened, as a title and a sentence, for every kind of event.
-import { changeText, codeText, isolated, phrase } from "./phrases.js";
+import { changeText, codeText, isolated, phrase, readable } from "./phrases.js";
 import { element } from "./elements.js";
 
 /** The module of a call: features.0 (Conv2d). */
@@ -25,49 +25,32 @@ export function kindWord(report, kind) {
 function wordsOf(report, event) {
   const call = report.calls.get(event.call);
   const hook = report.hooks[event.hook];
-  const gradient = event.gradient?.[0];
+  const [before, after] = (event.rates ?? [[], []]).map((rates) => rates.map(readable).join(", "));
   return {
     module: call ? moduleText(call) : null,
     hook: hook ? element("span", {}, ...hookTitle(report, hook)) : null,
     tensor: event.tensor === undefined ? report.word("a_tensor") : codeText(event.tensor),
     node: event.node === undefined ? "" : codeText(event.node),
     run: event.backward === undefined ? "" : event.backward + 1,
-    number: /\[(\d+)\]/.exec(gradient?.role ?? "")?.[1] ?? "",
+    number: /\[(\d+)\]/.exec(event.role ?? "")?.[1] ?? "",
     optimizer: event.optimizer,
     what: event.written?.what,
     by: event.written?.by,
-    text: event.text,
+    scheduler: event.scheduler,
+    before,
+    after,
     roles: changedRoles(report, event),
   };
 }
 
 function changedRoles(report, event) {
-  const told = (event.edits ?? []).map((one) => `${one.role} (${changeText(report, one)})`);
+  const told = (event.edits ?? []).filter((one) => one.kind !== "unchanged").map((one) => `${one.role} (${changeText(report, one)})`);
   return told.length > 4 ? `${told.slice(0, 4).join(", ")}, …` : told.join(", ");
 }
 
-/** The key of an event's words, which tells its kind and its case. */
-function keyOf(event, report) {
-  const cases = {
-    hook: () => (event.raised ? "hook_raised" : event.edits ? "hook_changed" : "hook_looked"),
-    exit: () => (event.raised ? "exit_raised" : "exit"),
-    forward: () => (event.inputs ? "forward_other" : "forward"),
-    "forward done": () => "forward_done",
-    "backward done": () => (event.raised ? "backward_raised" : "backward_done"),
-    "step done": () => (event.raised ? "step_raised" : "step_done"),
-    gradient: () => gradientKey(event),
-    accumulate: () => (event.before ? "accumulate_added" : "accumulate_filled"),
-    write: () => (event.written?.certain === false ? "write_maybe" : "write"),
-    "probe failed": () => "probe_failed",
-  };
-  const found = cases[event.kind]?.() ?? event.kind;
-  return report.words.en[`what_${found}`] ? found : "other";
-}
-
-function gradientKey(event) {
-  const role = event.gradient?.[0]?.role ?? "";
-  if (event.call === undefined) return event.tensor === undefined ? "gradient_at_node" : "gradient";
-  return role.startsWith("grad_input") ? "grad_input" : "grad_output";
+/** The key of an event's words: its kind, or the case of it that the report tells. */
+function keyOf(event) {
+  return event.case ?? event.kind.replaceAll(" ", "_");
 }
 
 /** The title of an event, as nodes. */
@@ -83,7 +66,7 @@ export function titleOf(report, event) {
 
 /** What happened, in a sentence, as nodes. */
 export function sentenceOf(report, event) {
-  return phrase(report, `what_${keyOf(event, report)}`, wordsOf(report, event));
+  return phrase(report, `what_${keyOf(event)}`, wordsOf(report, event));
 }
 
 /** What a kind of hook is, in a sentence. */

@@ -1,6 +1,6 @@
 // What an event is tied to: where a gradient came from, its call, its hook, its values, findings.
 import { element, eventLink } from "./elements.js";
-import { changeText, codeText, isolated, phrase } from "./phrases.js";
+import { changeText, codeText, isolated, phrase, readable } from "./phrases.js";
 import { titleOf } from "./sentences.js";
 import { showTab } from "./tabs.js";
 
@@ -62,15 +62,29 @@ export function fromSection(report, event) {
     "section",
     { class: "from" },
     element("h4", {}, report.word("seen_from")),
+    event.same === undefined ? null : element("p", {}, ...phrase(report, "from_same", { seq: eventLink(event.same) })),
     element("ul", { class: "plain" }, ...items),
+    event.through ? element("p", { class: "faint" }, ...phrase(report, "from_through", { nodes: codeText(event.through.join(" → ")) })) : null,
   );
 }
 
 function gradientRole(report, event) {
-  const gradient = event.gradient?.[0];
-  if (gradient) return codeText(gradient.role);
-  const edit = event.edits?.[0];
-  return edit ? element("b", { class: "changed" }, changeText(report, edit)) : null;
+  if (event.role) return codeText(event.role);
+  const told = rolesChanged(report, event.edits ?? []);
+  return told ? element("b", { class: "changed" }, told) : null;
+}
+
+/** What a hook did to each role in all: one factor if there is one, else change after change. */
+function rolesChanged(report, edits) {
+  const changes = edits.filter((one) => one.kind !== "unchanged");
+  const roles = [...new Set(changes.map((one) => one.role))];
+  const told = roles.map((role) => {
+    const its = changes.filter((one) => one.role === role);
+    const { together } = its.at(-1);
+    const text = together === undefined ? its.map((one) => changeText(report, one)).join(", ") : `×${readable(together)}`;
+    return roles.length > 1 ? `${role} ${text}` : text;
+  });
+  return told.join("; ");
 }
 
 /** The values of an event: their versions, and where each was seen. */

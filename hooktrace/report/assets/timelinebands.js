@@ -83,7 +83,7 @@ export class TimeBands {
     const lane = this.bands[this.band[one]].lane;
     const ended = this.events[this.last[one]];
     if (event.raised || event.kind === "probe failed") return "raised";
-    if (event.kind === "hook") return event.edits ? "changed" : "seen";
+    if (event.kind === "hook") return event.case === "hook_changed" ? "changed" : "seen";
     if (event.kind === "write" && event.hook === undefined) return "written";
     if (ended.raised && ENDS[event.kind] === ended.kind) return "raised";
     return LOOK_OF_LANE[lane] ?? "plain";

@@ -44,7 +44,7 @@ function editTold(edit, report) {
 }
 
 function changesTold(event, report) {
-  const edits = event.edits ?? [];
+  const edits = (event.edits ?? []).filter((one) => one.kind !== "unchanged");
   const told = edits.slice(0, 4).map((one) => ["▲ ", ...editTold(one, report)]);
   if (edits.length > 4) told.push([`+${edits.length - 4}`]);
   if (event.kind === "write") told.push(["▽ ", ...sentenceOf(report, event)]);
