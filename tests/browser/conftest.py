@@ -31,9 +31,9 @@ def chromium() -> str | None:
     return asked or next(filter(None, map(shutil.which, _NAMES)), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One browser for all tests of a worker."""
+    """One browser for the tests of a file: while it runs, so does an event loop in this thread."""
     path = chromium()
     if path is None:
         pytest.skip("no Chromium: apt-get install chromium, or set HOOKTRACE_CHROMIUM to its path")
