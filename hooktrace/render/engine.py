@@ -106,6 +106,8 @@ def write_atomically(path: Path, data: bytes) -> Path:
     Raises:
         OSError: The folder does not exist or cannot be written to.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} into.")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

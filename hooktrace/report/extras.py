@@ -67,7 +67,7 @@ class Options:
 
     Raises:
         UnknownNameError: There is no such language.
-        TypeError: The limit is no number.
+        TypeError: The limit is no number, or the title no string.
         ValueError: The limit is too small for any page.
     """
 
@@ -79,10 +79,9 @@ class Options:
     def __post_init__(self) -> None:
         if self.language is not None and self.language not in LANGUAGES:
             near = nearest(str(self.language), LANGUAGES)
-            raise UnknownNameError(
-                f"A report does not speak {self.language!r}.{near} The languages are "
-                f"{', '.join(LANGUAGES)}."
-            )
+            raise UnknownNameError(f"A report does not speak {self.language!r}.{near}")
+        if not isinstance(self.title, str):
+            raise TypeError(f"title= is the heading, a string, but got {self.title!r}.")
         if not isinstance(self.limit_bytes, int) or isinstance(self.limit_bytes, bool):
             raise TypeError(f"limit= is a number of bytes, but got {self.limit_bytes!r}.")
         if self.limit_bytes < _LEAST_BYTES:

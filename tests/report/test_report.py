@@ -145,8 +145,8 @@ def test_a_file_that_changed_or_is_gone_is_told(tmp_path: Path) -> None:
 
 
 def test_paths_do_not_tell_where_somebody_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert shown_path("/home/somebody/work/net.py") == "~/work/net.py"
+    monkeypatch.setattr(Path, "home", lambda: Path("/users/somebody"))
+    assert shown_path("/users/somebody/work/net.py") == "~/work/net.py"
     assert shown_path("/opt/v/lib/python3.11/site-packages/torch/nn/x.py") == "torch/nn/x.py"
     assert shown_path("/data/secret/project/net.py") == "project/net.py"
 
@@ -158,6 +158,7 @@ def test_paths_do_not_tell_where_somebody_lives(monkeypatch: pytest.MonkeyPatch)
         ({"step": 5}, IndexError, "step=5"),
         ({"limit": 10}, ValueError, "at least"),
         ({"limit": "2 MB"}, TypeError, "number of bytes"),
+        ({"title": 5}, TypeError, "a string"),
     ],
 )
 def test_wrong_options_are_told(
@@ -166,6 +167,11 @@ def test_wrong_options_are_told(
     with pytest.raises(error, match=words):
         traced().report(tmp_path / "x.html", **options)
     assert not (tmp_path / "x.html").exists()
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere to write x\.html"):
+        traced().report(tmp_path / "nowhere" / "x.html")
 
 
 def test_an_empty_trace_and_one_that_raised_have_a_page(tmp_path: Path) -> None:
@@ -229,7 +235,7 @@ def test_what_stands_in_backticks_is_code_and_nothing_of_it_markup() -> None:
 def test_places_in_a_text_are_shown_without_the_folders_above(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("HOME", "/home/somebody")
-    text = "written at /home/somebody/a/net.py:3, see /opt/x/secret/run.py:14: it raised"
+    monkeypatch.setattr(Path, "home", lambda: Path("/users/somebody"))
+    text = "written at /users/somebody/a/net.py:3, see /opt/x/secret/run.py:14: it raised"
     assert shown_places(text) == "written at ~/a/net.py:3, see secret/run.py:14: it raised"
     assert shown_places("ratio 3/4:5 and layer1/x:2") == "ratio 3/4:5 and layer1/x:2"
