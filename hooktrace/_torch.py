@@ -1,8 +1,7 @@
 """The seam, first half: tensors and autograd.
 
-This file and `_torch_hooks` are the only ones that touch PyTorch's underscore names and version
-differences.  Everything here is small and says what PyTorch does, so that a new PyTorch release
-is a matter of these two.  It runs on 2.6 and newer.
+Only the files `_torch*` touch PyTorch's underscore names and version differences.  Everything in
+them is small and says what PyTorch does.  They run on 2.6 and newer.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import contextlib
 import functools
 import operator
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -39,6 +39,7 @@ __all__ = [
     "is_wrapped",
     "leaf_of",
     "node_name",
+    "now_of",
     "numbers_of",
     "plain_sum",
     "same_content",
@@ -66,10 +67,7 @@ def hidden() -> Iterator[None]:
 
 
 def aside() -> Any:
-    """Return a context in which no mode and no subclass sees what hooktrace asks of tensors.
-
-    It is `hidden` where there is a dispatch mode, and costs less elsewhere.
-    """
+    """Return a context like `hidden`, which costs less where there is no dispatch mode."""
     return hidden() if _dispatch_modes() else _no_function_modes()
 
 
@@ -86,6 +84,7 @@ def unseen(function: Callable[Params, Result]) -> Callable[Params, Result]:
 
 _no_function_modes = torch._C.DisableTorchFunction
 _dispatch_modes = torch._C._len_torch_dispatch_stack
+_now = operator.attrgetter("_version", "shape", "requires_grad")
 
 
 def is_wrapped(tensor: Tensor) -> bool:
@@ -119,9 +118,8 @@ gradient_of: Callable[[Tensor], Tensor | None] = vars(torch._C.TensorBase)["grad
 """Returns ``.grad``, also where a program has put a property of its own into its place."""
 
 
-def is_view(tensor: Tensor) -> bool:
-    """Whether a tensor is a view, which shares its version counter with its base."""
-    return tensor._is_view()
+is_view: Callable[[Tensor], bool] = operator.methodcaller("_is_view")
+"""Whether a tensor is a view, which shares its version counter with its base."""
 
 
 def shape_of(tensor: Tensor) -> Any:
@@ -140,13 +138,22 @@ def facts_of(tensor: Tensor) -> tuple[Any, int, Tensor | None]:
     Raises:
         RuntimeError: An inference tensor has no version, a nested one no sizes.
     """
-    what = (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad)
-    return what, tensor._version, tensor._base
+    return _what(tensor), tensor._version, tensor._base
 
 
-def base_of(tensor: Tensor) -> Tensor | None:
-    """Return the tensor that `tensor` is a view of."""
-    return tensor._base
+_what = operator.attrgetter("shape", "dtype", "device", "requires_grad")
+
+
+def now_of(tensor: Tensor) -> tuple[int | None, Any, bool]:
+    """Return what may have changed of a tensor: version, sizes, and whether it wants a gradient."""
+    try:
+        return _now(tensor)
+    except (RuntimeError, NotImplementedError):
+        return version_of(tensor), shape_of(tensor), tensor.requires_grad
+
+
+base_of: Callable[[Tensor], Tensor | None] = operator.attrgetter("_base")
+"""Returns the tensor that a tensor is a view of."""
 
 
 def content_copy(tensor: Tensor) -> Tensor:
@@ -157,8 +164,10 @@ def content_copy(tensor: Tensor) -> Tensor:
 def numbers_of(tensor: Tensor) -> tuple[float, ...] | None:
     """Return all elements in row-major order, or None where they cannot be read."""
     try:
-        nested = tensor.tolist()
-        return tuple(nested if tensor.dim() == 1 else _flat(nested))
+        numbers: Any = tensor.tolist()
+        for _ in range(tensor.dim() - 1):
+            numbers = chain.from_iterable(numbers)
+        return tuple(numbers if tensor.dim() else (numbers,))
     except (RuntimeError, NotImplementedError):
         return None
 
@@ -178,14 +187,6 @@ def same_content(one: Tensor, other: Tensor) -> bool:
         if not one.is_floating_point() and not one.is_complex():
             return bool(same.all())
         return bool((same | (one.isnan() & other.detach().isnan())).all())
-
-
-def _flat(nested: Any) -> Iterator[float]:
-    if isinstance(nested, list):
-        for item in nested:
-            yield from _flat(item)
-    else:
-        yield nested
 
 
 def differs(copy: Tensor, tensor: Tensor) -> bool:
@@ -243,9 +244,8 @@ RUN_OWNERS: Any = (torch.autograd.graph, torch.autograd)  # of `_engine_run_back
 NODE_REGISTRAR: Any = _HookMixin  # whose `_register_hook` C++ nodes call to store a Python hook
 
 
-def sequence_of(node: Any) -> int:
-    """Return the sequence number of an autograd node, which counts per thread."""
-    return node._sequence_nr()  # type: ignore[no-any-return]
+sequence_of: Callable[[Any], int] = operator.methodcaller("_sequence_nr")
+"""Returns the sequence number of an autograd node, which counts per thread."""
 
 
 def node_name(node: Any) -> str:

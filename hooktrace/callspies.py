@@ -56,7 +56,7 @@ class CallSpy(Spy):
         firings: list[Any] = []
         if _torch.is_compiling():
             return firings
-        kind = self.kind_of(arguments)
+        kind = self.kind if self.kind != "node" else self.kind_of(arguments)
         owner = arguments[0] if kind in _OWNED else None
         with _torch.aside():
             for recorder in active():
@@ -73,11 +73,14 @@ class CallSpy(Spy):
 
     def returned(self, firings: list[Any], result: Any, arguments: tuple[Any, ...]) -> None:
         """End the firings."""
-        kind = self.kind_of(arguments)
+        kind = self.kind if self.kind != "node" else self.kind_of(arguments)
         with _torch.aside():
             for firing in reversed(firings):
                 try:
-                    _record(firing, kind, result, arguments)
+                    if kind == "tensor":  # these fire more often than any others
+                        firing.returned(result, "grad")
+                    else:
+                        _record(firing, kind, result, arguments)
                 except Exception:
                     firing.abandon()
                     firing.recorder.failed(f"what a {kind} hook did")

@@ -85,7 +85,7 @@ class Firing(Open):
         self.gradient = recorder.hooks.gets_gradients(hook)
         for role, thing in arguments:
             self._look(role, thing)
-        self.inputs = tuple([observation for _, _, observation in self.seen.values()])
+        self.inputs = tuple([looked[2] for looked in self.seen.values()])
         self.function, self.owner = function, owner
         self.there: Any = None if function is None else recorder.holdings.before(self)
         state.stack.append(self)
@@ -180,6 +180,8 @@ class Firing(Open):
                 self.copies[value] = _torch.content_copy(tensor)
 
     def _in_place(self) -> list[Edit]:
+        if self._untouched():
+            return []
         edits: dict[int, Edit] = {}
         for role, (thing, seen, before) in reversed(self.seen.items()):
             if seen is None or before.value is None or seen.id in edits:
@@ -208,6 +210,13 @@ class Firing(Open):
         for content in self.contents:
             found += content.edits(self.recorder)
         return found
+
+    def _untouched(self) -> bool:
+        """Whether versions alone tell that nothing was changed: so it is with most firings."""
+        return not (self.copies or self.trees or self.contents) and all(
+            seen is None or (before.value is seen.value and version_of(thing) == seen.value.version)
+            for thing, seen, before in self.seen.values()
+        )
 
     def _past_the_counter(self, role: str, tensor: torch.Tensor, before: Observation) -> Edit:
         """Describe a write through ``.data`` or numpy, which the version counter does not see."""

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from hooktrace import _torch, _torch_hooks
-from hooktrace._torch import numbers_of, shape_of, version_of
+from hooktrace._torch import now_of, numbers_of, version_of
 from hooktrace._torch_hooks import has_hooks
 from hooktrace.errors import ProbeFailedWarning
 from hooktrace.events import (
@@ -155,16 +155,13 @@ class Recorder:
             if seen.summary.requires_grad and has_hooks(tensor):
                 self.watch_hooks(tensor)
         else:
-            version = version_of(tensor)
+            version, shape, wants = now_of(tensor)
             if version != seen.value.version:
                 if quiet:
                     seen.value = Value(seen.id, version)
                 else:
                     self._written(state, tensor, seen, version)
-            if (
-                tensor.requires_grad is not seen.summary.requires_grad
-                or shape_of(tensor) != seen.shape
-            ):
+            if wants is not seen.summary.requires_grad or shape != seen.shape:
                 self.identities.read(tensor, seen)
         numbers = numbers_of(tensor) if seen.small else None
         stats = None if self.statistics is None else self.statistics.number_of(tensor, seen)

@@ -11,8 +11,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+settings.register_profile("any machine", deadline=None)  # how long a test takes is not tested
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

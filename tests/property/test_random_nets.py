@@ -110,7 +110,7 @@ def step(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return output
 
 
-quick = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+quick = settings(max_examples=25, derandomize=True, database=None)
 
 
 @quick

@@ -552,7 +552,7 @@ def test_hostile_names_are_drawn_as_they_are(tmp_path: Path) -> None:
     assert set(plain) <= shown
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(name=st.text(max_size=40))
 def test_any_string_survives_dot(name: str) -> None:
     plain = f"a [label={quote(name)}, tooltip={tooltip(name)}]"
@@ -564,7 +564,7 @@ def test_any_string_survives_dot(name: str) -> None:
         assert first[1] == " ".join(printable(" ".join(name.split())).split())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(name=st.text(max_size=40))
 def test_any_string_survives_in_a_caption_that_moves(name: str) -> None:
     frame = Frame("f", caption([heading_row(name, "kind of it")]), "container")

@@ -225,7 +225,7 @@ def test_more_than_rounding_is_no_factor(dtype: torch.dtype) -> None:
 # ------------------------------------------------------------------ for all tensors
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(lists.filter(any), normal.filter(lambda c: c != 0), st.sampled_from(FLOATS[:2]))
 def test_c_times_a_tensor_gives_the_factor_c(
     numbers: list[float], factor: float, dtype: torch.dtype
@@ -235,7 +235,7 @@ def test_c_times_a_tensor_gives_the_factor_c(
     assert change.factor == pytest.approx(factor, rel=10 * torch.finfo(dtype).eps)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(normal, normal), min_size=1, max_size=4))
 def test_a_factor_that_is_given_is_never_wrong(pairs: list[tuple[float, float]]) -> None:
     before = torch.tensor([one for one, _ in pairs], dtype=torch.float64)
@@ -248,7 +248,7 @@ def test_a_factor_that_is_given_is_never_wrong(pairs: list[tuple[float, float]])
         assert any(b != exact * a for a, b in pairs)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(anything, anything), min_size=1, max_size=4))
 def test_whatever_the_values_the_counts_are_right(pairs: list[tuple[float, float]]) -> None:
     change = of([one for one, _ in pairs], [other for _, other in pairs])
@@ -257,7 +257,7 @@ def test_whatever_the_values_the_counts_are_right(pairs: list[tuple[float, float
     assert (change.kind == "unchanged") == (different == 0)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(normal, min_size=3, max_size=8, unique=True), st.integers(1, 50))
 def test_a_shift_is_never_taken_for_a_factor(numbers: list[float], shift: int) -> None:
     before = torch.tensor(numbers, dtype=torch.float64)
