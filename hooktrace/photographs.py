@@ -156,5 +156,6 @@ def _told(path: Path, maps: HeatMaps, known: Classifier) -> list[str]:
         number = one.classes[0]
         name = f" {known.names[number]}" if known.names else ""
         lines.append(f"  class {number}{name}, score {one.scores[0]:.3g}")
-    layers = {one.layer: one.why for one in maps.maps.values() if one.why}
-    return [*lines, *(f"  layer {name}: {'; '.join(why)}" for name, why in layers.items())]
+    for name, why in {one.layer: one.why for one in maps.maps.values() if one.why}.items():
+        lines += [f"  layer {name}", *(f"    {reason}" for reason in why)]
+    return lines

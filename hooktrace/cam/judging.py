@@ -75,7 +75,8 @@ class Judge:
                 f"patches after it does not reach the class token."
             )
         if one.maker.module.base in _ACTIVATIONS:
-            return f"It is after its activation, {one.maker}."
+            shown = "" if str(one.maker) == name else f", {one.maker}"
+            return f"It is after its activation function{shown}."
         written = self._written.get(one.value)
         if written and self.returns.later(one) is None:
             return (

@@ -272,7 +272,7 @@ def test_what_a_module_activates_is_passed_over_for_what_it_returns() -> None:
         calls = recorded(net, torch.ones(1, 3, 8, 8))
         ranked = candidates(calls, calls.roots()[0])
         assert ranked[0].name == "2"
-        assert ranked[0].why == ("It is after its activation, 2@0.",)
+        assert ranked[0].why == ("It is after its activation function, 2@0.",)
         assert {one.name: one.against for one in ranked}["1"] == 1
 
 
@@ -358,7 +358,7 @@ def test_a_trace_in_inference_mode_where_nothing_has_versions_gives_the_same_cho
     with torch.inference_mode(), ht.trace(net) as t:
         net(torch.ones(1, 3, 8, 8))
     calls = CallIndex(t.log).refresh()
-    assert "after its activation, 1@0" in " ".join(choose(calls, calls.roots()[0]).why)
+    assert "after its activation function, 1@0" in " ".join(choose(calls, calls.roots()[0]).why)
 
 
 class Windows(nn.Module):

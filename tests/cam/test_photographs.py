@@ -67,7 +67,7 @@ def test_the_command_writes_a_picture_and_says_what_it_explained(
     done = CliRunner().invoke(app, ["cam", str(coffee), "-o", str(folder), "--class", "espresso"])
     assert done.exit_code == 0, done.output
     assert "class 967 espresso, score" in done.output
-    assert "layer _swish@1" in done.output
+    assert "  layer _swish@1\n    _swish@1 was chosen: it is the last value" in done.output
     with Image.open(folder / "coffee-cam.png") as picture:
         assert picture.width > 224
 
