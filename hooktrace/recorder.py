@@ -41,6 +41,7 @@ from hooktrace.scope import Scope
 from hooktrace.spies import user_hook
 from hooktrace.statistics import Statistics
 from hooktrace.threadstate import ThreadState
+from hooktrace.tracebacks import calling_level
 
 __all__ = ["COPY_LIMIT_BYTES", "Recorder"]
 
@@ -138,7 +139,7 @@ class Recorder:
                 f"hooktrace could not observe {probe} ({reason}). The traced program is not "
                 f"affected, but the trace is incomplete. HOOKTRACE_STRICT=1 raises the error.",
                 ProbeFailedWarning,
-                stacklevel=3,
+                stacklevel=calling_level(),
             )
 
     # -------------------------------------------------------------- seeing tensors

@@ -31,7 +31,7 @@ from hooktrace.scope import Keep, Scope
 from hooktrace.storage.reading import load_log
 from hooktrace.streaming import Steps, Stream
 from hooktrace.surroundings import surroundings
-from hooktrace.tracebacks import raising_line, unlink_own_frames
+from hooktrace.tracebacks import calling_level, raising_line, unlink_own_frames
 from hooktrace.views.calls import CallIndex
 
 if TYPE_CHECKING:
@@ -197,12 +197,12 @@ class Trace(Recording):
             message = f"No module of {model} ran inside the block."
             if others:
                 message += f" These did: {others}. Was a wrapped or compiled copy called?"
-            warnings.warn(message, NothingTracedWarning, stacklevel=3)
+            warnings.warn(message, NothingTracedWarning, stacklevel=calling_level())
         elif self._scope.everything:
             for pattern in self._scope.unknown_patterns():
                 hint = nearest(pattern, [row.name for row in self._log.modules])
                 message = f"keep={pattern!r} matched no module that ran.{hint}"
-                warnings.warn(message, NothingTracedWarning, stacklevel=3)
+                warnings.warn(message, NothingTracedWarning, stacklevel=calling_level())
 
     def release(self) -> None:
         """Let go of every kept tensor and gradient edge."""

@@ -8,9 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
 
-__all__ = ["frames_of", "raising_line", "unlink_own_frames"]
+__all__ = ["calling_level", "frames_of", "raising_line", "unlink_own_frames"]
 
 _HERE = str(Path(__file__).parent) + os.sep
+_BETWEEN = ("hooktrace.", "torch.", "contextlib")  # modules that are not the user's
+
+
+def calling_level() -> int:
+    """Return the ``stacklevel`` of a warning whose line shall be the user's."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and f"{frame.f_globals.get('__name__')}.".startswith(_BETWEEN):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def unlink_own_frames(error: BaseException) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from hooktrace.cam.targets import Target, as_target
 from hooktrace.errors import BlankMapWarning, MapShapeError, NotKeptError
 from hooktrace.events import TensorSummary
 from hooktrace.patches import unrecorded
+from hooktrace.tracebacks import calling_level
 from hooktrace.views.calls import Call, CallIndex
 
 __all__ = ["cam", "layer_of", "methods_of"]
@@ -188,19 +188,8 @@ def _warn(made: HeatMap) -> None:
                 f"The {made.method} map of {made.layer} for {made.target} {meaning} "
                 f"(image {images}); .raw has it as it is.",
                 BlankMapWarning,
-                stacklevel=_frames_of_ours(),
+                stacklevel=calling_level(),
             )
-
-
-def _frames_of_ours() -> int:
-    """Return how many frames lie between the caller and the code that asked for the map."""
-    frame, number = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith(_OURS):
-        frame, number = frame.f_back, number + 1
-    return number
-
-
-_OURS = ("hooktrace.", "contextlib")
 
 
 # ------------------------------------------------------------------ the layer
