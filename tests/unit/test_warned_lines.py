@@ -26,16 +26,14 @@ def shown(caught: pytest.WarningsRecorder, kind: type[Warning]) -> tuple[str, in
 
 
 def test_that_nothing_ran_is_warned_of_where_the_block_is() -> None:
-    with pytest.warns(NothingTracedWarning) as caught:
-        with ht.trace(nn.ReLU()):  # block
-            nn.Tanh()(torch.ones(1))
+    with pytest.warns(NothingTracedWarning) as caught, ht.trace(nn.ReLU()):  # block
+        nn.Tanh()(torch.ones(1))
     assert shown(caught, NothingTracedWarning) == (__file__, line_of("block"))
 
 
 def test_a_pattern_that_matches_nothing_is_warned_of_where_the_block_is() -> None:
-    with pytest.warns(NothingTracedWarning) as caught:
-        with ht.trace(keep="nothing*"):  # pattern
-            nn.Tanh()(torch.ones(1))
+    with pytest.warns(NothingTracedWarning) as caught, ht.trace(keep="nothing*"):  # pattern
+        nn.Tanh()(torch.ones(1))
     assert shown(caught, NothingTracedWarning) == (__file__, line_of("pattern"))
 
 
