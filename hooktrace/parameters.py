@@ -9,6 +9,7 @@ from torch import nn
 
 from hooktrace import _torch
 from hooktrace._torch_hooks import has_hooks, own_buffers, own_parameters
+from hooktrace._torch_state import versions_of
 from hooktrace.errors import UnknownNameError
 from hooktrace.events import Member, OwnTensor, TensorId
 from hooktrace.recorder import Recorder
@@ -21,6 +22,9 @@ def watch(recorder: Recorder) -> None:
     if recorder.maps_only:
         return
     named = list(recorder.scope.parameters())  # at once: in turns it takes a third longer
+    if not recorder.identities.table:  # nothing can have been written to since it was seen
+        met = [parameter for _, parameter in named]
+        recorder.versions = list(map(id, met)), versions_of(met)
     for parameter in recorder.identities.enter_parameters(named):
         if has_hooks(parameter):
             recorder.watch_hooks(parameter)
@@ -79,15 +83,16 @@ def settle(recorder: Recorder, parameters: list[tuple[str, nn.Parameter]]) -> No
 
 def _note_names(recorder: Recorder, named: Iterable[tuple[str, nn.Parameter]]) -> None:
     """Note the names of parameters, and whether they require a gradient."""
-    identities, rows = recorder.identities, recorder.log.tensors
+    identities = recorder.identities
     table, there, aliases = identities.table, recorder.log.parameters, recorder.log.aliases
+    known = {row.id: row.name for row in recorder.log.tensors}
     for name, parameter in named:
         entry = table.get(id(parameter))
         if entry is None or entry.ref() is not parameter:
             entry = identities.enter(parameter)
         number = entry.id
         there[number] = name, parameter.requires_grad
-        if rows[number].name != name:
+        if known.get(number, "") != name:
             aliases[name] = number
 
 

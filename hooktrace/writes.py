@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from torch import nn
 
 from hooktrace._torch import version_of
 from hooktrace._torch_state import versions_of
@@ -23,12 +24,17 @@ def check_alive(recorder: Recorder, state: ThreadState, entries: Iterable[Seen])
             recorder.check(state, tensor, seen)
 
 
-def check_models(recorder: Recorder) -> None:
+def check_models(recorder: Recorder, parameters: list[nn.Parameter] | None = None) -> None:
     """Note writes to those parameters of the models that have been seen.
 
     This is asked three times in a step, so all version counters are compared at once.
+
+    Args:
+        recorder: Of the trace.
+        parameters: Those that the models have now, if that is known.
     """
-    parameters = recorder.scope.live_parameters()
+    if parameters is None:
+        parameters = recorder.scope.live_parameters()
     now = list(map(id, parameters)), versions_of(parameters)
     if now != recorder.versions or now[1] is None:
         recorder.versions = now

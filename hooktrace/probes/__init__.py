@@ -32,7 +32,7 @@ from hooktrace.probes import (
     state_dicts,
 )
 from hooktrace.recorder import Recorder
-from hooktrace.writes import check_parameters
+from hooktrace.writes import check_models
 
 __all__ = ["Probes"]
 
@@ -97,7 +97,7 @@ class Probes:
         there = list(self.recorder.scope.parameters())
         try:
             self.recorder.check_gradients()
-            check_parameters(self.recorder, (parameter for _, parameter in there))
+            check_models(self.recorder, [parameter for _, parameter in there])
             self.recorder.hooks.facts.settle()
             if self.recorder.scope.everything:
                 self._look_again()
