@@ -31,7 +31,7 @@ from hooktrace.events import (
 )
 from hooktrace.kinds import KINDS, spoken
 from hooktrace.log import EventLog
-from hooktrace.views import effects
+from hooktrace.views import effects, valueorigins
 from hooktrace.views.call import Call
 from hooktrace.views.calls import CallIndex
 
@@ -263,7 +263,7 @@ class Case:
     @cached_property
     def origins(self) -> dict[Value, str]:
         """What each value is, such as ``output of features.0@0``."""
-        return effects.origin_of_values(self.log, self.calls)
+        return valueorigins.origin_of_values(self.log, self.calls)
 
     @cached_property
     def training(self) -> Training:
@@ -284,7 +284,7 @@ class Case:
 
     def name(self, tensor: TensorId) -> str:
         """Return the name of a tensor: its parameter or variable, or its number."""
-        return effects.describe_tensor(self.log, Value(tensor, None)).removeprefix("tensor ")
+        return valueorigins.describe_tensor(self.log, Value(tensor, None)).removeprefix("tensor ")
 
 
 def _grouped(pairs: Iterable[tuple[Key, Thing]]) -> dict[Key, list[Thing]]:

@@ -20,7 +20,9 @@ _WIDTH = 140
 
 def table(found: Iterable[Finding], title: str) -> Table:
     """Return one row for each finding: how bad, which rule, what, where, and what to do."""
+    found = list(found)
     sheet = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold")
+    sheet.show_header = bool(found)
     for column in ("severity", "rule"):
         sheet.add_column(column, no_wrap=True)
     sheet.add_column("what", ratio=3)

@@ -8,9 +8,9 @@ columns share no arrow, and any engine puts them side by side.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import accumulate, combinations, pairwise, zip_longest
 
 from hooktrace.render.dot import Arrow, Box, Frame, Scene
 
@@ -18,6 +18,8 @@ __all__ = ["wrap_columns"]
 
 _TALLEST = 10  # boxes above each other in one column
 _CAPTION = 0.3  # height of a frame's caption and margins, in boxes
+_USUAL_ROWS = 4  # that a box may have and still counts as one
+_ROW = 0.155  # height of a row more, in boxes with their arrow
 _MOST_CUTS = 5
 _MOST_CHOICES = 18
 _MOST_CROSSING = 2
@@ -35,8 +37,8 @@ def wrap_columns(scene: Scene, sign: Sign, names: dict[str, str]) -> Scene:
     """
     frames = _frames(scene.members)
     ranks = _ranks(list(frames), scene.arrows)
-    height = _Height(ranks, frames)
-    if height.of(0, height.end) <= _TALLEST:
+    height = _Height(ranks, frames, scene.members)
+    if height.of(()) <= _TALLEST:
         return scene
     cuts = _choose(_costs(ranks, scene.arrows, frames), height)
     if not cuts:
@@ -66,6 +68,19 @@ def _frames(members: Sequence[Box | Frame]) -> dict[str, tuple[str, ...]]:
             inner = (*around, member.name)
             stack += [(one, inner) for one in reversed(member.members)]
     return found
+
+
+def _boxes(members: Sequence[Box | Frame]) -> Iterator[Box]:
+    for member in members:
+        if isinstance(member, Box):
+            yield member
+        else:
+            yield from _boxes(member.members)
+
+
+def _height_of(box: Box) -> float:
+    """Return the height of a box with the arrow to it; that of a usual one is 1."""
+    return 1 + _ROW * max(0, box.label.count("<TR>") - _USUAL_ROWS)
 
 
 def _ranks(names: list[str], arrows: Sequence[Arrow]) -> dict[str, int]:
@@ -105,40 +120,66 @@ def _costs(
 
 
 class _Height:
-    """How tall a column is that holds some of the layers: its boxes, and its frames' captions."""
+    """How tall columns are that hold some of the layers: boxes, and captions of their frames."""
 
-    def __init__(self, ranks: dict[str, int], frames: dict[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        ranks: dict[str, int],
+        frames: dict[str, tuple[str, ...]],
+        members: Sequence[Box | Frame],
+    ) -> None:
         self.end = max(ranks.values(), default=0) + 1
         self._frames: dict[int, set[str]] = defaultdict(set)
         for name, rank in ranks.items():
             self._frames[rank].update(frames[name])
+        self._layers = [1.0] * self.end
+        for box in _boxes(members):
+            rank = ranks[box.name]
+            self._layers[rank] = max(self._layers[rank], _height_of(box))
+        self._down = [0.0, *accumulate(self._layers)]
         self._known: dict[tuple[int, int], float] = {}
 
-    def of(self, start: int, end: int) -> float:
-        """Return the height of the layers from `start` to before `end`."""
+    def _captions(self, start: int, end: int) -> float:
+        """Return the height of the captions in the layers from `start` to before `end`."""
         known = self._known.get((start, end))
         if known is None:
             captions = set().union(*(self._frames[layer] for layer in range(start, end)))
-            known = self._known[start, end] = end - start + _CAPTION * len(captions)
+            known = self._known[start, end] = _CAPTION * len(captions)
         return known
 
-    def tallest(self, cuts: tuple[int, ...]) -> float:
-        """Return the height of the tallest of the columns."""
-        return max(self.of(start, end) for start, end in pairwise((0, *cuts, self.end)))
+    def least(self, cuts: tuple[int, ...]) -> float:
+        """Return the height of the tallest column if it stood alone, which is quickly told."""
+        spans = pairwise((0, *cuts, self.end))
+        return max(self._down[end] - self._down[start] + self._captions(start, end)
+                   for start, end in spans)  # fmt: skip
+
+    def of(self, cuts: tuple[int, ...]) -> float:
+        """Return the height of the tallest of the columns side by side.
+
+        An engine puts the n-th layers of all columns at one height, so the tallest box counts.
+        """
+        spans = list(pairwise((0, *cuts, self.end)))
+        beside = [self._layers[start:end] for start, end in spans]
+        tops = [0.0, *accumulate(map(max, zip_longest(*beside, fillvalue=0.0)))]
+        return max(tops[end - start] + self._captions(start, end) for start, end in spans)
 
 
 def _choose(costs: dict[int, float], height: _Height) -> tuple[int, ...]:
     """Choose the fewest cuts that make the picture low enough, and of those the best."""
     layers = sorted(sorted(costs, key=lambda layer: costs[layer])[:_MOST_CHOICES])
-    best: tuple[float, tuple[int, ...]] = (height.tallest(()), ())
+    best: tuple[float, tuple[int, ...]] = (height.of(()), ())
     for count in range(1, _MOST_CUTS + 1):
         for cuts in combinations(layers, count):
-            price = height.tallest(cuts) + sum(costs[cut] for cut in cuts) / 2
-            if price < best[0] - 1e-9:
-                best = (price, cuts)
-        if best[1] and height.tallest(best[1]) <= _TALLEST:
+            cost = sum(costs[cut] for cut in cuts) / 2
+            if height.least(cuts) + cost < best[0] - 1e-9:
+                best = min(best, (height.of(cuts) + cost, cuts), key=_price)
+        if best[1] and height.of(best[1]) <= _TALLEST:
             break
     return best[1]
+
+
+def _price(choice: tuple[float, tuple[int, ...]]) -> float:
+    return round(choice[0], 9)
 
 
 def _only(members: Sequence[Box | Frame], column: dict[str, int], number: int) -> list[Box | Frame]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -41,7 +41,9 @@ def lay_out(grid: Table, width: int = _WIDTH) -> str:
         column.width = min(_CELL, longest)
         left -= column.width + 2
     grid.columns[-1].max_width = left
-    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    plain: dict[str, Any] = {"color_system": None, "legacy_windows": False}
+    plain["force_jupyter"] = False  # there a console would show it at once
+    console = Console(file=io.StringIO(), width=width, **plain)
     console.print(grid)
     lines: Iterable[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in lines)

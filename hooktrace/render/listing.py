@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from hooktrace.errors import UnknownNameError, nearest
-from hooktrace.events import Event, Observation, TensorSummary, TracedHook
+from hooktrace.events import Event, Observation, TensorSummary, TensorWritten, TracedHook
 from hooktrace.log import EventLog
 from hooktrace.render.wording import count, printable
 from hooktrace.views import effects
@@ -168,7 +168,12 @@ def told(log: EventLog, event: Event, call: Call | None) -> str:
     parts = [f"{hook.kind} {hook.name} on {hook.owner}"] if hook is not None else []
     if call is not None and (hook is None or hook.module is None):
         parts.append(f"{call} {call.module.type}")
-    for name in event.__struct_fields__[3:]:
+    names = event.__struct_fields__[3:]
+    if isinstance(event, TensorWritten):
+        possibly = "" if event.certain else "possibly "
+        parts.append(f"{possibly}{event.before} -> {event.after}")
+        names = ("line",)
+    for name in names:
         text = _field(log, name, getattr(event, name))
         if text:
             parts.append(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -28,6 +29,7 @@ __all__ = ["page"]
 
 _HEAT_SHARE = 0.4  # of the limit, that heat maps may take
 _LEDGER_BYTES = 4_000
+_JOINT = re.compile(r"(?<=[._/])(?=[^\s._/])")
 
 
 def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> str:
@@ -55,7 +57,7 @@ def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> s
     )
 
 
-_STYLES = ("report", "inspector", "timeline", "lesson", "graph")
+_STYLES = ("report", "inspector", "timeline", "lesson", "graph", "narrow")
 
 
 def _frame(options: Options) -> dict[str, Any]:
@@ -114,7 +116,13 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["coded"] = _coded
+    environment.filters["breaking"] = _breaking
     return environment.from_string(asset("report.html.j2"))
+
+
+def _breaking(text: str) -> Markup:
+    """Return a name as HTML that may be broken after its joints, and nowhere else."""
+    return Markup(_JOINT.sub("<wbr>", escape(text)))
 
 
 def _coded(text: str) -> Markup:

@@ -20,6 +20,7 @@ from hooktrace.events import (
 from hooktrace.log import EventLog
 from hooktrace.tensorstats import TensorStats
 from hooktrace.views.calls import Call, CallIndex
+from hooktrace.views.valueorigins import describe_tensor, origin_of_values
 from hooktrace.views.values import content
 
 __all__ = ["EditView", "WriteView", "edits", "writes"]
@@ -263,35 +264,3 @@ def _steps_around(log: EventLog) -> dict[int, StepStarted]:
         else:
             running[event.thread] = [one for one in steps if one.step != event.step]
     return found
-
-
-def origin_of_values(log: EventLog, calls: CallIndex) -> dict[Value, str]:
-    """Say for each value of a call what it is: ``output of x`` before ``args[0] of y``.
-
-    A value that a hook or a later call wrote keeps the name of what it was first.
-    """
-    origins: dict[Value, str] = {}
-    for call in sorted(calls, key=lambda one: -one.depth):
-        for seen in call.seen_outputs:
-            if seen.value is not None:
-                origins.setdefault(seen.value, f"{seen.role} of {call}")
-    for call in calls:
-        for seen in call.seen_inputs:
-            if seen.value is not None:
-                origins.setdefault(seen.value, f"{seen.role} of {call}")
-    for accumulated in log.of(GradientAccumulated):
-        if accumulated.after.value is not None:
-            name = describe_tensor(log, Value(accumulated.tensor, None)).removeprefix("tensor ")
-            origins.setdefault(accumulated.after.value, f"{name}.grad")
-    for event in log.of(HookFired):
-        row = log.hooks[event.hook]
-        for seen in event.inputs:
-            if seen.value is not None:
-                origins.setdefault(seen.value, f"{seen.role} given to {row.name} on {row.owner}")
-    return origins
-
-
-def describe_tensor(log: EventLog, value: Value) -> str:
-    """Name a tensor by its variable or parameter, or by its number."""
-    name = log.tensors[value.tensor].name
-    return f"tensor {name}" if name else f"tensor t{value.tensor}"

@@ -125,6 +125,13 @@ def test_a_table_names_its_maps_by_what_differs() -> None:
         table["scorecam", "deletion"]
 
 
+def test_a_table_is_text_in_a_notebook_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images, parts = summing((2, 5, 6))
+    table = metrics.evaluate(model, images, parts, 1, metrics=["complexity"])
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    assert str(table).startswith("heat map")
+
+
 def test_progress_is_shown_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     model, images, parts = summing((2, 12))
     metrics.deletion(model, images, parts, 1, steps=3)

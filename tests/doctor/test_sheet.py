@@ -54,3 +54,11 @@ def test_a_notebook_gets_html_without_scripts() -> None:
     assert html.endswith("</pre>")
     assert "in-place-gradient-edit" in html
     assert "<script" not in html
+
+
+def test_where_nothing_was_found_there_is_no_empty_table() -> None:
+    with ht.trace() as t:
+        torch.ones(2).sum()
+    found = t.findings()
+    assert shown(found, 200).split() == f"Doctor: {found.summary}".split()
+    assert "severity" not in found._repr_html_()

@@ -56,3 +56,15 @@ def test_a_notebook_runs_and_shows_the_report(converted: Any) -> None:
     inner = html.unescape(data["text/html"].partition('srcdoc="')[2].partition('" title=')[0])
     assert inner.startswith("<!doctype html>")
     assert '<iframe sandbox="allow-scripts" srcdoc="' in page
+
+
+def test_tables_are_text_in_a_notebook_and_shown_once() -> None:
+    from nbconvert.preprocessors import ExecutePreprocessor
+
+    code = CODE.rpartition("t\n")[0] + "print(t, ht.hooks(net), t.summary())"
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    ExecutePreprocessor(timeout=120, kernel_name="python3").preprocess(book, {})
+    (output,) = book.cells[0].outputs
+    assert output.output_type == "stream"
+    for head in ("grad_output", "defined at", "backward ms"):
+        assert head in output.text, head

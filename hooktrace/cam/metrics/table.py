@@ -85,7 +85,9 @@ class Table:
             cells = [_cell(self[row, name]) for name in self.metrics]
             grid.add_row(*(Text(one) for one in (row, *cells)))
         width = 30 + max(map(len, self.maps)) + 32 * len(self.metrics)
-        console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+        plain: dict[str, Any] = {"color_system": None, "legacy_windows": False}
+        plain["force_jupyter"] = False  # there a console would show it at once
+        console = Console(file=io.StringIO(), width=width, **plain)
         console.print(grid)
         lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
         return "\n".join(line.rstrip() for line in lines)

@@ -25,8 +25,10 @@ export function addresses(report) {
     how = "replaceState";
   });
   if (!report.events.length) return;
+  const asked = location.hash !== "";
   read();
   if (!report.event) report.go(firstOf(report));
+  if (asked) document.getElementById("side").scrollIntoView(); // in a window that is too narrow for all
 }
 
 /** The first firing of a hook, or the first event. */

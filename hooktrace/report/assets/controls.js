@@ -53,7 +53,7 @@ export function controls(root, report) {
     play.textContent = playing ? "❚❚" : "▶";
     play.setAttribute("aria-pressed", playing);
   });
-  root.append(
+  const steps = [
     button(report, "previous_hook", () => report.step(-1, true), "«"),
     button(report, "previous", () => report.step(-1), "‹"),
     ...where,
@@ -61,9 +61,9 @@ export function controls(root, report) {
     button(report, "next_hook", () => report.step(1, true), "»"),
     play,
     pace(report, player),
-    languages(report),
-    button(report, "theme", () => theme(), "◐"),
-  );
+  ];
+  const settings = [languages(report), button(report, "theme", () => theme(), "◐")];
+  root.append(element("div", { class: "steps" }, ...steps), element("div", { class: "settings" }, ...settings));
   return player;
 }
 

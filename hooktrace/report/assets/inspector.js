@@ -85,7 +85,7 @@ function factsOf(report, event) {
 }
 
 function phraseText(report, event) {
-  return element("span", {}, ...phrase(report, "when_is", { seq: event.seq, time: duration(event.us) }));
+  return element("span", {}, ...phrase(report, event.kind === "hook" ? "when_began" : "when_is", { seq: event.seq, time: duration(event.us) }));
 }
 
 /** Autograd, inference and training, as a sum of 1, 2 and 4. */
