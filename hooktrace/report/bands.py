@@ -31,6 +31,7 @@ from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
 from hooktrace.report.eventforms import Kept
 from hooktrace.report.parts import Form
+from hooktrace.report.phrases import Phrase, say
 from hooktrace.views.calls import CallIndex
 from hooktrace.views.hookuse import changes_something
 
@@ -218,16 +219,13 @@ def _steps(numbers: Iterable[int]) -> list[int]:
 def band_forms(log: EventLog, calls: CallIndex, kept: Kept) -> list[Form]:
     """Return the ways to give the timeline of the events that are kept, with ever less in it."""
 
-    def form(left_out: str, **options: Any) -> Form:
+    def form(*left_out: Phrase, **options: Any) -> Form:
         return Form(lambda: cut(bands_data(log, calls, **options), kept.count), left_out)
 
-    marks = "In the timeline, the marks of gradients, writes and registrations"
-    deep = [f"{marks}, and what is nested more than {rows} deep." for rows in (4, 2, 1)]
-    return [
-        form(""),
-        form(f"{marks}.", marks=False),
-        *(form(told, marks=False, rows=rows) for told, rows in zip(deep, (4, 2, 1), strict=True)),
-    ]
+    def deep(rows: int) -> Form:
+        return form(say("left_marks_and_deep", rows=str(rows)), marks=False, rows=rows)
+
+    return [form(), form(say("left_marks"), marks=False), *map(deep, (4, 2, 1))]
 
 
 def cut(data: dict[str, Any], count: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from hooktrace.log import EventLog
 from hooktrace.report.bands import band_forms
@@ -18,6 +18,7 @@ from hooktrace.report.lessons import lesson_data
 from hooktrace.report.levels import graph_forms
 from hooktrace.report.lookforms import looks_part
 from hooktrace.report.parts import Form, Part, fit, packed
+from hooktrace.report.phrases import Phrase, coded, said, say, values_text
 from hooktrace.report.script import asset, digest, script, style
 from hooktrace.report.sources import shown_places, sources_data
 from hooktrace.report.static import overview, static_context
@@ -74,7 +75,7 @@ def _frame(options: Options) -> dict[str, Any]:
     }
 
 
-def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[str]]:
+def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[Phrase]]:
     """Return the extras with as many heat maps as fit, and what is to be said of the others."""
     fitting = []
     for one in extras.heat:
@@ -83,7 +84,8 @@ def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[str]]:
             break
         fitting.append(one)
     others = extras.heat[len(fitting) :]
-    told = [f"Heat maps: {', '.join(one.title for one in others)}."] if others else []
+    names = ", ".join(one.title for one in others)
+    told = [say("left_heat", names=names)] if others else []
     return replace(extras, heat=fitting), told
 
 
@@ -114,13 +116,11 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["coded"] = _coded
+    environment.filters["said"] = said
+    environment.filters["values"] = values_text
     return environment.from_string(asset("report.html.j2"))
 
 
 def _coded(text: str) -> Markup:
     """Return text as HTML: what stands between backticks as code, places as they are shown."""
-    pieces = shown_places(str(text)).split("`")
-    if len(pieces) % 2 == 0:  # one too many, as a name may have
-        return escape(shown_places(str(text)))
-    code = Markup("<code>{}</code>")
-    return Markup("").join(code.format(one) if at % 2 else one for at, one in enumerate(pieces))
+    return coded(shown_places(str(text)))

@@ -14,6 +14,7 @@ from hooktrace.log import EventLog
 from hooktrace.render.diagram import digraph
 from hooktrace.render.dot import printable
 from hooktrace.report.extras import Extras, HeatPicture, Options
+from hooktrace.report.phrases import Phrase, say
 from hooktrace.report.sources import shown_place, told_of
 from hooktrace.report.words import words
 from hooktrace.views.calls import CallIndex
@@ -32,15 +33,15 @@ _MOST_MODULES = 800
 _MOST_CHANGES = 500
 
 
-def overview(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, list[str]]:
+def overview(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, list[Phrase]]:
     """Return the picture of the run as SVG, and what the ledger has to say of it."""
     asked: dict[str, Any] = {"step": options.step} if calls.roots() else {}
     if not log.events:
-        return "", ["The picture: nothing was recorded."]
+        return "", [say("left_empty_picture")]
     try:
         svg = digraph(log, calls, **asked).pipe(encoding="utf-8")
     except RenderError as error:
-        return "", [f"The picture: {error}"]
+        return "", [say("left_picture", error=str(error))]
     return _bare(str(svg)), []
 
 
@@ -55,7 +56,7 @@ def _bare(svg: str) -> str:
 
 def static_context(
     log: EventLog, calls: CallIndex, extras: Extras, options: Options
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], list[Phrase]]:
     """Return what the template shows, and what the ledger has to say of it."""
     rows, totals = summarise(log, calls)
     firings = log.of(HookFired)
@@ -91,17 +92,15 @@ def static_context(
         "more_events": len(log.events) - len(listed),
     }
     lists = (
-        ("modules in the table", len(rows), _MOST_MODULES),
-        ("changes by hooks in the list", len(changes), _MOST_CHANGES),
-        ("writes in place in the list", len(written), _MOST_CHANGES),
+        ("left_modules", len(rows), _MOST_MODULES),
+        ("left_edits", len(changes), _MOST_CHANGES),
+        ("left_writes", len(written), _MOST_CHANGES),
     )
-    ledger = [f"The last {count - most:,} of {count:,} {what}." for what, count, most in lists
+    ledger = [say(key, rest=f"{count - most:,}", count=f"{count:,}") for key, count, most in lists
               if count > most]  # fmt: skip
     if not_listed := len(log.events) - len(listed):
-        ledger.append(
-            f"{not_listed:,} of {len(log.events):,} events in the list that is shown without "
-            "JavaScript and on paper, and only there."
-        )
+        count = f"{len(log.events):,}"
+        ledger.append(say("left_events_on_paper", rest=f"{not_listed:,}", count=count))
     return context, ledger
 
 

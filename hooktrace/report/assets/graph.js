@@ -8,6 +8,7 @@ import { Homes } from "./graphhomes.js";
 import { graphSearch, searchedBoxes, searchedCalls } from "./graphsearch.js";
 import { Stage, toldBox } from "./graphstage.js";
 import { graphLegend, graphTools } from "./graphtools.js";
+import { phrase } from "./phrases.js";
 
 const MOST_OPENED = 3000; // boxes that "open all" shows at once
 const READABLE = 0.95; // a scale at which words can still be read
@@ -17,11 +18,18 @@ export function graphPanel(root, report) {
   const graph = report.data.graph;
   const views = graph ? [...(graph.levels[-1] ? ["modules"] : []), ...Object.keys(graph.views)] : [];
   if (!views.length) {
-    const empty = element("p", { class: "faint", "data-w": "graph_none" }, report.word("graph_none"));
-    root.append(empty);
+    root.append(...noGraph(report, Object.values(graph?.refused ?? {})));
     return null;
   }
   return new GraphPanel(root, report, graph, views);
+}
+
+/** What stands where there is no picture: that there is none, and what would have been too large. */
+function noGraph(report, refused) {
+  if (!refused.length) return [element("p", { class: "faint", "data-w": "graph_none" }, report.word("graph_none"))];
+  return refused.map(([key, values]) =>
+    element("p", { class: "faint", "data-w": key, "data-values": JSON.stringify(values) }, ...phrase(report, key, values)),
+  );
 }
 
 export class GraphPanel {

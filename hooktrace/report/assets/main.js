@@ -6,6 +6,7 @@ import { tabs } from "./tabs.js";
 import { eventsPanel } from "./events.js";
 import { graphPanel } from "./graph.js";
 import { inspectorPanel } from "./inspector.js";
+import { phrase } from "./phrases.js";
 import { sourcePanel } from "./source.js";
 import { sortable } from "./tables.js";
 import { timelinePanel } from "./timeline.js";
@@ -14,7 +15,7 @@ import { lessonPanel } from "./lesson.js";
 /** Show every element with data-w in the language of the report. */
 function translate(report) {
   for (const one of document.querySelectorAll("[data-w]")) {
-    one.textContent = report.word(one.dataset.w);
+    one.replaceChildren(...phrase(report, one.dataset.w, JSON.parse(one.dataset.values ?? "{}")));
   }
 }
 

@@ -1,10 +1,25 @@
 // Sentences with names of the traced program in them: each name is isolated, whatever it holds.
 import { element } from "./elements.js";
 
-/** Interface text as nodes: {name} becomes the value of that name, a text or a node. */
+/**
+ * Interface text as nodes: {name} becomes the value of that name, a text, a node, or another such
+ * text as [key, values]; what stands between backticks is code.
+ */
 export function phrase(report, key, values = {}) {
   const text = report.words[report.language]?.[key] ?? report.words.en[key] ?? key;
-  return text.split(/\{(\w+)\}/).map((one, place) => (place % 2 ? isolated(values[one] ?? "") : one));
+  const filled = (part) =>
+    part.split(/\{(\w+)\}/).map((one, place) => (place % 2 ? inserted(report, values[one] ?? "") : one));
+  return text.split("`").flatMap((part, place) => (place % 2 ? element("code", {}, ...filled(part)) : filled(part)));
+}
+
+function inserted(report, value) {
+  return Array.isArray(value) ? element("span", {}, ...phrase(report, ...value)) : isolated(value);
+}
+
+/** The same as plain text, for what takes no elements, such as the choices of a list. */
+export function phraseText(report, [key, values]) {
+  const said = Object.entries(values).map(([name, value]) => [name, Array.isArray(value) ? phraseText(report, value) : value]);
+  return report.word(key, Object.fromEntries(said));
 }
 
 /** A text that cannot turn the text around it from right to left. */
