@@ -10,9 +10,11 @@ from typing import Any
 from hooktrace import __version__
 from hooktrace.errors import RenderError
 from hooktrace.events import HookFired
+from hooktrace.findings import SEVERITIES
 from hooktrace.log import EventLog
 from hooktrace.render.diagram import digraph
 from hooktrace.render.dot import printable
+from hooktrace.render.wording import clip
 from hooktrace.report.extras import Extras, HeatPicture, Options
 from hooktrace.report.phrases import Phrase, say
 from hooktrace.report.sources import shown_place, told_of
@@ -31,6 +33,11 @@ _MOST_EVENTS = 100  # and those that something in the page links to
 _MOST_LINKS = 24  # of a finding
 _MOST_MODULES = 800
 _MOST_CHANGES = 500
+_FOUND = {
+    "error": ("found_error", "found_errors"),
+    "warning": ("found_warning", "found_warnings"),
+    "note": ("found_note", "found_notes"),
+}
 
 
 def overview(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, list[Phrase]]:
@@ -84,7 +91,7 @@ def static_context(
         },
         "error": log.error,
         "most_links": _MOST_LINKS,
-        "doctor": extras.doctor,
+        "doctor": _doctor(extras),
         "shown_path": shown_place,
         "modules": [_module(row) for row in rows[:_MOST_MODULES]],
         "totals": totals.sizes,
@@ -102,6 +109,19 @@ def static_context(
         count = f"{len(log.events):,}"
         ledger.append(say("left_events_on_paper", rest=f"{not_listed:,}", count=count))
     return context, ledger
+
+
+def _doctor(extras: Extras) -> list[Phrase]:
+    """Return the doctor's summary: how many findings of which severity, what is unexplained."""
+    found = []
+    for severity in SEVERITIES:
+        count = sum(one.severity == severity for one in extras.findings)
+        if count:
+            one, several = _FOUND[severity]
+            found.append(say(one if count == 1 else several, count=f"{count:,}"))
+    if extras.unexplained:
+        found.append(say("doctor_unexplained", error=clip(extras.unexplained, 100)))
+    return found or [say("doctor_nothing")]
 
 
 def _heat(one: HeatPicture, calls: CallIndex) -> dict[str, Any]:

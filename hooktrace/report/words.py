@@ -14,7 +14,7 @@ _PANELS = (
     "",
     "inspector-",
     "graph-",
-    "ledger-",
+    "lists-",
 )  # the words of the page, and those of panels that have many
 
 
