@@ -15,6 +15,7 @@ _PANELS = (
     "inspector-",
     "graph-",
     "lists-",
+    "told-",
 )  # the words of the page, and those of panels that have many
 
 

@@ -9,6 +9,7 @@ import { graphSearch, searchedBoxes, searchedCalls } from "./graphsearch.js";
 import { Stage, toldBox } from "./graphstage.js";
 import { graphLegend, graphTools } from "./graphtools.js";
 import { phrase } from "./phrases.js";
+import { retold } from "./retold.js";
 
 const MOST_OPENED = 3000; // boxes that "open all" shows at once
 const READABLE = 0.95; // a scale at which words can still be read
@@ -39,7 +40,8 @@ export class GraphPanel {
     this.open = new Set(graph.open);
     this.world = svgElement("g");
     this.svg = svgElement("svg", { class: "graph-picture", tabindex: 0, role: "group", "data-arrows": "true" }, this.world);
-    this.stage = new Stage(this.world, (thing) => this.dress(thing));
+    const say = (words, parts) => retold(report, words, parts);
+    this.stage = new Stage(this.world, (thing) => this.dress(thing), say);
     this.camera = new Camera(this.svg, this.world, (seen) => this.stage.cull(seen));
     const search = graphSearch(report, { places: () => this.places(), reach: (place) => this.reach(place) });
     const does = {
@@ -78,6 +80,7 @@ export class GraphPanel {
 
   speak() {
     this.svg.setAttribute("aria-label", this.report.word("graph"));
+    if (this.stage.picture) this.compose();
   }
 
   // ------------------------------------------------------------ what is shown
@@ -119,7 +122,7 @@ export class GraphPanel {
     if (!this.usable(thing)) return;
     node.setAttribute("role", "button");
     node.setAttribute("tabindex", "-1");
-    node.setAttribute("aria-label", toldBox(thing));
+    node.setAttribute("aria-label", toldBox(thing, this.stage.say));
     node.dataset.key = thing.key;
     if (thing.opens) node.setAttribute("aria-expanded", String(thing.title !== undefined));
     if (thing.key === this.current) node.classList.add("current");

@@ -1,5 +1,6 @@
 // Sentences with names of the traced program in them: each name is isolated, whatever it holds.
 import { element } from "./elements.js";
+import { retoldPart } from "./retold.js";
 
 /**
  * Interface text as nodes: {name} becomes the value of that name, a text, a node, or another such
@@ -35,7 +36,7 @@ export function codeText(text) {
 export function changeText(report, edit) {
   const values = { changed: edit.changed, total: edit.total, to: edit.text.replace("clamped to ", "") };
   if (["zeroed", "clamped", "changed"].includes(edit.kind)) return report.word(`change_${edit.kind}`, values);
-  return edit.text.replace(/^x(?=[-\d.])/, "×");
+  return retoldPart(report, edit.text).replace(/^x(?=[-\d.])/, "×");
 }
 
 /** A number as people read it: six digits; what is none in words. */

@@ -1,6 +1,8 @@
 // The timeline: what ran when, in lanes, with the cursor that all panels share.
 import { button, element } from "./elements.js";
 import { TimeBands } from "./timelinebands.js";
+import { kindOf } from "./events.js";
+import { retoldEvent } from "./retold.js";
 import { AXIS_HEIGHT, TimePainter } from "./timelinedraw.js";
 import { timeHands } from "./timelinehands.js";
 import { bandName, itemTold, timeLegend } from "./timelinetold.js";
@@ -152,7 +154,7 @@ class Timeline {
       marks: bands.count - bands.slices,
       lanes: bands.bands.length,
       mode: report.word(bands.mode === "order" ? "by_order" : "by_time"),
-      event: event ? `#${event.seq} ${event.kind} ${event.text}` : "–",
+      event: event ? `#${event.seq} ${kindOf(report, event.kind)} ${retoldEvent(report, event.text)}` : "–",
     };
     this.canvas.setAttribute("aria-label", report.word("timeline_told", values));
   }

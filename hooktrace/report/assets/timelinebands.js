@@ -1,4 +1,5 @@
 // The slices and marks of the timeline in typed arrays, and where each is to be found.
+import { retoldPart } from "./retold.js";
 
 /** How things look, the weaker before the stronger: where many share a pixel the strongest shows. */
 export const LOOKS = ["plain", "called", "back", "stepped", "seen", "written", "changed", "raised"];
@@ -10,6 +11,10 @@ const ENDS = { call: "exit", forward: "exit", backward: "backward done", step: "
 const LOWEST_ROW = 14; // pixels: what a name needs
 const HIGHEST_ROW = 20;
 const BAND_GAP = 4;
+
+function sliceName(report, key, name, owner) {
+  return report.word(key, { name, owner: owner && retoldPart(report, owner) });
+}
 
 function added(steps) {
   let sum = 0;
@@ -24,7 +29,10 @@ export class TimeBands {
   constructor(report) {
     const { bands, slices, marks, names } = report.data.bands;
     this.events = report.events;
-    this.names = names;
+    this.report = report;
+    this.raw = names;
+    this.names = [];
+    this.spoken = null;
     this.nameOf = slices.name;
     this.slices = slices.first.length;
     this.count = this.slices + marks.at.length;
@@ -68,6 +76,22 @@ export class TimeBands {
   /** Height of a slice in its row. */
   get bar() {
     return this.rowHeight - 2;
+  }
+
+  /** What stands on a slice, in the reader's language. */
+  nameOn(one) {
+    const { report } = this;
+    if (this.spoken !== report.language) {
+      this.spoken = report.language;
+      this.names = this.raw.map((name) => (typeof name === "string" ? name : sliceName(report, ...name)));
+    }
+    return this.names[this.nameOf[one]];
+  }
+
+  /** The same without what need not be said: its type, or where a hook hangs. */
+  shortOn(one) {
+    const name = this.raw[this.nameOf[one]];
+    return typeof name === "string" ? name.split(" (")[0] : (name[1] ?? this.nameOn(one));
   }
 
   isMark(one) {
