@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from torch import nn
 
 import hooktrace as ht
-from hooktrace.report import Extras, Options, page
+from hooktrace.report import Extras, Options, eventforms, page
 from hooktrace.views.calls import CallIndex
 
 LIMIT = 400_000
@@ -98,3 +98,60 @@ def test_a_view_that_is_not_drawn_cannot_be_chosen_and_says_why(
     opened.locator("select.language").select_option("zh")
     expect(refused).to_have_text(re.compile(r"反向传播.共 2,10. 个节点"))
     expect(choice).to_have_value("modules")
+
+
+SAID = """() => [
+  ...[...document.querySelectorAll("#inspector, #timeline .tip, output.heard, #events .rows")]
+    .map((one) => one.textContent),
+  ...[...document.querySelectorAll("[aria-label], [title]")]
+    .flatMap((one) => [one.getAttribute("aria-label"), one.getAttribute("title")]),
+]"""
+
+
+def zero(module: Any, args: Any, output: Any) -> None:
+    output.zero_()
+
+
+def refuse(grad: Any) -> None:
+    raise ValueError("no")
+
+
+def train(net: Any) -> None:
+    """Two steps; in the second one a hook raises."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    net[0].register_forward_hook(zero)
+    net[2].register_forward_hook(zero).remove()
+    for last in (False, True):
+        output = net(torch.ones(2, 3, requires_grad=True))
+        if last:
+            output.register_hook(refuse)
+        output.sum().backward()
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+def test_nothing_is_undefined_where_events_have_no_words_of_their_own(
+    open_page: Any, tmp_path: Path, monkeypatch: Any, locale: str
+) -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+    trace = ht.trace(net)
+    with pytest.raises(ValueError, match="no"), trace:
+        train(net)
+    monkeypatch.setattr(eventforms, "_MANY", 0)  # the poorest form of whole runs
+    opened = open_page(trace.report(tmp_path / "poor.html"), locale=locale)
+    canvas = opened.locator("#timeline canvas.time:not(.over)")
+    expect(canvas).to_have_attribute("data-ms", re.compile("."))
+    opened.locator("[role=tab][data-tab=events]").click()
+    kinds = {one.label: one.seq for one in trace.events}
+    assert {"write", "gradient", "accumulate", "schedule", "register"} <= kinds.keys()
+    for seq in kinds.values():
+        opened.evaluate("(seq) => { location.hash = `#e=${seq}`; }", seq)
+        expect(opened.locator(".where")).to_contain_text(f"#{seq} ")
+        place = canvas.evaluate("(one, seq) => one.placeOf(seq)", seq)
+        if place:
+            canvas.hover(position={"x": place["x"], "y": place["y"]}, force=True)
+        said = opened.evaluate(SAID)
+        wrong = [one for one in said if one and re.search(r"undefined|\bnull\b|NaN|\[object", one)]
+        assert wrong == []
