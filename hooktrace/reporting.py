@@ -42,7 +42,7 @@ def report_text(
     options = Options(title, lang, step, LIMIT_BYTES if limit is None else limit)
     heat = [] if cam is None else heat_pictures(cam)
     found = diagnose(log, calls)
-    extras = Extras(list(found), found.summary, heat=heat)
+    extras = Extras(list(found), found.unexplained, heat=heat)
     if log.snapshots:
         from hooktrace.valuelooks import looks  # needs torch
 

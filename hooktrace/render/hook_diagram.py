@@ -26,6 +26,7 @@ __all__ = ["hook_scene"]
 
 _FEWEST_ALIKE = 3
 _MOST_EDITS = 4
+_WIDEST = 60  # letters of a line
 
 
 @view("hooks", "budget")
@@ -73,7 +74,7 @@ class _Painter:
         rows.append(badge_row(first, self.seen))
         rows += [row(words, size=9, ink="soft") for words in _places(first)]
         for words in self._changes(first):
-            rows += [row(part, size=9, ink="changed", bold=True) for part in wrap(words, 60, 3)]
+            rows += [row(part, size=9, ink="changed", bold=True) for part in words]
         if not first.texts and first.firings:
             rows += [row(words, size=9, ink="seen") for words in _sights(first.firings[0])]
         failed = first.state == "raised"
@@ -85,21 +86,25 @@ class _Painter:
         )
         return Box(f"hook-{hook.id}", text, f"hook {first.state}", f"{hook.owner}: {hook.name}")
 
-    def _changes(self, story: HookStory) -> Iterator[str]:
-        """Say what the first firing that changed something was given, and what it left."""
+    def _changes(self, story: HookStory) -> Iterator[list[str]]:
+        """Say in lines what the first firing that changed anything was given, and what it left."""
         event = next((one for one in story.firings if one.edits), None)
         if event is None or not story.texts:
             return
         for edit in event.edits[:_MOST_EDITS]:
             yield self._change(event, edit)
         if len(event.edits) > _MOST_EDITS:
-            yield f"and {len(event.edits) - _MOST_EDITS} more"
+            yield [f"and {len(event.edits) - _MOST_EDITS} more"]
 
-    def _change(self, event: HookFired, edit: Edit) -> str:
+    def _change(self, event: HookFired, edit: Edit) -> list[str]:
         found = EditView(self.log, event, edit)
         how = {"in_place": "in place", "returned": "returned", "assigned": "assigned"}[edit.how]
         before, after = self._told(edit.before), self._told(edit.after)
-        return f"{edit.role}: {before} -> {after} ({found.change.text}, {how})"
+        became, what = f"{edit.role}: {before} -> {after}", f"({found.change.text}, {how})"
+        whole = f"{became} {what}"
+        return (
+            [whole] if len(whole) <= _WIDEST else [*wrap(became, _WIDEST, 2), clip(what, _WIDEST)]
+        )
 
     def _told(self, seen: Observation) -> str:
         """Write a value by its numbers, or its statistics, or its shape."""

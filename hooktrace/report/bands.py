@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import Any
 
 from hooktrace.events import (
+    CallId,
     Event,
     GradientAccumulated,
     GradientComputed,
@@ -31,6 +32,7 @@ from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
 from hooktrace.report.eventforms import Kept
 from hooktrace.report.parts import Form
+from hooktrace.report.phrases import Phrase, say
 from hooktrace.views.calls import CallIndex
 from hooktrace.views.hookuse import changes_something
 
@@ -73,6 +75,11 @@ _OF_MARK: dict[type[Event], str] = {
 }
 
 
+Name = str | tuple[str, ...]
+
+_OUR_NAMES = {("forward", "forward"): ("slice_forward",), ("backward", "backward"): ("slice_run",)}
+
+
 @dataclass
 class _Placed:
     """A slice, where it stands among the events, and in which row of which band."""
@@ -110,9 +117,10 @@ def bands_data(
 
     Returns:
         ``bands``: for each its thread, its lane and its number of rows.  ``names``: what stands on
-        slices.  ``slices``: columns; ``first`` is how many events it begins after the one before,
-        ``span`` how many events later it ends, ``at`` how many later its own event is, ``ns`` how
-        long it took.  ``marks``: columns ``at`` (as ``first``) and ``band``.
+        slices, a text, or the key of words and what to insert.  ``slices``: columns; ``first`` is
+        how many events it begins after the one before, ``span`` how many events later it ends,
+        ``at`` how many later its own event is, ``ns`` how long it took.  ``marks``: columns ``at``
+        (as ``first``) and ``band``.
     """
     shown = [one for one in _placed(log, calls) if rows is None or one.row < rows]
     found = list(_marks(log)) if marks else []
@@ -120,7 +128,7 @@ def bands_data(
     for one in shown:
         heights[one.band] = max(heights.get(one.band, 0), one.row + 1)
     bands = {band: place for place, band in enumerate(sorted(heights))}
-    names: dict[str, int] = {}
+    names: dict[Name, int] = {}
     events = log.events
     return {
         "bands": [[thread, LANES[lane], heights[thread, lane]] for thread, lane in bands],
@@ -132,7 +140,8 @@ def bands_data(
             "band": [bands[one.band] for one in shown],
             "row": [one.row for one in shown],
             "name": [
-                names.setdefault(_name(log, one.slice, events[one.at]), len(names)) for one in shown
+                names.setdefault(_name(log, calls, one.slice, events[one.at]), len(names))
+                for one in shown
             ],
         },
         "marks": {
@@ -188,12 +197,14 @@ def _lane(log: EventLog, one: Slice, event: Event) -> str:
     return _OF_CATEGORY[one.category]
 
 
-def _name(log: EventLog, one: Slice, event: Event) -> str:
+def _name(log: EventLog, calls: CallIndex, one: Slice, event: Event) -> Name:
     """Return what stands on a slice; the lane says what kind of hook it is."""
     if isinstance(event, HookFired):
         hook = log.hooks[event.hook]
-        return f"{hook.name} on {hook.owner}" if hook.owner else hook.name
-    return one.name
+        return ("slice_hook", hook.name, hook.owner) if hook.owner else hook.name
+    if one.category == "module backward" and one.call is not None:
+        return "slice_module_backward", calls.calls[CallId(one.call)].name
+    return _OUR_NAMES.get((one.category, one.name), one.name)
 
 
 def _marks(log: EventLog) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -218,16 +229,13 @@ def _steps(numbers: Iterable[int]) -> list[int]:
 def band_forms(log: EventLog, calls: CallIndex, kept: Kept) -> list[Form]:
     """Return the ways to give the timeline of the events that are kept, with ever less in it."""
 
-    def form(left_out: str, **options: Any) -> Form:
+    def form(*left_out: Phrase, **options: Any) -> Form:
         return Form(lambda: cut(bands_data(log, calls, **options), kept.count), left_out)
 
-    marks = "In the timeline, the marks of gradients, writes and registrations"
-    deep = [f"{marks}, and what is nested more than {rows} deep." for rows in (4, 2, 1)]
-    return [
-        form(""),
-        form(f"{marks}.", marks=False),
-        *(form(told, marks=False, rows=rows) for told, rows in zip(deep, (4, 2, 1), strict=True)),
-    ]
+    def deep(rows: int) -> Form:
+        return form(say("left_marks_and_deep", rows=str(rows)), marks=False, rows=rows)
+
+    return [form(), form(say("left_marks"), marks=False), *map(deep, (4, 2, 1))]
 
 
 def cut(data: dict[str, Any], count: int) -> dict[str, Any]:

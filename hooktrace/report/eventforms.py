@@ -10,6 +10,7 @@ from hooktrace.log import EventLog
 from hooktrace.report.happened import Detail, events_data
 from hooktrace.report.owners import calls_data, hooks_data
 from hooktrace.report.parts import Form
+from hooktrace.report.phrases import Phrase, say
 from hooktrace.views.calls import CallIndex
 
 __all__ = ["Kept", "event_forms"]
@@ -37,7 +38,7 @@ def event_forms(log: EventLog, calls: CallIndex, kept: Kept) -> list[Form]:
     """
     count = len(log.events)
 
-    def form(detail: Detail, left_out: str, most: int | None = None) -> Form:
+    def form(detail: Detail, *left_out: Phrase, most: int | None = None) -> Form:
         def made() -> Data:
             kept.count = count if most is None else most
             return _with_tables(log, calls, events_data(log, calls, detail, most))
@@ -45,16 +46,16 @@ def event_forms(log: EventLog, calls: CallIndex, kept: Kept) -> list[Form]:
         return Form(made, left_out)
 
     def beginning(most: int) -> Form:
-        told = f"The last {count - most:,} of {count:,} events, and what was seen at the others."
-        return form(Detail.CHANGES, told, most)
+        told = say("left_last_events", rest=f"{count - most:,}", count=f"{count:,}")
+        return form(Detail.CHANGES, told, most=most)
 
     forms = [
-        form(Detail.ALL, ""),
-        form(Detail.HOOKS, "What was seen at events that no hook has to do with."),
+        form(Detail.ALL),
+        form(Detail.HOOKS, say("left_seen_without_hooks")),
     ]
     return [
         *(forms if count <= _MANY else ()),
-        form(Detail.CHANGES, "What was seen at events, but for what hooks changed."),
+        form(Detail.CHANGES, say("left_seen")),
         *(beginning(most) for most in _FEWER if most < count),
     ]
 

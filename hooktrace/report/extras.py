@@ -42,14 +42,14 @@ class Extras:
 
     Attributes:
         findings: What the doctor found, worst first.
-        doctor: Its summary in a line.
+        unexplained: The exception that ended the block, if no finding explains it.
         looks: For values of which the content is kept: what they look like, as JSON can hold it.
         differences: For edits, by the values before and after: what the difference looks like.
         heat: Heat maps.
     """
 
     findings: Sequence[Finding] = ()
-    doctor: str = ""
+    unexplained: str = ""
     looks: Mapping[Value, dict[str, Any]] = field(default_factory=dict)
     differences: Mapping[tuple[Value, Value], dict[str, Any]] = field(default_factory=dict)
     heat: Sequence[HeatPicture] = ()

@@ -20,6 +20,7 @@ from hooktrace.render.levels import level_scene
 from hooktrace.report.laidout import lay_out
 from hooktrace.report.likes import home_of
 from hooktrace.report.parts import Form, encoded
+from hooktrace.report.phrases import Phrase, say
 from hooktrace.views.calls import CallIndex
 from hooktrace.views.hookuse import HookUse
 from hooktrace.views.links import Link
@@ -33,7 +34,7 @@ Data = dict[str, Any]
 
 _LIMITS = (2_500_000, 800_000, 250_000, 60_000)  # bytes of JSON, from the richest form on
 _MOST_BOXES = 300  # of a view that opens nothing
-_MOST_NODES = 2_000  # autograd nodes for which such views are tried
+_MOST_NODES = 2_000  # autograd nodes for which those that draw nodes are tried
 _MOST_PLACED = 5_000  # boxes in all levels
 _MOST_IN_LEVEL = 700
 _MOST_NEAR = 5_000
@@ -45,7 +46,7 @@ def graph_forms(log: EventLog, calls: CallIndex, step: int = 0) -> list[Form]:
     try:
         graph = Graph(log, calls, step)
     except RenderError as error:
-        return [Form(lambda: None, f"The graph: {error}")]
+        return [Form(lambda: None, [say("left_graph", error=str(error))])]
     return [Form(partial(graph.data, limit), graph.left_out(limit)) for limit in _LIMITS]
 
 
@@ -55,6 +56,7 @@ class Graph:
     Attributes:
         levels: By the call that each is inside of, outer ones first; -1 for the outermost.
         views: The pictures that open nothing, by name.
+        refused: The others that there could be, and why they are not drawn.
     """
 
     def __init__(self, log: EventLog, calls: CallIndex, step: int = 0) -> None:
@@ -63,6 +65,7 @@ class Graph:
         self._unplaced: list[Item] = []
         self._signs: set[str] = set()
         self._opened: set[CallId] = set()
+        self.refused: dict[str, Phrase] = {}
         self._nesting: Nesting | None = None
         self._uses = HookUse(log, calls)
         levels = self._levels(step) if calls.roots() else {}
@@ -98,21 +101,31 @@ class Graph:
     def _views(self, step: int) -> dict[str, Scene]:
         """Compose the views that open nothing, those that have something to show."""
         found: dict[str, Scene] = {}
-        if len(self._log.nodes) > _MOST_NODES:
-            return found
         names = ["tensors"] if self._log.contents or not self._calls.roots() else []
         names += ["autograd"] if len(self._log.nodes) else []
         names += ["hooks"] if len(self._log.hooks) else []
+        nodes = len(self._log.nodes)
         for name in names:
+            if nodes > _MOST_NODES and name != "hooks":
+                self._refuse("graph_refused_nodes", name, nodes, _MOST_NODES)
+                continue
             view = view_of(name)
             asked = Asked(step=step if "step" in view.takes else None)
             try:
                 scene = view.compose(self._log, self._calls, asked)
             except RenderError:
                 continue
-            if 0 < len(list(_boxes(scene.members))) <= _MOST_BOXES:
+            count = len(list(_boxes(scene.members)))
+            if count > _MOST_BOXES:
+                self._refuse("graph_refused_boxes", name, count, _MOST_BOXES)
+            elif count:
                 found[name] = scene
         return found
+
+    def _refuse(self, key: str, name: str, count: int, most: int) -> None:
+        """Note why a view is not drawn."""
+        view = say(f"graph_view_{name}")
+        self.refused[name] = say(key, view=view, count=f"{count:,}", most=f"{most:,}")
 
     # -------------------------------------------------------------- what it is tied to
 
@@ -164,7 +177,17 @@ class Graph:
             "near": {str(seq): call for seq, call in [*near.items()][:_MOST_NEAR]},
             "signs": sorted(self._signs),
             "views": {name: {**one, "marks": self._marks(name)} for name, one in views.items()},
+            "refused": {name: why.data() for name, why in self._missing(views).items()},
         }
+
+    def _missing(self, views: Iterable[str]) -> dict[str, Phrase]:
+        """Say of the views that are not among these why they are not."""
+        no_room = {
+            name: say("graph_refused_room", view=say(f"graph_view_{name}"))
+            for name in self.views
+            if name not in views
+        }
+        return self.refused | no_room
 
     def _fitting(self, limit: int) -> tuple[dict[CallId, Data], dict[str, Data]]:
         levels: dict[CallId, Data] = {}
@@ -180,17 +203,18 @@ class Graph:
                 views[name] = one
         return levels, views
 
-    def left_out(self, limit: int = _LIMITS[0]) -> str:
-        """Say what cannot be opened or chosen, in a sentence; empty if everything can."""
+    def left_out(self, limit: int = _LIMITS[0]) -> list[Phrase]:
+        """Say what cannot be opened or chosen, a sentence for each."""
         levels, views = self._fitting(limit)
         closed = [self._calls.calls[number].name for number in self.levels if number not in levels]
         closed += [item.call.name for item in self._unplaced]
-        parts = []
-        if closed:
-            more = f" and {len(closed) - _NAMED} more" if len(closed) > _NAMED else ""
-            parts.append(f"the insides of {', '.join(closed[:_NAMED])}{more}")
-        parts += [f"the view {name}" for name in self.views if name not in views]
-        return f"Of the graph: {'; '.join(parts)}." if parts else ""
+        found = [say("left_view", why=why) for why in self._missing(views).values()]
+        names, more = ", ".join(closed[:_NAMED]), len(closed) - _NAMED
+        if more > 0:
+            found.insert(0, say("left_inside_and_more", names=names, more=f"{more:,}"))
+        elif closed:
+            found.insert(0, say("left_inside", names=names))
+        return found
 
 
 def _boxes(members: Iterable[Box | Frame]) -> Iterator[Box]:

@@ -8,9 +8,9 @@ from math import prod
 from typing import Any
 
 from hooktrace.events import Value
-from hooktrace.render.wording import count
 from hooktrace.report.extras import Extras
 from hooktrace.report.parts import Form, Part
+from hooktrace.report.phrases import say
 
 __all__ = ["looks_part"]
 
@@ -29,7 +29,7 @@ def looks_part(extras: Extras, share: float) -> Part:
         forms += [
             Form(
                 lambda most=most: _data(extras, lambda _, look: _cut(look, most)),  # type: ignore[misc]
-                f"Thumbnails show {most} tiles at most, though values have more.",
+                [say("left_tiles", most=str(most))],
             )
             for most in _FEWER
         ]
@@ -38,17 +38,16 @@ def looks_part(extras: Extras, share: float) -> Part:
                 lambda: _data(
                     extras, lambda value, look: _cut(look, 4 if value in edited | {None} else 0)
                 ),
-                f"Thumbnails of {count(others, 'value')} that no hook changed; the others show 4 "
-                f"tiles at most.",
+                [say("left_unchanged_thumbnails", count=f"{others:,}")],
             ),
             Form(
                 lambda: _data(extras, lambda _, look: _cut(look, 0)),
-                f"Thumbnails of {count(drawn, 'value')}; histograms are there.",
+                [say("left_thumbnails", count=f"{drawn:,}")],
             ),
         ]
     if values:
-        told = f"Thumbnails and histograms of {count(len(values), 'value')}."
-        forms.append(Form(lambda: {"values": {}, "differences": {}}, told))
+        told = say("left_looks", count=f"{len(values):,}")
+        forms.append(Form(lambda: {"values": {}, "differences": {}}, [told]))
     return Part("looks", forms, share)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -19,10 +20,12 @@ from hooktrace.report.lessons import lesson_data
 from hooktrace.report.levels import graph_forms
 from hooktrace.report.lookforms import looks_part
 from hooktrace.report.parts import Form, Part, fit, packed
+from hooktrace.report.phrases import Phrase, coded, said, say, values_text
+from hooktrace.report.rulewords import rule_key, rule_words, says_the_usual
 from hooktrace.report.script import asset, digest, script, style
 from hooktrace.report.sources import shown_places, sources_data
 from hooktrace.report.static import overview, static_context
-from hooktrace.report.words import all_words, words
+from hooktrace.report.words import words
 from hooktrace.views.calls import CallIndex
 
 __all__ = ["page"]
@@ -47,7 +50,7 @@ def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> s
     picture, no_picture = overview(log, calls, options)
     extras, no_heat = _with_heat_that_fits(extras, int(options.limit_bytes * _HEAT_SHARE))
     shown, not_shown = static_context(log, calls, extras, options)
-    context = {**shown, **_frame(options), "picture": picture}
+    context = {**shown, **_frame(options, extras), "picture": picture}
     template = _template()
     bare = template.render(**context, parts=(), ledger=())
     free = options.limit_bytes - len(bare.encode("utf-8", "replace")) - _LEDGER_BYTES
@@ -60,9 +63,10 @@ def page(log: EventLog, calls: CallIndex, extras: Extras, options: Options) -> s
 _STYLES = ("report", "inspector", "timeline", "lesson", "graph", "narrow")
 
 
-def _frame(options: Options) -> dict[str, Any]:
+def _frame(options: Options, extras: Extras) -> dict[str, Any]:
     """Return what every page has: words, style, scripts, and the policy that allows them alone."""
     language = options.language or "en"
+    rules = {one.rule for one in extras.findings}
     sheet, code = colours() + style(_STYLES), script()
     return {
         "style": sheet,
@@ -71,12 +75,16 @@ def _frame(options: Options) -> dict[str, Any]:
         "lang": language,
         "follows": options.language is None,
         "languages": LANGUAGES,
-        "words": packed("words", all_words()),
-        "w": words(language),
+        "words": packed("words", {one: _words(one, rules) for one in LANGUAGES}),
+        "w": _words(language, rules),
     }
 
 
-def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[str]]:
+def _words(language: str, rules: Iterable[str]) -> dict[str, str]:
+    return {**words(language), **rule_words(language, sorted(rules))}
+
+
+def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[Phrase]]:
     """Return the extras with as many heat maps as fit, and what is to be said of the others."""
     fitting = []
     for one in extras.heat:
@@ -85,7 +93,8 @@ def _with_heat_that_fits(extras: Extras, room: int) -> tuple[Extras, list[str]]:
             break
         fitting.append(one)
     others = extras.heat[len(fitting) :]
-    told = [f"Heat maps: {', '.join(one.title for one in others)}."] if others else []
+    names = ", ".join(one.title for one in others)
+    told = [say("left_heat", names=names)] if others else []
     return replace(extras, heat=fitting), told
 
 
@@ -117,6 +126,10 @@ def _template() -> jinja2.Template:
     )
     environment.filters["coded"] = _coded
     environment.filters["breaking"] = _breaking
+    environment.filters["said"] = said
+    environment.filters["rule_key"] = rule_key
+    environment.tests["usual"] = says_the_usual
+    environment.filters["values"] = values_text
     return environment.from_string(asset("report.html.j2"))
 
 
@@ -127,8 +140,4 @@ def _breaking(text: str) -> Markup:
 
 def _coded(text: str) -> Markup:
     """Return text as HTML: what stands between backticks as code, places as they are shown."""
-    pieces = shown_places(str(text)).split("`")
-    if len(pieces) % 2 == 0:  # one too many, as a name may have
-        return escape(shown_places(str(text)))
-    code = Markup("<code>{}</code>")
-    return Markup("").join(code.format(one) if at % 2 else one for at, one in enumerate(pieces))
+    return coded(shown_places(str(text)))

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from hooktrace.report.phrases import Phrase, say
+
 __all__ = ["Form", "Packed", "Part", "encoded", "fit", "packed"]
 
 
@@ -20,11 +22,11 @@ class Form:
 
     Attributes:
         make: Returns its data, which JSON can hold.
-        left_out: What is missing in it, in a sentence; empty if nothing is.
+        left_out: What is missing in it, a sentence for each; empty if nothing is.
     """
 
     make: Callable[[], Any]
-    left_out: str = ""
+    left_out: Sequence[Phrase] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def packed(name: str, data: Any) -> Packed:
     return Packed(name, base64.b64encode(gzip.compress(encoded(data), 9, mtime=0)).decode())
 
 
-def fit(parts: Iterable[Part], limit_bytes: int) -> tuple[list[Packed], list[str]]:
+def fit(parts: Iterable[Part], limit_bytes: int) -> tuple[list[Packed], list[Phrase]]:
     """Pack parts within a limit, those that matter most first.
 
     Returns:
@@ -71,7 +73,7 @@ def fit(parts: Iterable[Part], limit_bytes: int) -> tuple[list[Packed], list[str
     """
     free = limit_bytes
     found: list[Packed] = []
-    ledger: list[str] = []
+    ledger: list[Phrase] = []
     for part in parts:
         for form in part.forms:
             one = packed(part.name, form.make())
@@ -79,8 +81,7 @@ def fit(parts: Iterable[Part], limit_bytes: int) -> tuple[list[Packed], list[str
                 break
         found.append(one)
         free -= len(one.text)
-        if form.left_out:
-            ledger.append(form.left_out)
+        ledger += form.left_out
     if free < 0:
-        ledger.append(f"Nothing more could be left out: the page is {-free:,} bytes too large.")
+        ledger.append(say("left_too_large", bytes=f"{-free:,}"))
     return found, ledger

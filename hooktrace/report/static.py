@@ -10,10 +10,13 @@ from typing import Any
 from hooktrace import __version__
 from hooktrace.errors import RenderError
 from hooktrace.events import HookFired
+from hooktrace.findings import SEVERITIES
 from hooktrace.log import EventLog
 from hooktrace.render.diagram import digraph
 from hooktrace.render.dot import printable
+from hooktrace.render.wording import clip
 from hooktrace.report.extras import Extras, HeatPicture, Options
+from hooktrace.report.phrases import Phrase, say
 from hooktrace.report.sources import shown_place, told_of
 from hooktrace.report.words import words
 from hooktrace.views.calls import CallIndex
@@ -30,17 +33,22 @@ _MOST_EVENTS = 100  # and those that something in the page links to
 _MOST_LINKS = 24  # of a finding
 _MOST_MODULES = 800
 _MOST_CHANGES = 500
+_FOUND = {
+    "error": ("found_error", "found_errors"),
+    "warning": ("found_warning", "found_warnings"),
+    "note": ("found_note", "found_notes"),
+}
 
 
-def overview(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, list[str]]:
+def overview(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, list[Phrase]]:
     """Return the picture of the run as SVG, and what the ledger has to say of it."""
     asked: dict[str, Any] = {"step": options.step} if calls.roots() else {}
     if not log.events:
-        return "", ["The picture: nothing was recorded."]
+        return "", [say("left_empty_picture")]
     try:
         svg = digraph(log, calls, **asked).pipe(encoding="utf-8")
     except RenderError as error:
-        return "", [f"The picture: {error}"]
+        return "", [say("left_picture", error=str(error))]
     return _bare(str(svg)), []
 
 
@@ -55,7 +63,7 @@ def _bare(svg: str) -> str:
 
 def static_context(
     log: EventLog, calls: CallIndex, extras: Extras, options: Options
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], list[Phrase]]:
     """Return what the template shows, and what the ledger has to say of it."""
     rows, totals = summarise(log, calls)
     firings = log.of(HookFired)
@@ -83,7 +91,7 @@ def static_context(
         },
         "error": log.error,
         "most_links": _MOST_LINKS,
-        "doctor": extras.doctor,
+        "doctor": _doctor(extras),
         "shown_path": shown_place,
         "modules": [_module(row) for row in rows[:_MOST_MODULES]],
         "totals": totals.sizes,
@@ -91,18 +99,29 @@ def static_context(
         "more_events": len(log.events) - len(listed),
     }
     lists = (
-        ("modules in the table", len(rows), _MOST_MODULES),
-        ("changes by hooks in the list", len(changes), _MOST_CHANGES),
-        ("writes in place in the list", len(written), _MOST_CHANGES),
+        ("left_modules", len(rows), _MOST_MODULES),
+        ("left_edits", len(changes), _MOST_CHANGES),
+        ("left_writes", len(written), _MOST_CHANGES),
     )
-    ledger = [f"The last {count - most:,} of {count:,} {what}." for what, count, most in lists
+    ledger = [say(key, rest=f"{count - most:,}", count=f"{count:,}") for key, count, most in lists
               if count > most]  # fmt: skip
     if not_listed := len(log.events) - len(listed):
-        ledger.append(
-            f"{not_listed:,} of {len(log.events):,} events in the list that is shown without "
-            "JavaScript and on paper, and only there."
-        )
+        count = f"{len(log.events):,}"
+        ledger.append(say("left_events_on_paper", rest=f"{not_listed:,}", count=count))
     return context, ledger
+
+
+def _doctor(extras: Extras) -> list[Phrase]:
+    """Return the doctor's summary: how many findings of which severity, what is unexplained."""
+    found = []
+    for severity in SEVERITIES:
+        count = sum(one.severity == severity for one in extras.findings)
+        if count:
+            one, several = _FOUND[severity]
+            found.append(say(one if count == 1 else several, count=f"{count:,}"))
+    if extras.unexplained:
+        found.append(say("doctor_unexplained", error=clip(extras.unexplained, 100)))
+    return found or [say("doctor_nothing")]
 
 
 def _heat(one: HeatPicture, calls: CallIndex) -> dict[str, Any]:

@@ -10,7 +10,13 @@ from hooktrace.report.script import asset
 
 __all__ = ["all_words", "words"]
 
-_PANELS = ("", "inspector-", "graph-")  # the words of the page, and those of panels that have many
+_PANELS = (
+    "",
+    "inspector-",
+    "graph-",
+    "lists-",
+    "told-",
+)  # the words of the page, and those of panels that have many
 
 
 @cache

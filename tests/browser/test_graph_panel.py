@@ -319,7 +319,8 @@ html, body {{ height: 100%; margin: 0 }} #graph .body {{ width: 900px; height: 6
 </head><body><section id="graph"><div class="body"></div></section><script type="module">{code}
 window.levels = {levels};
 window.composed = _graphcompose.composed;
-const graph = {{ levels: window.levels, open: [], home: {{}}, near: {{}}, signs: [], views: {{}} }};
+const graph = {{ levels: window.levels, open: [], home: {{}}, near: {{}}, signs: [],
+  views: {{}}, refused: {{}} }};
 const calls = new Map(Object.values(window.levels).flatMap((one) => one.boxes)
   .map((one) => _graphcompose.callOf(one.k)).filter((one) => one !== null)
   .map((id) => [id, {{ id, name: `m${{id}}`, type: "T", index: 0, first: id }}]));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -446,3 +447,112 @@ def test_among_a_hundred_thousand_slices_a_single_one_can_be_found(
     seq = panel.cursor
     panel.canvas.click(**panel.at(seq + 1))
     assert panel.cursor == seq + 1
+
+
+# ------------------------------------------------------------------ idle time
+
+
+IDLE_S = 0.25
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory: Any) -> tuple[Any, Path]:
+    """Three steps that wait for their data."""
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    with ht.trace(net) as t:
+        for step in range(3):
+            if step:
+                time.sleep(IDLE_S)
+            net(torch.ones(2, 3)).sum().backward()
+    return t, Path(t.report(tmp_path_factory.mktemp("idle") / "idle.html"))
+
+
+def skip(page: Any) -> Any:
+    return page.locator("#timeline .time-bar > button").first
+
+
+def test_by_time_idle_time_is_cut_out_and_can_be_shown(open_page: Any, waiting: Any) -> None:
+    trace, path = waiting
+    panel = Panel(open_page(path))
+    expect(skip(panel.page)).to_be_hidden()
+    panel.page.get_by_role("button", name="By time").click()
+    expect(panel.canvas).to_have_attribute("data-breaks", "2")
+    expect(skip(panel.page)).to_have_attribute("aria-pressed", "true")
+    low, high = panel.shown
+    span = (trace.events[-1].time_ns - trace.events[0].time_ns) / 1e3
+    assert high - low < span - 1.6 * IDLE_S * 1e6
+    skip(panel.page).focus()
+    panel.page.keyboard.press("Enter")
+    expect(panel.canvas).to_have_attribute("data-breaks", "0")
+    assert panel.shown[1] - panel.shown[0] == pytest.approx(span, rel=0.01)
+    panel.page.get_by_role("button", name="By order").click()
+    panel.page.get_by_role("button", name="By time").click()
+    expect(skip(panel.page)).to_have_attribute("aria-pressed", "false")
+    expect(panel.canvas).to_have_attribute("data-breaks", "0")
+
+
+def test_beside_the_breaks_the_axis_is_that_of_the_clock(open_page: Any, waiting: Any) -> None:
+    trace, path = waiting
+    panel = Panel(open_page(path))
+    panel.page.get_by_role("button", name="By time").click()
+    roots = trace.calls("Sequential")
+    places = [panel.place(one.called.seq) for one in roots]
+    scale = places[0]["width"] / roots[0].duration_ns
+    for one, place in zip(roots, places, strict=True):
+        assert place["width"] == pytest.approx(one.duration_ns * scale)
+    runs = seqs(trace, BackwardStarted)
+    starts = [place["x"] - place["width"] / 2 for place in places]
+    for one, run, start in zip(roots, runs, starts, strict=True):
+        place = panel.place(run)
+        later = (trace.log.at(run).time_ns - one.called.time_ns) * scale
+        assert place["x"] - place["width"] / 2 - start == pytest.approx(later, abs=0.05)
+    panel.canvas.click(**panel.at(roots[2].called.seq))
+    assert panel.cursor == roots[2].called.seq
+
+
+def test_a_break_tells_how_long_it_is(open_page: Any, waiting: Any) -> None:
+    trace, path = waiting
+    page = open_page(path)
+    Panel(page)
+    drawn = page.evaluate(
+        """() => {
+          const said = [];
+          const write = CanvasRenderingContext2D.prototype.fillText;
+          CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+            said.push(text);
+            return write.call(this, text, ...rest);
+          };
+          document.querySelectorAll("#timeline .time-modes button")[1].click();
+          const later = (done) => requestAnimationFrame(() => requestAnimationFrame(done));
+          return new Promise((done) => later(() => done(said)));
+        }"""
+    )
+    ends = [one.time_ns for one in trace.of(BackwardFinished)]
+    starts = [one.called.time_ns for one in trace.calls("Sequential")]
+    for end, start in zip(ends, starts[1:], strict=False):
+        assert any(told(one) == pytest.approx((start - end) / 1e6, rel=0.02) for one in drawn)
+
+
+def told(text: str) -> float:
+    """Milliseconds that a text tells; none for what is no time."""
+    found = re.fullmatch(r"([\d.]+) ms", text)
+    return float(found[1]) if found else -1
+
+
+def test_where_nothing_is_idle_for_long_there_is_nothing_to_skip(
+    open_page: Any, long_report: Path
+) -> None:
+    panel = Panel(open_page(long_report))
+    panel.page.get_by_role("button", name="By time").click()
+    expect(panel.canvas).to_have_attribute("data-mode", "time")
+    expect(skip(panel.page)).to_be_hidden()
+
+
+def test_the_choice_to_skip_idle_time_speaks_chinese(open_page: Any, waiting: Any) -> None:
+    page = open_page(waiting[1], locale="zh-CN")
+    panel = Panel(page)
+    page.get_by_role("button", name=words("zh")["by_time"], exact=True).click()
+    expect(skip(page)).to_have_text(words("zh")["skip_idle_short"])
+    expect(panel.canvas).to_have_attribute(
+        "aria-label", re.compile(re.escape(words("zh")["by_time_without_idle"]))
+    )

@@ -27,7 +27,8 @@ from hooktrace.events import (
 from hooktrace.report.lessons import lesson_data, stops
 from hooktrace.report.lessons.choosing import chosen
 from hooktrace.report.lessons.scene import Scene
-from hooktrace.report.lessons.stop import QUESTIONS, Moment, Phrase, Stop, ask, say
+from hooktrace.report.lessons.stop import QUESTIONS, Moment, Stop, ask
+from hooktrace.report.phrases import Phrase, say
 from hooktrace.report.words import words
 from hooktrace.views.calls import CallIndex
 

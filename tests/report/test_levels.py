@@ -20,6 +20,7 @@ from hooktrace.events import HookFired
 from hooktrace.render.theme import COLOURS
 from hooktrace.report.levels import Graph, graph_forms
 from hooktrace.report.parts import encoded
+from hooktrace.report.phrases import said, say
 from hooktrace.views.calls import CallIndex
 
 Data = dict[str, Any]
@@ -327,13 +328,13 @@ def test_the_graph_of_resnet_is_small(resnet: Any) -> None:
 
 def test_what_does_not_fit_is_left_out_and_told(resnet: Any) -> None:
     graph = graph_of(resnet)
-    assert graph.left_out() == ""
+    assert graph.left_out() == []
     small = graph.data(30_000)
     assert len(encoded(small["levels"])) < 31_000
     gone = set(graph.data()["levels"]) - set(small["levels"])
     assert gone
-    told = graph.left_out(30_000)
-    assert told.startswith("Of the graph: the insides of ")
+    told = said(graph.left_out(30_000)[0], "en").striptags()
+    assert told.startswith("In the graph, the insides of ")
     named = [resnet.index.calls[int(one)].name for one in gone]
     assert any(f" {name}," in told or f" {name} and" in told for name in named)
     assert set(small["open"]) <= {int(one) for one in small["levels"]}
@@ -387,3 +388,45 @@ def test_without_an_engine_the_page_says_why_there_is_no_graph(
 
 def test_the_data_is_the_same_each_time(net: Any) -> None:
     assert json.dumps(graph_of(net).data()) == json.dumps(graph_of(net).data())
+
+
+class Adds(nn.Module):
+    def forward(self, x: Any) -> Any:
+        for _ in range(2100):
+            x = x + 1
+        return x
+
+
+def test_views_that_are_too_large_are_told_with_the_reason() -> None:
+    net = Adds()
+    with ht.trace(net) as t:
+        net(torch.ones(2, 2, requires_grad=True)).sum().backward()
+    graph = graph_of(t)
+    count = f"{len(t.log.nodes):,}"
+    why = say("graph_refused_nodes", view=say("graph_view_autograd"), count=count, most="2,000")
+    assert "autograd" not in graph.views
+    assert graph.data()["refused"]["autograd"] == why.data()
+    assert say("left_view", why=why) in graph.left_out()
+
+
+def test_a_view_with_too_many_boxes_is_told_and_one_that_does_not_fit() -> None:
+    with ht.trace() as t:
+        x = torch.ones(2, requires_grad=True)
+        for _ in range(400):
+            x = x * 1.01
+        x.sum().backward()
+    graph = graph_of(t)
+    told = [one.values["why"] for one in graph.left_out()]
+    assert [one.values["view"].key for one in told] == ["graph_view_tensors", "graph_view_autograd"]
+    assert all(one.key == "graph_refused_boxes" for one in told)
+    assert all(int(one.values["count"]) > int(one.values["most"]) == 300 for one in told)
+
+
+def test_a_view_that_does_not_fit_into_the_page_is_told(resnet: Any) -> None:
+    graph = graph_of(resnet)
+    assert graph.views
+    name = next(iter(graph.views))
+    limit = sum(len(encoded(one)) for one in graph.levels.values())
+    why = say("graph_refused_room", view=say(f"graph_view_{name}"))
+    assert graph.data(limit)["refused"][name] == why.data()
+    assert say("left_view", why=why) in graph.left_out(limit)

@@ -19,6 +19,7 @@ import hooktrace as ht
 from hooktrace.report.happened import Detail, events_data
 from hooktrace.report.page import _coded
 from hooktrace.report.parts import Form, Part, fit
+from hooktrace.report.phrases import say
 from hooktrace.report.script import script
 from hooktrace.report.sources import shown_path, shown_places
 
@@ -202,11 +203,11 @@ def test_the_poorer_forms_of_events_keep_what_hooks_changed() -> None:
 
 def test_parts_that_do_not_fit_are_poorer_and_told() -> None:
     rich = Form(lambda: [f"{number * 7919 % 10007}" for number in range(5000)])
-    poor = Form(list, "Everything.")
+    poor = Form(list, [say("left_marks")])
     wide, ledger = fit([Part("x", (rich, poor))], 100_000)
     assert ledger == []
     narrow, ledger = fit([Part("x", (rich, poor))], 1000)
-    assert ledger == ["Everything."]
+    assert ledger == [say("left_marks")]
     assert len(narrow[0].text) < 100 < len(wide[0].text)
 
 

@@ -48,7 +48,8 @@ def test_what_the_list_without_scripts_leaves_out_is_told(tmp_path: Path) -> Non
     listed = len(re.findall(r'<li id="e=\d+"', page))
     assert 100 < listed < len(t.events)
     left = len(t.events) - listed
-    assert f"<li>{left} of {len(t.events)} events in the list" in page
+    told = f"<bdi>{left}</bdi> of <bdi>{len(t.events)}</bdi> events in the list"
+    assert told in page
     assert "nothing_left_out" not in page.split('<section id="about"')[1].split("</section>")[0]
     _, short = long_page(tmp_path, 1)
     assert 'data-w="nothing_left_out"' in short

@@ -34,6 +34,7 @@ from hooktrace.log import EventLog
 from hooktrace.report.bands import LANES, band_forms, bands_data, lane_of_hook
 from hooktrace.report.eventforms import Kept
 from hooktrace.report.parts import Part, fit, packed
+from hooktrace.report.phrases import say
 from hooktrace.report.words import all_words
 from hooktrace.views.calls import CallIndex
 
@@ -317,13 +318,13 @@ def test_what_the_timeline_leaves_out_for_its_size_is_told() -> None:
     with ht.trace(net) as t:
         for _ in range(25):
             net(torch.ones(1, 2)).sum().backward()
-    told = "In the timeline, the marks of gradients, writes and registrations."
+    told = say("left_marks")
     forms = band_forms(t.log, t.index, Kept(len(t.events)))
     whole, poorer = (len(packed("bands", form.make()).text) for form in forms[:2])
     assert poorer < whole
     assert fit([Part("bands", forms)], whole)[1] == []
     assert fit([Part("bands", forms)], whole - 1)[1] == [told]
-    assert "more than 2 deep" in fit([Part("bands", forms)], poorer - 1)[1][0]
+    assert fit([Part("bands", forms)], poorer - 1)[1] == [say("left_marks_and_deep", rows="2")]
 
 
 def test_a_hundred_thousand_slices_stay_well_below_a_megabyte() -> None:

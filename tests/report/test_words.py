@@ -83,7 +83,14 @@ def made_up() -> list[re.Pattern[str]]:
     """What keys look like that the scripts put together: ``kind_${kind}``."""
     sources = [path.read_text() for path in ASSETS.glob("*.js")]
     parts = [one for text in sources for one in re.findall(r"`(\w*)\$\{[^`]+\}(\w*)`", text)]
-    return [re.compile(f"{first}\\w+{last}") for first, last in parts if "_" in first + last]
+    found = [re.compile(f"{first}\\w+{last}") for first, last in parts if "_" in first + last]
+    return [*found, *(re.compile(f"{group}_\\w+") for group in retold_groups())]
+
+
+def retold_groups() -> list[str]:
+    """The groups of the sentences by which lines of a trace are recognised."""
+    (listed,) = re.findall(r"fromEntries\(\[([^\]]+)\]", asset("retold.js"))
+    return re.findall(r'"(\w+)"', listed)
 
 
 def test_no_word_is_unused() -> None:

@@ -1,6 +1,7 @@
 // Before and after: what a hook changed, what was written over, what .grad became.
 import { element } from "./elements.js";
 import { changeText, codeText, phrase, readable } from "./phrases.js";
+import { retoldPart } from "./retold.js";
 import { commonScale } from "./colourmaps.js";
 import { isStrip, picture } from "./pictures.js";
 import { histogram, sharedAxis } from "./histograms.js";
@@ -58,7 +59,7 @@ function editAmount(report, edit) {
     told.push(report.word(amountKey(edit), values));
   }
   if (edit.together !== undefined) told.push(report.word("together", { factor: readable(edit.together) }));
-  if (edit.reason) told.push(report.word("not_compared", { reason: edit.reason }));
+  if (edit.reason) told.push(report.word("not_compared", { reason: retoldPart(report, edit.reason) }));
   return told.join("; ");
 }
 

@@ -1,5 +1,6 @@
 // The list of events: only what is in sight is in the page, so that 100,000 are no burden.
 import { element } from "./elements.js";
+import { retoldEvent } from "./retold.js";
 
 const ROW = 24; // height of a line in pixels
 
@@ -33,6 +34,7 @@ export function eventsPanel(root, report) {
     draw();
   };
   const speak = () => {
+    draw();
     field.placeholder = report.word("filter_events");
     field.setAttribute("aria-label", report.word("filter_events"));
     view.setAttribute("aria-label", report.word("events"));
@@ -41,7 +43,7 @@ export function eventsPanel(root, report) {
   const choose = () => {
     const wanted = field.value.toLowerCase();
     shown = report.events.filter(
-      (one) => one.seq <= report.horizon && `${one.kind} ${one.text}`.toLowerCase().includes(wanted),
+      (one) => one.seq <= report.horizon && `${one.kind} ${kindOf(report, one.kind)} ${one.text}`.toLowerCase().includes(wanted),
     );
     speak();
     follow();
@@ -62,6 +64,13 @@ export function eventsPanel(root, report) {
   speak();
 }
 
+/** What kind of event it is: its own name in English, which is also that of the lists of a trace. */
+export function kindOf(report, kind) {
+  if (report.language === "en") return kind;
+  if (kind === "hook") return report.word("hooks");
+  return report.word(`title_${kind.replaceAll(" ", "_")}`);
+}
+
 function row(event, place, count, report) {
   const made = element(
     "div",
@@ -75,8 +84,9 @@ function row(event, place, count, report) {
       onclick: () => report.go(event.seq),
     },
     element("span", { class: "seq" }, `#${event.seq}`),
-    element("b", {}, event.kind),
-    ` ${event.text}`,
+    element("b", {}, kindOf(report, event.kind)),
+    " ",
+    element("bdi", {}, retoldEvent(report, event.text)),
   );
   made.style.top = `${place * ROW}px`;
   return made;

@@ -8,6 +8,8 @@ import { Homes } from "./graphhomes.js";
 import { graphSearch, searchedBoxes, searchedCalls } from "./graphsearch.js";
 import { Stage, toldBox } from "./graphstage.js";
 import { graphLegend, graphTools } from "./graphtools.js";
+import { phrase } from "./phrases.js";
+import { retold } from "./retold.js";
 
 const MOST_OPENED = 3000; // boxes that "open all" shows at once
 const READABLE = 0.95; // a scale at which words can still be read
@@ -17,11 +19,18 @@ export function graphPanel(root, report) {
   const graph = report.data.graph;
   const views = graph ? [...(graph.levels[-1] ? ["modules"] : []), ...Object.keys(graph.views)] : [];
   if (!views.length) {
-    const empty = element("p", { class: "faint", "data-w": "graph_none" }, report.word("graph_none"));
-    root.append(empty);
+    root.append(...noGraph(report, Object.values(graph?.refused ?? {})));
     return null;
   }
   return new GraphPanel(root, report, graph, views);
+}
+
+/** What stands where there is no picture: that there is none, and what would have been too large. */
+function noGraph(report, refused) {
+  if (!refused.length) return [element("p", { class: "faint", "data-w": "graph_none" }, report.word("graph_none"))];
+  return refused.map(([key, values]) =>
+    element("p", { class: "faint", "data-w": key, "data-values": JSON.stringify(values) }, ...phrase(report, key, values)),
+  );
 }
 
 export class GraphPanel {
@@ -31,7 +40,8 @@ export class GraphPanel {
     this.open = new Set(graph.open);
     this.world = svgElement("g");
     this.svg = svgElement("svg", { class: "graph-picture", tabindex: 0, role: "group", "data-arrows": "true" }, this.world);
-    this.stage = new Stage(this.world, (thing) => this.dress(thing));
+    const say = (words, parts) => retold(report, words, parts);
+    this.stage = new Stage(this.world, (thing) => this.dress(thing), say);
     this.camera = new Camera(this.svg, this.world, (seen) => this.stage.cull(seen));
     const search = graphSearch(report, { places: () => this.places(), reach: (place) => this.reach(place) });
     const does = {
@@ -70,6 +80,7 @@ export class GraphPanel {
 
   speak() {
     this.svg.setAttribute("aria-label", this.report.word("graph"));
+    if (this.stage.picture) this.compose();
   }
 
   // ------------------------------------------------------------ what is shown
@@ -111,7 +122,7 @@ export class GraphPanel {
     if (!this.usable(thing)) return;
     node.setAttribute("role", "button");
     node.setAttribute("tabindex", "-1");
-    node.setAttribute("aria-label", toldBox(thing));
+    node.setAttribute("aria-label", toldBox(thing, this.stage.say));
     node.dataset.key = thing.key;
     if (thing.opens) node.setAttribute("aria-expanded", String(thing.title !== undefined));
     if (thing.key === this.current) node.classList.add("current");

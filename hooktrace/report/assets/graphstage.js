@@ -1,12 +1,16 @@
 // The things of a picture on the page: each is drawn when it first comes into sight, and hidden out of it.
-import { drawnArrow, drawnBox, drawnFrame, drawnShapes, svgElement, wordsIn } from "./graphdraw.js";
+import { drawnArrow, drawnBox, drawnFrame, drawnShapes, isSign, svgElement, wordsIn } from "./graphdraw.js";
 
 export class Stage {
-  /** `world` is the group that holds everything; `dress` is called with each box once it is drawn. */
-  constructor(world, dress) {
+  /**
+   * `world` is the group that holds everything; `dress` is called with each box once it is drawn, `say`
+   * with each line of words.
+   */
+  constructor(world, dress, say) {
     this.layers = ["titles", "frames", "arrows", "boxes"].map((name) => svgElement("g", { class: name }));
     world.append(...this.layers);
     this.dress = dress;
+    this.say = say;
     this.things = [];
     this.byKey = new Map();
   }
@@ -19,7 +23,7 @@ export class Stage {
     this.things = [];
     const [titles, frames, arrows, boxes] = this.layers;
     for (const one of picture.titles) {
-      titles.append(svgElement("g", { transform: `translate(${one.x} ${one.y})` }, ...drawnShapes(one.title, false)));
+      titles.append(svgElement("g", { transform: `translate(${one.x} ${one.y})` }, ...drawnShapes(one.title, false, this.say)));
     }
     for (const one of picture.frames) this.draw(this.add(one, frames, drawnFrame));
     for (const one of picture.arrows) this.add(one, arrows, drawnArrow);
@@ -34,7 +38,7 @@ export class Stage {
   }
 
   draw(thing) {
-    thing.node = thing.make(thing);
+    thing.node = thing.make(thing, this.say);
     thing.node.thing = thing;
     thing.shown = true;
     if (thing.key) this.dress(thing);
@@ -87,6 +91,6 @@ export class Stage {
 }
 
 /** What a box is, in words for those who do not see it. */
-export function toldBox(thing) {
-  return [...new Set(wordsIn(thing.title ?? thing.data.d))].join(", ");
+export function toldBox(thing, say) {
+  return [...new Set(wordsIn(thing.title ?? thing.data.d, say, isSign(thing.data)))].join(", ");
 }

@@ -1,9 +1,11 @@
 // The bar above the graph: view, search, zoom, open and close, what the signs mean.
 import { button, element } from "./elements.js";
+import { phraseText } from "./phrases.js";
 
 /** Return the bar; `does` has fit, zoom, openAll, closeAll, choose. */
 export function graphTools(report, graph, views, search, does) {
-  const several = views.length > 1 ? viewChoice(report, views, does) : null;
+  const refused = Object.values(graph.refused);
+  const several = views.length + refused.length > 1 ? viewChoice(report, views, refused, does) : null;
   const levels = Object.keys(graph.levels).length > 1;
   const opens = levels ? [button(report, "graph_open_all", does.openAll, "⊞"), button(report, "graph_close_all", does.closeAll, "⊟")] : [];
   return element(
@@ -23,13 +25,15 @@ export function graphTools(report, graph, views, search, does) {
   );
 }
 
-function viewChoice(report, views, does) {
+/** The views that can be chosen, and those that cannot, with the reason. */
+function viewChoice(report, views, refused, does) {
   const made = element("select", { class: "graph-view", onchange: () => does.choose(made.value) });
   const speak = () => {
     const chosen = made.value || views[0];
     made.setAttribute("aria-label", report.word("graph_view"));
     made.replaceChildren(
       ...views.map((name) => element("option", { value: name, selected: name === chosen }, report.word(`graph_view_${name}`))),
+      ...refused.map((why) => element("option", { disabled: true }, phraseText(report, why))),
     );
   };
   report.on("language", speak);

@@ -2,6 +2,7 @@
 import { duration, element } from "./elements.js";
 import { codeText, isolated, phrase } from "./phrases.js";
 import { kindSentence, moduleText, sentenceOf, titleOf } from "./sentences.js";
+import { retoldPart } from "./retold.js";
 import { picture } from "./pictures.js";
 import { histogram } from "./histograms.js";
 import { sightings } from "./sightings.js";
@@ -79,7 +80,7 @@ function factsOf(report, event) {
   else if (call?.us !== undefined && event.kind === "exit") add("took", duration(call.us));
   if (event.thread) add("thread", String(event.thread));
   if (event.backward !== undefined) add("backward_run", String(event.backward + 1));
-  if (event.note) add("note", isolated(event.note));
+  if (event.note) add("note", isolated(event.note.split("; ").map((one) => retoldPart(report, one)).join("; ")));
   if (event.line) add(event.kind === "write" ? "noticed_at" : "statement", codeText(event.line));
   return element("dl", { class: "facts" }, ...rows);
 }

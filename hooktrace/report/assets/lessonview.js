@@ -1,24 +1,8 @@
 // What the panel of a lesson shows: the beginning, a question, its answer, the end.
 import { button, element, eventLink } from "./elements.js";
+import { phrase } from "./phrases.js";
 import { sentenceOf } from "./sentences.js";
 import { excerpt } from "./source.js";
-
-/** A text of a lesson: [key, values], where values may be such texts themselves. */
-function lessonText(report, [key, values]) {
-  const said = Object.entries(values).map(([name, value]) => [
-    name,
-    Array.isArray(value) ? lessonText(report, value) : value,
-  ]);
-  return report.word(key, Object.fromEntries(said));
-}
-
-/** Text with `code` in it, as nodes. */
-function lessonNodes(text) {
-  return text
-    .split("`")
-    .map((part, place) => (place % 2 ? element("code", {}, part) : part))
-    .filter((part) => part !== "");
-}
 
 export function lessonView(root, report, lesson) {
   const content = element("div", { class: "lesson-content" });
@@ -125,7 +109,7 @@ const lessonPages = {
     return [
       [lessonHead(report, lesson), ...lessonCode(report, lesson), lessonChoices(report, lesson)],
       [
-        element("p", { class: "lesson-why" }, ...lessonNodes(lessonText(report, lesson.stop.explanation))),
+        element("p", { class: "lesson-why" }, ...phrase(report, ...lesson.stop.explanation)),
         element("p", { class: "lesson-now" }, report.word("lesson_proof"), " ", ...lessonEvent(report, lesson.stop.proof)),
         element(
           "p",
@@ -166,7 +150,7 @@ function lessonHead(report, lesson) {
     { class: "lesson-question", tabindex: -1, id: "lesson-question" },
     element("p", { class: "faint" }, report.word("lesson_place", values)),
     element("p", { class: "lesson-now" }, report.word("lesson_now"), " ", ...lessonEvent(report, lesson.stop.cursor)),
-    element("h3", {}, ...lessonNodes(lessonText(report, lesson.stop.question))),
+    element("h3", {}, ...phrase(report, ...lesson.stop.question)),
   );
 }
 
@@ -196,7 +180,7 @@ function lessonChoices(report, lesson) {
       onchange: () => lesson.choose(place),
     });
     radio.checked = place === lesson.chosen;
-    const said = element("span", {}, ...lessonNodes(lessonText(report, choice)));
+    const said = element("span", {}, ...phrase(report, ...choice));
     const number = element("kbd", {}, lessonSign(mark).trim() || String(place + 1));
     const words = mark ? element("b", { class: "mark" }, report.word(LESSON_MARKS[mark])) : null;
     group.append(element("label", { class: `lesson-choice ${mark}` }, radio, number, said, words));

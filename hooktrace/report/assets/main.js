@@ -1,11 +1,13 @@
 // Puts the panels together: controls, tabs, keys, addresses, language, theme.
 import { addresses } from "./addresses.js";
+import { retold, retoldEvent } from "./retold.js";
 import { readReport } from "./store.js";
 import { controls } from "./controls.js";
 import { tabs } from "./tabs.js";
-import { eventsPanel } from "./events.js";
+import { eventsPanel, kindOf } from "./events.js";
 import { graphPanel } from "./graph.js";
 import { inspectorPanel } from "./inspector.js";
+import { phrase } from "./phrases.js";
 import { sourcePanel } from "./source.js";
 import { sortable } from "./tables.js";
 import { timelinePanel } from "./timeline.js";
@@ -14,7 +16,19 @@ import { lessonPanel } from "./lesson.js";
 /** Show every element with data-w in the language of the report. */
 function translate(report) {
   for (const one of document.querySelectorAll("[data-w]")) {
-    one.textContent = report.word(one.dataset.w);
+    one.replaceChildren(...phrase(report, one.dataset.w, JSON.parse(one.dataset.values ?? "{}")));
+  }
+}
+
+/** Tell what the trace said in English, in its lists and in the picture that is printed. */
+function retell(report) {
+  for (const one of document.querySelectorAll("[data-kind]")) one.textContent = kindOf(report, one.dataset.kind);
+  for (const one of document.querySelectorAll("[data-retold], #overview text")) {
+    one.dataset.retold ||= one.textContent.replaceAll("\u00a0", " ").trim();
+    const english = one.dataset.retold;
+    const words = one.dataset.of === "event" ? retoldEvent(report, english) : retold(report, english, true);
+    one.textContent = words;
+    if (one.lang) one.lang = words === english ? "en" : report.language;
   }
 }
 
@@ -53,7 +67,10 @@ async function main() {
   lessonPanel(body("lesson"), report, player);
   document.querySelectorAll("table.sortable").forEach((one) => sortable(one, report));
   keys(report, player);
-  report.on("language", () => translate(report));
+  report.on("language", () => {
+    translate(report);
+    retell(report);
+  });
   const root = document.documentElement;
   if (root.hasAttribute("data-follows") && navigator.language.startsWith("zh")) report.speak("zh");
   addresses(report);

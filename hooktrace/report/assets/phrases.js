@@ -1,10 +1,26 @@
 // Sentences with names of the traced program in them: each name is isolated, whatever it holds.
 import { element } from "./elements.js";
+import { retoldPart } from "./retold.js";
 
-/** Interface text as nodes: {name} becomes the value of that name, a text or a node. */
+/**
+ * Interface text as nodes: {name} becomes the value of that name, a text, a node, or another such
+ * text as [key, values]; what stands between backticks is code.
+ */
 export function phrase(report, key, values = {}) {
   const text = report.words[report.language]?.[key] ?? report.words.en[key] ?? key;
-  return text.split(/\{(\w+)\}/).map((one, place) => (place % 2 ? isolated(values[one] ?? "") : one));
+  const filled = (part) =>
+    part.split(/\{(\w+)\}/).map((one, place) => (place % 2 ? inserted(report, values[one] ?? "") : one));
+  return text.split("`").flatMap((part, place) => (place % 2 ? element("code", {}, ...filled(part)) : filled(part)));
+}
+
+function inserted(report, value) {
+  return Array.isArray(value) ? element("span", {}, ...phrase(report, ...value)) : isolated(value);
+}
+
+/** The same as plain text, for what takes no elements, such as the choices of a list. */
+export function phraseText(report, [key, values]) {
+  const said = Object.entries(values).map(([name, value]) => [name, Array.isArray(value) ? phraseText(report, value) : value]);
+  return report.word(key, Object.fromEntries(said));
 }
 
 /** A text that cannot turn the text around it from right to left. */
@@ -20,7 +36,7 @@ export function codeText(text) {
 export function changeText(report, edit) {
   const values = { changed: edit.changed, total: edit.total, to: edit.text.replace("clamped to ", "") };
   if (["zeroed", "clamped", "changed"].includes(edit.kind)) return report.word(`change_${edit.kind}`, values);
-  return edit.text.replace(/^x(?=[-\d.])/, "×");
+  return retoldPart(report, edit.text).replace(/^x(?=[-\d.])/, "×");
 }
 
 /** A number as people read it: six digits; what is none in words. */

@@ -1,6 +1,7 @@
 // What happened, as a title and a sentence, for every kind of event.
 import { changeText, codeText, isolated, phrase, readable } from "./phrases.js";
 import { element } from "./elements.js";
+import { retoldPart } from "./retold.js";
 
 /** The module of a call: features.0 (Conv2d). */
 export function moduleText(call) {
@@ -13,7 +14,7 @@ export function hookTitle(report, hook) {
   return phrase(report, "title_hook", {
     kind: kindWord(report, hook.kind),
     name: codeText(hook.name),
-    owner: isolated(hook.owner),
+    owner: isolated(retoldPart(report, hook.owner)),
   });
 }
 
@@ -34,8 +35,8 @@ function wordsOf(report, event) {
     run: event.backward === undefined ? "" : event.backward + 1,
     number: /\[(\d+)\]/.exec(event.role ?? "")?.[1] ?? "",
     optimizer: event.optimizer,
-    what: event.written?.what,
-    by: event.written?.by,
+    what: event.written && retoldPart(report, event.written.what),
+    by: event.written && retoldPart(report, event.written.by),
     scheduler: event.scheduler,
     before,
     after,

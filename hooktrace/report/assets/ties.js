@@ -147,7 +147,7 @@ export function linksSection(report, event, index) {
   const run = index.runs.get(event.backward);
   if (run) add("backward_run", ...phrase(report, "tie_call_is", { first: eventLink(run[0]), last: eventLink(run.at(-1)) }));
   if (hook) add("tie_firings", hook.fired.length ? nearLinks(hook.fired, event.seq) : report.word("never"));
-  findingsOf(event.seq).forEach((one) => add("tie_finding", one));
+  findingsOf(report, event.seq).forEach((one) => add("tie_finding", one));
   return rows.length ? element("section", { class: "ties" }, element("h4", {}, report.word("seen_ties")), element("dl", {}, ...rows)) : null;
 }
 
@@ -162,11 +162,13 @@ function moduleButton(report, name) {
 }
 
 /** Buttons that show the findings in which an event is named. */
-function findingsOf(seq) {
+function findingsOf(report, seq) {
   return [...document.querySelectorAll("#findings .finding")]
     .filter((one) => (one.dataset.events ?? "").split(" ").includes(String(seq)))
     .map((one) => {
-      const made = element("button", { type: "button", class: "link" }, one.querySelector("summary").textContent.trim());
+      const words = one.querySelector("summary").cloneNode(true);
+      words.querySelectorAll(report.language === "en" ? ".gist" : ".gist + .message").forEach((other) => other.remove());
+      const made = element("button", { type: "button", class: "link" }, words.textContent.trim());
       made.addEventListener("click", () => {
         showTab("findings");
         one.open = true;

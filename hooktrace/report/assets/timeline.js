@@ -1,6 +1,8 @@
 // The timeline: what ran when, in lanes, with the cursor that all panels share.
 import { button, element } from "./elements.js";
 import { TimeBands } from "./timelinebands.js";
+import { kindOf } from "./events.js";
+import { retoldEvent } from "./retold.js";
 import { AXIS_HEIGHT, TimePainter } from "./timelinedraw.js";
 import { timeHands } from "./timelinehands.js";
 import { bandName, itemTold, timeLegend } from "./timelinetold.js";
@@ -42,11 +44,18 @@ class Timeline {
   bar() {
     const { report } = this;
     this.modes = ["order", "time"].map((mode) => button(report, `by_${mode}`, () => this.turn(mode)));
+    this.skip = button(report, "skip_idle", () => this.skipIdle());
+    const label = () => {
+      this.skip.textContent = report.word("skip_idle_short");
+    };
+    report.on("language", label);
+    label();
     this.pressed();
     return element(
       "div",
       { class: "time-bar" },
       element("span", { class: "time-modes", role: "group", "aria-labelledby": "timeline-title" }, ...this.modes),
+      this.skip,
       button(report, "zoom_out", () => this.zoom(null, 1 / 1.5), "−"),
       button(report, "zoom_in", () => this.zoom(null, 1.5), "+"),
       button(report, "fit_timeline", () => this.fit(), "⤢"),
@@ -56,6 +65,8 @@ class Timeline {
 
   pressed() {
     this.modes.forEach((one, place) => one.setAttribute("aria-pressed", ["order", "time"][place] === this.bands.mode));
+    this.skip.hidden = this.bands.mode !== "time" || !this.bands.cutTime.breaks.length;
+    this.skip.setAttribute("aria-pressed", this.bands.skipping);
   }
 
   listen() {
@@ -133,9 +144,9 @@ class Timeline {
   paint() {
     const { view, canvas, report } = this;
     const tickName = (at, step, time) =>
-      this.bands.mode === "time" ? time(at, step) : `#${report.events[at]?.seq ?? at}`;
+      this.bands.mode === "time" ? time(this.bands.skips ? this.bands.cutTime.time(at) : at, step) : `#${report.events[at]?.seq ?? at}`;
     this.painter.paint(this.scroller.scrollTop, (band) => this.name(band), tickName);
-    Object.assign(canvas.dataset, { mode: this.bands.mode, from: view.from, to: view.to });
+    Object.assign(canvas.dataset, { mode: this.bands.mode, from: view.from, to: view.to, breaks: this.bands.breaks.length });
   }
 
   speak() {
@@ -151,8 +162,8 @@ class Timeline {
       slices: bands.slices,
       marks: bands.count - bands.slices,
       lanes: bands.bands.length,
-      mode: report.word(bands.mode === "order" ? "by_order" : "by_time"),
-      event: event ? `#${event.seq} ${event.kind} ${event.text}` : "–",
+      mode: report.word(bands.mode === "order" ? "by_order" : bands.skips ? "by_time_without_idle" : "by_time"),
+      event: event ? `#${event.seq} ${kindOf(report, event.kind)} ${retoldEvent(report, event.text)}` : "–",
     };
     this.canvas.setAttribute("aria-label", report.word("timeline_told", values));
   }
@@ -170,6 +181,12 @@ class Timeline {
     this.pressed();
     this.tell();
     this.redraw();
+  }
+
+  /** Cut out of the axis of time what is idle, or show it again. */
+  skipIdle() {
+    this.bands.skipping = !this.bands.skipping;
+    this.turn(this.bands.mode);
   }
 
   fit() {

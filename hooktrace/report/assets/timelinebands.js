@@ -1,4 +1,6 @@
 // The slices and marks of the timeline in typed arrays, and where each is to be found.
+import { retoldPart } from "./retold.js";
+import { CutTime } from "./timelinegaps.js";
 
 /** How things look, the weaker before the stronger: where many share a pixel the strongest shows. */
 export const LOOKS = ["plain", "called", "back", "stepped", "seen", "written", "changed", "raised"];
@@ -10,6 +12,10 @@ const ENDS = { call: "exit", forward: "exit", backward: "backward done", step: "
 const LOWEST_ROW = 14; // pixels: what a name needs
 const HIGHEST_ROW = 20;
 const BAND_GAP = 4;
+
+function sliceName(report, key, name, owner) {
+  return report.word(key, { name, owner: owner && retoldPart(report, owner) });
+}
 
 function added(steps) {
   let sum = 0;
@@ -24,7 +30,10 @@ export class TimeBands {
   constructor(report) {
     const { bands, slices, marks, names } = report.data.bands;
     this.events = report.events;
-    this.names = names;
+    this.report = report;
+    this.raw = names;
+    this.names = [];
+    this.spoken = null;
     this.nameOf = slices.name;
     this.slices = slices.first.length;
     this.count = this.slices + marks.at.length;
@@ -47,6 +56,7 @@ export class TimeBands {
     this.took = slices.ns;
     this.look = Uint8Array.from({ length: this.count }, (_, one) => LOOKS.indexOf(this.lookOf(one)));
     this.index(report);
+    this.skipping = true;
     this.arrange("order");
   }
 
@@ -68,6 +78,22 @@ export class TimeBands {
   /** Height of a slice in its row. */
   get bar() {
     return this.rowHeight - 2;
+  }
+
+  /** What stands on a slice, in the reader's language. */
+  nameOn(one) {
+    const { report } = this;
+    if (this.spoken !== report.language) {
+      this.spoken = report.language;
+      this.names = this.raw.map((name) => (typeof name === "string" ? name : sliceName(report, ...name)));
+    }
+    return this.names[this.nameOf[one]];
+  }
+
+  /** The same without what need not be said: its type, or where a hook hangs. */
+  shortOn(one) {
+    const name = this.raw[this.nameOf[one]];
+    return typeof name === "string" ? name.split(" (")[0] : (name[1] ?? this.nameOn(one));
   }
 
   isMark(one) {
@@ -120,12 +146,39 @@ export class TimeBands {
       this.low = Float64Array.from(this.first);
       this.high = Float64Array.from(this.last, (one) => one + 1);
     } else {
-      this.low = Float64Array.from(this.at, (place, one) => this.starts(place, one));
-      this.high = this.low.map((low, one) => (this.isMark(one) ? low : low + this.took[one] / 1000));
+      const begin = Float64Array.from(this.at, (place, one) => this.starts(place, one));
+      this.low = begin.map((us) => this.onAxis(us));
+      this.high = begin.map((us, one) => this.onAxis(this.isMark(one) ? us : us + this.took[one] / 1000));
     }
     this.inRow = this.tops.map(() => []);
     for (let one = 0; one < this.count; one += 1) this.inRow[this.row[one]].push(one);
     for (const its of this.inRow) its.sort((a, b) => this.low[a] - this.low[b]);
+  }
+
+  /** The axis without idle time, worked out when it is first asked for. */
+  get cutTime() {
+    this.cutted ??= new CutTime([
+      ...this.events.map((one) => [one.us, one.us + (one.took ?? 0)]),
+      ...Array.from({ length: this.slices }, (_, one) => {
+        const us = this.starts(this.at[one], one);
+        return [us, us + this.took[one] / 1000];
+      }),
+    ]);
+    return this.cutted;
+  }
+
+  /** Whether idle time is cut out of what is shown. */
+  get skips() {
+    return this.mode === "time" && this.skipping && this.cutTime.breaks.length > 0;
+  }
+
+  onAxis(us) {
+    return this.skips ? this.cutTime.place(us) : us;
+  }
+
+  /** The breaks in what is shown. */
+  get breaks() {
+    return this.skips ? this.cutTime.breaks : [];
   }
 
   /** When an item began; the mark of a hook's change stands at the hook's end. */
@@ -136,14 +189,14 @@ export class TimeBands {
 
   /** Where an event is on the axis. */
   position(event) {
-    return this.mode === "order" ? this.places.get(event.seq) + 0.5 : event.us + (event.took ?? 0) / 2;
+    return this.mode === "order" ? this.places.get(event.seq) + 0.5 : this.onAxis(event.us + (event.took ?? 0) / 2);
   }
 
   /** From where to where the axis reaches, and how close one may look. */
   reach() {
     if (this.mode === "order") return [0, this.events.length, 4];
-    const low = this.events.reduce((least, one) => Math.min(least, one.us), Infinity);
-    const high = this.high.reduce((most, one) => Math.max(most, one), this.events.at(-1)?.us ?? 0);
+    const low = this.onAxis(this.events.reduce((least, one) => Math.min(least, one.us), Infinity));
+    const high = this.high.reduce((most, one) => Math.max(most, one), this.onAxis(this.events.at(-1)?.us ?? 0));
     return [low, Math.max(high, low + 1), 0.1];
   }
 

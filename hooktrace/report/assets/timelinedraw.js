@@ -1,4 +1,5 @@
 // Draws the timeline: lanes, axis, slices and marks, and over them what is at the cursor.
+import { duration } from "./elements.js";
 import { RowPainter, timeColours } from "./timelinerows.js";
 import { tickTime } from "./timelineview.js";
 
@@ -41,8 +42,9 @@ export class TimePainter {
     pen.fillStyle = colours.paper;
     pen.fillRect(0, 0, this.width, this.height);
     this.ground();
-    const ticks = this.view.ticks(84, this.bands.mode === "order");
+    const ticks = this.ticks();
     this.lines(ticks);
+    this.breaks();
     this.bands.tops.forEach((top, row) => {
       const y = this.y(top);
       const inSight = y + this.bands.rowHeight > AXIS_HEIGHT && y < this.height;
@@ -61,6 +63,53 @@ export class TimePainter {
     for (const band of this.bands.bands) {
       this.pen.fillRect(this.view.left, this.y(band.top) - 1, this.width, band.height);
     }
+  }
+
+  ticks() {
+    const { view, bands } = this;
+    const found = view.ticks(84, bands.mode === "order");
+    return bands.skips ? { step: found.step, at: bands.cutTime.ticks(view.from, view.to, found.step) } : found;
+  }
+
+  /** What was cut out: two edges, a hatching, and how long it was. */
+  breaks() {
+    const { pen, colours, view } = this;
+    for (const one of this.bands.breaks) {
+      const [left, right] = [view.x(one.from), view.x(one.to)];
+      if (right < view.left || left > this.width) continue;
+      pen.save();
+      pen.beginPath();
+      pen.rect(left, AXIS_HEIGHT, right - left, this.height);
+      pen.clip();
+      pen.fillStyle = colours.paper;
+      pen.fillRect(left, AXIS_HEIGHT, right - left, this.height);
+      pen.strokeStyle = colours.frame;
+      pen.lineWidth = 1;
+      pen.beginPath();
+      for (let x = left - this.height; x < right; x += 8) {
+        pen.moveTo(x, this.height);
+        pen.lineTo(x + this.height, 0);
+      }
+      pen.stroke();
+      pen.restore();
+      this.breakTold(duration(one.us), left, right);
+    }
+  }
+
+  /** Write how long it was, upright where the break is too narrow for it. */
+  breakTold(text, left, right) {
+    const { pen, colours } = this;
+    const room = this.rows.textWidth(text) + 8;
+    const upright = right - left < room;
+    if (upright && right - left < 14) return;
+    pen.save();
+    pen.translate((left + right) / 2, AXIS_HEIGHT + (this.height - AXIS_HEIGHT) / 2);
+    if (upright) pen.rotate(-Math.PI / 2);
+    pen.fillStyle = colours.paper;
+    pen.fillRect(-room / 2, -8, room, 16);
+    pen.fillStyle = colours.ink;
+    pen.fillText(text, 4 - room / 2, 0);
+    pen.restore();
   }
 
   lines(ticks) {

@@ -122,7 +122,7 @@ export class RowPainter {
     pen.fillRect(left, y + bands.bar - 2, width, 2);
     const inset = look >= SIGNED ? 11 : 4;
     if (width < inset + 12) return;
-    const name = this.fitting(bands.names[bands.nameOf[one]], width - inset - 2);
+    const name = this.fitting(one, width - inset - 2);
     pen.fillStyle = colours.ink;
     pen.fillText(inOrder(name), left + inset, y + bands.bar / 2);
   }
@@ -184,10 +184,10 @@ export class RowPainter {
   }
 
   /** The longest way to write a name that has room: all of it, without its type, its last part. */
-  fitting(name, room) {
-    const short = name.split(/ on | \(| backward$/)[0];
+  fitting(one, room) {
+    const [name, short] = [this.bands.nameOn(one), this.bands.shortOn(one)];
     const ways = [name, short, short.split(".").at(-1)];
-    return ways.find((one) => this.textWidth(one) <= room) ?? this.cut(ways[2], room);
+    return ways.find((way) => this.textWidth(way) <= room) ?? this.cut(ways[2], room);
   }
 
   /** Shorten a text to a width; a number at its end, by which it differs from others, stays. */

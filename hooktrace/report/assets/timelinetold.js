@@ -33,7 +33,7 @@ export function itemTold(one, bands, report) {
   const lasted = took === undefined ? [] : [duration(took)];
   const facts = [bandName(band, bands, report), ...lasted, `#${event.seq}`].join(" · ");
   return [
-    element("b", {}, ...(mark || event.kind === "hook" ? titleOf(report, event) : [isolated(bands.names[bands.nameOf[one]])])),
+    element("b", {}, ...(mark || event.kind === "hook" ? titleOf(report, event) : [isolated(bands.nameOn(one))])),
     element("span", { class: "faint" }, facts),
     ...changesTold(event, report),
   ];

@@ -8,7 +8,8 @@ from math import isfinite
 
 from hooktrace.events import HookFired, Observation, TensorSummary, format_numbers
 from hooktrace.report.lessons.scene import Scene, shown
-from hooktrace.report.lessons.stop import Moment, Phrase, Stop, ask, say
+from hooktrace.report.lessons.stop import Moment, Stop, ask
+from hooktrace.report.phrases import Phrase, say
 from hooktrace.views.effects import EditView
 
 __all__ = ["about_change"]

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 
-from hooktrace.report.lessons.stop import Phrase, Stop
+from hooktrace.report.lessons.stop import Stop
+from hooktrace.report.phrases import Phrase
 
 __all__ = ["chosen"]
 

@@ -21,7 +21,7 @@ from hooktrace.events import (
 )
 from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
-from hooktrace.report.lessons.stop import Phrase, say
+from hooktrace.report.phrases import Phrase, say
 from hooktrace.views.call import Call
 from hooktrace.views.calls import CallIndex
 

@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hooktrace._registry import Registry
 from hooktrace.events import HookId
+from hooktrace.report.phrases import Phrase
 
 if TYPE_CHECKING:
     from hooktrace.report.lessons.scene import Scene
 
-__all__ = ["QUESTIONS", "Ask", "Moment", "Phrase", "Stop", "ask", "question", "say"]
+__all__ = ["QUESTIONS", "Ask", "Moment", "Stop", "ask", "question"]
 
 _MOST_CHOICES = 4
-
-
-@dataclass(frozen=True)
-class Phrase:
-    """A text of the page in any language: the key of its words, and what to insert.
-
-    Attributes:
-        key: Of the words.
-        values: What stands for ``{name}`` in them: text as it is, or another phrase.
-    """
-
-    key: str
-    values: Mapping[str, str | Phrase] = field(default_factory=dict)
-
-    def data(self) -> list[Any]:
-        """Return it as JSON can hold it: ``[key, values]``."""
-        inner = {
-            name: value.data() if isinstance(value, Phrase) else value
-            for name, value in self.values.items()
-        }
-        return [self.key, inner]
-
-    def __str__(self) -> str:
-        inner = ", ".join(f"{name}={value}" for name, value in self.values.items())
-        return f"{self.key}({inner})"
-
-
-def say(key: str, **values: str | Phrase) -> Phrase:
-    """Return a phrase: ``say("lesson_hook", name="double")``."""
-    return Phrase(key, values)
 
 
 @dataclass(frozen=True)

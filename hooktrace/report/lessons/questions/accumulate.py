@@ -7,7 +7,8 @@ from math import isclose
 
 from hooktrace.events import GradientAccumulated, Observation, TensorSummary, format_numbers
 from hooktrace.report.lessons.scene import Scene, shown
-from hooktrace.report.lessons.stop import Moment, Phrase, Stop, ask, question, say
+from hooktrace.report.lessons.stop import Moment, Stop, ask, question
+from hooktrace.report.phrases import Phrase, say
 
 __all__ = ["accumulate"]
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from hooktrace.doctor.case import Run
 from hooktrace.events import GradientComputed, HookFired
 from hooktrace.report.lessons.scene import Scene
-from hooktrace.report.lessons.stop import Moment, Stop, ask, question, say
+from hooktrace.report.lessons.stop import Moment, Stop, ask, question
+from hooktrace.report.phrases import say
 from hooktrace.views.call import Call
 
 __all__ = ["backward_order"]

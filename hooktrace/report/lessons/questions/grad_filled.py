@@ -12,7 +12,8 @@ from hooktrace.events import (
     TensorId,
 )
 from hooktrace.report.lessons.scene import Scene
-from hooktrace.report.lessons.stop import Moment, Phrase, Stop, ask, question, say
+from hooktrace.report.lessons.stop import Moment, Stop, ask, question
+from hooktrace.report.phrases import Phrase, say
 
 __all__ = ["grad_filled"]
 

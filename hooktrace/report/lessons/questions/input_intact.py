@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from hooktrace.events import HookFired, Observation, TensorWritten, Value
 from hooktrace.report.lessons.scene import Scene
-from hooktrace.report.lessons.stop import Moment, Phrase, Stop, ask, question, say
+from hooktrace.report.lessons.stop import Moment, Stop, ask, question
+from hooktrace.report.phrases import Phrase, say
 from hooktrace.views.call import Call
 
 __all__ = ["input_intact"]

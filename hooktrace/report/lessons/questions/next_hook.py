@@ -8,7 +8,8 @@ from typing import Any
 
 from hooktrace.events import HookFired, TracedHook
 from hooktrace.report.lessons.scene import Scene
-from hooktrace.report.lessons.stop import Moment, Phrase, Stop, ask, question, say
+from hooktrace.report.lessons.stop import Moment, Stop, ask, question
+from hooktrace.report.phrases import Phrase, say
 
 __all__ = ["next_hook"]
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from hooktrace.events import HookFired, Observation, TensorSummary, Value
 from hooktrace.report.lessons.scene import Scene
-from hooktrace.report.lessons.stop import Moment, Stop, ask, question, say
+from hooktrace.report.lessons.stop import Moment, Stop, ask, question
+from hooktrace.report.phrases import say
 from hooktrace.views.call import Call
 from hooktrace.views.effects import EditView
 

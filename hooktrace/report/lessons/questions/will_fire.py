@@ -8,7 +8,8 @@ from hooktrace.doctor.never import Reason, unfired
 from hooktrace.events import BackwardStarted, ModuleCalled, TracedHook
 from hooktrace.kinds import KINDS
 from hooktrace.report.lessons.scene import Scene
-from hooktrace.report.lessons.stop import Moment, Phrase, Stop, ask, question, say
+from hooktrace.report.lessons.stop import Moment, Stop, ask, question
+from hooktrace.report.phrases import Phrase, say
 
 __all__ = ["will_fire"]
 
