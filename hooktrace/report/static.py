@@ -59,7 +59,8 @@ def static_context(
     """Return what the template shows, and what the ledger has to say of it."""
     rows, totals = summarise(log, calls)
     firings = log.of(HookFired)
-    changes, written = edits(log), writes(log, calls)
+    changes = [one for one in edits(log) if not one.equal]
+    written = writes(log, calls)
     shown: dict[str, list[Any]] = {
         "findings": list(extras.findings),
         "edits": changes[:_MOST_CHANGES],

@@ -92,3 +92,16 @@ def test_little_memory_is_not_nothing(tmp_path: Path) -> None:
         net(torch.ones(1, 2))
     page = t.report(tmp_path / "x.html").read_text("utf-8")
     assert '<td data-v="2000">2.00 kB</td>' in page
+
+
+def test_what_a_hook_left_as_it_was_is_not_in_the_list_of_changes(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    net[0].register_forward_hook(lambda module, inputs, output: output.clone())
+    net[1].register_forward_hook(double)
+    with ht.trace(net) as t:
+        net(torch.ones(1, 2))
+    same, doubled = t.edits
+    assert (same.equal, doubled.equal) == (True, False)
+    page = t.report(tmp_path / "x.html").read_text("utf-8")
+    listed = page.partition('data-w="edits"')[2].partition("</ol>")[0]
+    assert re.findall(r"#e=(\d+)", listed) == [str(doubled.seq)]
