@@ -88,6 +88,7 @@ def static_context(
         "shown_path": shown_place,
         "modules": [_module(row) for row in rows[:_MOST_MODULES]],
         "totals": totals.sizes,
+        "sizes_known": totals.known,
         "events": listed,
         "more_events": len(log.events) - len(listed),
     }
