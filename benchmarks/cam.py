@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from doctables import put
 from torch import Tensor, nn
 
 import hooktrace as ht
@@ -134,9 +135,7 @@ def main() -> None:
     rows = measure(options.rounds)
     print("\n".join(rows))
     if options.write:
-        before, _, rest = PAGE.read_text().partition(MARKS[0])
-        after = rest.partition(MARKS[1])[2]
-        PAGE.write_text(f"{before}{MARKS[0]}\n\n" + "\n".join(rows) + f"\n\n{MARKS[1]}{after}")
+        put(PAGE, MARKS, "\n".join(rows))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from doctables import put
 from torch import nn
 
 import hooktrace as ht
@@ -27,7 +28,7 @@ from hooktrace.doctor.rule import RULES
 from hooktrace.views.calls import CallIndex
 
 PAGE = Path(__file__).parent.parent / "docs" / "cost.md"
-BEGIN, END = "<!-- the table of `benchmarks/doctor.py` -->\n", "<!-- its end -->\n"
+MARKS = ("<!-- the table of `benchmarks/doctor.py` -->", "<!-- its end -->")
 BAR_SECONDS = 2.0
 
 Step = Callable[[int], None]
@@ -177,10 +178,7 @@ def main() -> None:
         slow = "  slow" if took > BAR_SECONDS / 4 else ""
         print(f"{took:7.3f}s  {rule:34} {program:8} {found:8}{slow}")
     if given.write:
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        table = "\n".join(lines)
-        PAGE.write_text(f"{before}{BEGIN}\n{table}\n\n{END}{after}")
+        put(PAGE, MARKS, "\n".join(lines))
 
 
 if __name__ == "__main__":

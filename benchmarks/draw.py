@@ -20,13 +20,14 @@ from pathlib import Path
 import torch
 import torchview
 import torchvision
+from doctables import put
 from torch import nn
 
 import hooktrace as ht
 from hooktrace.render.engine import find_engine
 
 PAGE = Path(__file__).parent.parent / "docs" / "pictures.md"
-BEGIN, END = "<!-- the table of `benchmarks/draw.py` -->\n", "<!-- its end -->\n"
+MARKS = ("<!-- the table of `benchmarks/draw.py` -->", "<!-- its end -->")
 NETS = ("resnet152", "swin_t", "vit_b_16", "densenet121")
 FULL = 99
 
@@ -93,11 +94,9 @@ def main() -> None:
         "| `depth=99` over torchview |",
         "|---|---|---|---|---|---|",
     )
-    table = "\n".join([*head, *rows(asked.rounds)]) + "\n"
+    table = "\n".join([*head, *rows(asked.rounds)])
     if asked.write:
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+        put(PAGE, MARKS, table)
 
 
 if __name__ == "__main__":

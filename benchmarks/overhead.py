@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 import torchvision
 from afterwards import afterwards
+from doctables import put
 from programs import Floor, Forest, Sum, chain, empty_hooks, loop, step, traced_loop, traced_step
 
 import hooktrace as ht
@@ -33,7 +34,7 @@ from hooktrace.timing import medians, seconds
 
 PAGE = Path(__file__).parent.parent / "docs" / "cost.md"
 _USED = 2 << 30  # bytes that the longest trace here does not need
-BEGIN, END = "<!-- the table of `make bench` -->\n", "<!-- its end -->\n"
+MARKS = ("<!-- the table of `make bench` -->", "<!-- its end -->")
 
 
 @dataclass(frozen=True)
@@ -265,10 +266,7 @@ def main() -> None:
             lines.append(str(row))
             print(row, flush=True)
     if given.write:
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        table = "\n".join(lines)
-        PAGE.write_text(f"{before}{BEGIN}\n{table}\n\n{END}{after}")
+        put(PAGE, MARKS, "\n".join(lines))
 
 
 if __name__ == "__main__":

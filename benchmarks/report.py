@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 import torchvision
+from doctables import put
 from playwright.sync_api import sync_playwright
 from torch import nn
 
@@ -31,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "browser"), str(ROOT / "tests")]
 
 PAGE = ROOT / "docs" / "report.md"
-BEGIN, END = "<!-- the tables of `benchmarks/report.py` -->\n", "<!-- their end -->\n"
+MARKS = ("<!-- the tables of `benchmarks/report.py` -->", "<!-- their end -->")
 NETS = ("alexnet", "resnet18", "resnet152", "vit_b_16", "swin_t", "densenet121")
 BARS = {1_000: 20, 5_000: 33}  # boxes: milliseconds a frame
 
@@ -152,10 +153,7 @@ def main() -> None:
         else:
             tables.append("\n".join(looked_at(folder, chromium)))
     if asked.write:
-        before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-        _, _, after = rest.partition(END)
-        told = "\n\n".join(tables)
-        PAGE.write_text(f"{before}{BEGIN}\n{told}\n\n{END}{after}", "utf-8")
+        put(PAGE, MARKS, "\n\n".join(tables))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from doctables import put
 from torch import Tensor, nn
 
 import hooktrace as ht
@@ -110,9 +111,7 @@ def main() -> None:
     tables = "\n\n".join("\n".join(rows) for rows in (ablation(), skipped()))
     print(tables)
     if options.write:
-        before, _, rest = PAGE.read_text().partition(MARKS[0])
-        after = rest.partition(MARKS[1])[2]
-        PAGE.write_text(f"{before}{MARKS[0]}\n\n{tables}\n\n{MARKS[1]}{after}")
+        put(PAGE, MARKS, tables)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from rich.table import Table
 from hooktrace.errors import UnknownNameError, nearest
 from hooktrace.events import TensorSummary
 from hooktrace.render.grid import add_row, grid_of
-from hooktrace.views.summary import ModuleRow, Totals
+from hooktrace.views.summary import ModuleRow, Sizes, Totals
 
 __all__ = ["COLUMNS", "Shown", "closing", "sheet", "shown"]
 
@@ -138,19 +138,26 @@ def closing(rows: Sequence[ModuleRow], totals: Totals) -> str:
     return "\n".join(_lines(rows, totals))
 
 
-def _lines(rows: Sequence[ModuleRow], totals: Totals) -> Iterator[str]:
-    sizes, cost = totals.sizes, totals.cost
+def _counted(sizes: Sizes) -> str:
     frozen = sizes.parameters - sizes.trainable
-    yield (
+    return (
         f"{sizes.parameters:,} parameters ({_bytes(sizes.parameter_bytes)}): {sizes.trainable:,} "
         f"trainable, {frozen:,} frozen; {sizes.buffers:,} elements in buffers "
         f"({_bytes(sizes.buffer_bytes)})"
     )
+
+
+def _lines(rows: Sequence[ModuleRow], totals: Totals) -> Iterator[str]:
+    sizes, cost = totals.sizes, totals.cost
+    if totals.known:
+        yield _counted(sizes)
+    else:
+        yield "The model was gone when its parameters were to be counted; they are not known."
     if any(row.calls for row in rows):
-        held = sizes.parameter_bytes + sizes.buffer_bytes
+        held = f", parameters and buffers {_bytes(sizes.parameter_bytes + sizes.buffer_bytes)}"
         yield (
-            f"Memory: inputs {_bytes(totals.input_bytes)}, outputs {_bytes(cost.output_bytes)}, "
-            f"parameters and buffers {_bytes(held)}"
+            f"Memory: inputs {_bytes(totals.input_bytes)}, outputs {_bytes(cost.output_bytes)}"
+            + (held if totals.known else "")
         )
     if cost.flops is not None:
         yield f"FLOPs: {cost.flops:,}, that is {cost.flops // 2:,} multiply-adds"

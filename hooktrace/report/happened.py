@@ -19,7 +19,7 @@ from hooktrace.events import (
 )
 from hooktrace.log import EventLog
 from hooktrace.report.cases import Cases
-from hooktrace.report.sources import shown_place, told_of
+from hooktrace.report.sources import shown_frames, shown_place, told_of
 from hooktrace.report.whence import Origin, whence
 from hooktrace.views.calls import CallIndex
 from hooktrace.views.effects import EditView, WriteView, writes
@@ -39,6 +39,7 @@ _FIELDS = {  # field of an event -> key in the page
     "optimizer": "optimizer",
     "mode": "mode",
 }
+_SHOWN = {"line": shown_place, "traceback": shown_frames}  # what names files of this machine
 _SEEN = {  # field -> key, for what was seen
     "inputs": "inputs",
     "outputs": "outputs",
@@ -104,7 +105,7 @@ class _Teller:
         for name, key in _FIELDS.items():
             value = getattr(event, name, None)
             if value is not None and value != "":
-                found[key] = shown_place(value) if name == "line" else value
+                found[key] = _SHOWN[name](value) if name in _SHOWN else value
         own = getattr(event, "tensor", None)
         if own is not None:
             found["tensor"] = self.log.tensors[own].name or f"t{own}"

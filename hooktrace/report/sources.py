@@ -9,14 +9,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hooktrace.events import Event, HookFired
+from hooktrace.events import Event, HookFired, ProbeFailed
 from hooktrace.log import EventLog
 from hooktrace.render.listing import told
 from hooktrace.views.calls import Call
 
-__all__ = ["shown_path", "shown_place", "shown_places", "sources_data", "told_of"]
+__all__ = ["shown_frames", "shown_path", "shown_place", "shown_places", "sources_data", "told_of"]
 
 _PLACE = re.compile(r"(?<![\w./~-])(?:/|[A-Za-z]:[\\/])[^\s:'\"]+:\d+")
+_FRAME = re.compile(r'(?<=File ")[^"\n]+(?=", line \d)')
 _AROUND = 3  # lines before and after a line that is named
 _LONGEST = 120  # lines of one function
 
@@ -133,7 +134,13 @@ def told_of(log: EventLog, event: Event, call: Call | None) -> str:
     """Say of what an event is and what else it tells, with its place in the code as it is shown."""
     text = told(log, event, call)
     line = getattr(event, "line", None)
-    return text.replace(line, shown_place(line)) if line else text
+    text = text.replace(line, shown_place(line)) if line else text
+    return shown_frames(text) if isinstance(event, ProbeFailed) else text
+
+
+def shown_frames(traceback: str) -> str:
+    """Return a traceback with its files as they are shown."""
+    return _FRAME.sub(lambda one: shown_path(one[0]), traceback)
 
 
 def shown_path(path: str) -> str:

@@ -67,7 +67,8 @@ def static_context(
     """Return what the template shows, and what the ledger has to say of it."""
     rows, totals = summarise(log, calls)
     firings = log.of(HookFired)
-    changes, written = edits(log), writes(log, calls)
+    changes = [one for one in edits(log) if not one.equal]
+    written = writes(log, calls)
     shown: dict[str, list[Any]] = {
         "findings": list(extras.findings),
         "edits": changes[:_MOST_CHANGES],
@@ -95,6 +96,7 @@ def static_context(
         "shown_path": shown_place,
         "modules": [_module(row) for row in rows[:_MOST_MODULES]],
         "totals": totals.sizes,
+        "sizes_known": totals.known,
         "events": listed,
         "more_events": len(log.events) - len(listed),
     }

@@ -100,11 +100,13 @@ class Totals(NamedTuple):
         sizes: All parameters and buffers, each once.
         cost: Outermost calls together; outputs of all modules, memory that several share once.
         input_bytes: Memory of the tensors that the outermost calls took.
+        known: Whether the models still lived when their parameters were counted.
     """
 
     sizes: Sizes
     cost: Cost
     input_bytes: int
+    known: bool = True
 
 
 def summarise(log: EventLog, calls: CallIndex) -> tuple[list[ModuleRow], Totals]:
@@ -154,7 +156,8 @@ class _Books:
         )
         every = (one for member in self.members for one in member.tensors)
         given = (one for call in self.roots for one in call.seen_inputs)
-        return rows, Totals(_sizes(every), cost, _memory(given))
+        known = bool(self.log.members) or not self.roots
+        return rows, Totals(_sizes(every), cost, _memory(given), known)
 
     def _row(
         self, member: Member, tensors: dict[TensorId, OwnTensor], counted: dict[TensorId, str]

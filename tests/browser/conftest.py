@@ -129,6 +129,7 @@ def small_trace() -> Any:
     net[2].register_forward_hook(observe)
     with ht.trace(net, keep=["0", "2"]) as t:
         net(torch.ones(2, 3)).sum().backward()
+    t.summary()  # counts the parameters while there are some
     return t
 
 

@@ -66,8 +66,12 @@ def test_the_report_lives_in_the_frame_of_a_notebook(open_page: Any, small_trace
     frame = page.frame_locator("iframe")
     frame.locator("[role=tab][data-tab=hooks]").click()
     expect(frame.locator("#hooks")).to_contain_text("double")
+    (first, *_) = [one.seq for one in small_trace.of(ht.events.HookFired)]
+    where = frame.locator(".where")
+    frame.get_by_role("button", name="Next event (→)").click()
+    expect(where).to_contain_text(f"#{first + 1} /")
     frame.locator("#hooks a").first.click()
-    expect(frame.locator(".where")).to_contain_text("#")
+    expect(where).to_contain_text(f"#{first} /")
 
 
 def test_without_scripts_everything_is_there_to_read(open_page: Any, small_report: Path) -> None:
@@ -94,6 +98,7 @@ def test_tables_are_sorted_by_their_headings(open_page: Any, small_report: Path)
         return [int(cell.inner_text().replace("\u2013", "0")) for cell in cells.all()]
 
     given = numbers()
+    assert given == [26, 16, 0, 10]
     heading.click()
     assert numbers() == sorted(given, reverse=True)
     heading.press("Enter")
@@ -141,6 +146,7 @@ def test_tabs_are_worked_by_keys(open_page: Any, small_report: Path) -> None:
 def test_everything_that_can_be_read_is_printed(open_page: Any, small_report: Path) -> None:
     page = open_page(small_report, color_scheme="dark")
     expect(page.locator("#modules")).to_be_hidden()
+    page.evaluate("() => document.querySelectorAll('details').forEach((one) => (one.open = false))")
     page.emulate_media(media="print")
     for name in ("overview", "findings", "hooks", "modules", "events", "about"):
         expect(page.locator(f"#{name}")).to_be_visible()

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 import hooktrace as ht
+from hooktrace.recorder import Recorder
 from hooktrace.report.happened import Detail, events_data
 from hooktrace.report.page import _coded
 from hooktrace.report.parts import Form, Part, fit
@@ -182,7 +183,8 @@ def test_an_empty_trace_and_one_that_raised_have_a_page(tmp_path: Path) -> None:
     model = nn.Linear(2, 2)
     with pytest.raises(RuntimeError), ht.trace(model) as t:
         model(torch.ones(1, 3))
-    assert "RuntimeError" in t.report(tmp_path / "x.html").read_text("utf-8")
+    header = t.report(tmp_path / "x.html").read_text("utf-8").partition("</header>")[0]
+    assert '<p class="raised">RuntimeError' in header
 
 
 def test_the_poorer_forms_of_events_keep_what_hooks_changed() -> None:
@@ -226,6 +228,25 @@ def test_modules_are_joined_in_the_order_in_which_they_need_each_other() -> None
 def sources_of_all() -> str:
     folder = Path(ht.__file__).parent / "report" / "assets"
     return "".join(path.read_text("utf-8") for path in folder.glob("*.js"))
+
+
+def test_where_hooktrace_failed_the_page_names_no_folder_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOKTRACE_STRICT", "0")
+    monkeypatch.setattr(Recorder, "check", lambda *_, **__: 1 / 0)
+    with pytest.warns(ht.errors.ProbeFailedWarning), ht.trace(model := nn.Linear(2, 2)) as t:
+        model(torch.ones(1, 2))
+    monkeypatch.undo()
+    failed = t.of(ht.events.ProbeFailed)[0]
+    package = str(Path(ht.__file__).parent)
+    assert f'File "{package}/writes.py", line' in failed.traceback
+    monkeypatch.chdir(tmp_path)
+    data = part(t.report(tmp_path / "x.html").read_text("utf-8"), "events")
+    told = data["events"][failed.seq]
+    assert 'File "hooktrace/writes.py", line' in told["note"]
+    assert 'File "hooktrace/writes.py", line' in told["text"]
+    assert package not in json.dumps(data)
 
 
 def test_what_stands_in_backticks_is_code_and_nothing_of_it_markup() -> None:

@@ -43,6 +43,19 @@ def test_every_link_to_an_event_has_its_event(tmp_path: Path) -> None:
     assert links <= set(re.findall(r'id="(e=\d+)"', page))
 
 
+def test_a_hook_that_only_looked_and_fired_late_has_its_event_too(tmp_path: Path) -> None:
+    net = nn.Linear(2, 2)
+    with ht.trace(net) as t:
+        for _ in range(BEYOND):
+            net(torch.ones(1, 2))
+        net.register_forward_hook(lambda *_: None)
+        net(torch.ones(1, 2))
+    (fired,) = t.of(ht.events.HookFired)
+    page = t.report(tmp_path / "x.html").read_text("utf-8")
+    assert f'href="#e={fired.seq}"' in page
+    assert f'id="e={fired.seq}"' in page
+
+
 def test_what_the_list_without_scripts_leaves_out_is_told(tmp_path: Path) -> None:
     t, page = long_page(tmp_path)
     listed = len(re.findall(r'<li id="e=\d+"', page))
@@ -93,3 +106,35 @@ def test_little_memory_is_not_nothing(tmp_path: Path) -> None:
         net(torch.ones(1, 2))
     page = t.report(tmp_path / "x.html").read_text("utf-8")
     assert '<td data-v="2000">2.00 kB</td>' in page
+
+
+def test_what_a_hook_left_as_it_was_is_not_in_the_list_of_changes(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    net[0].register_forward_hook(lambda module, inputs, output: output.clone())
+    net[1].register_forward_hook(double)
+    with ht.trace(net) as t:
+        net(torch.ones(1, 2))
+    same, doubled = t.edits
+    assert (same.equal, doubled.equal) == (True, False)
+    page = t.report(tmp_path / "x.html").read_text("utf-8")
+    listed = page.partition('data-w="edits"')[2].partition("</ol>")[0]
+    assert re.findall(r"#e=(\d+)", listed) == [str(doubled.seq)]
+
+
+def test_a_model_that_is_gone_is_not_said_to_have_no_parameters(tmp_path: Path) -> None:
+    def traced() -> ht.Trace:
+        net = nn.Linear(2, 2)
+        with ht.trace(net) as t:
+            net(torch.ones(1, 2))
+        return t
+
+    gone = traced()
+    assert "not known" in str(gone.summary())
+    assert "0 parameters" not in str(gone.summary())
+    page = gone.report(tmp_path / "x.html").read_text("utf-8")
+    assert 'data-w="sizes_unknown"' in page
+    assert 'data-w="counted_parameters"' not in page
+    net = nn.Linear(2, 2)
+    with ht.trace(net) as t:
+        net(torch.ones(1, 2))
+    assert 'data-w="sizes_unknown"' not in t.report(tmp_path / "y.html").read_text("utf-8")
