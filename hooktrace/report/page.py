@@ -19,7 +19,7 @@ from hooktrace.report.lessons import lesson_data
 from hooktrace.report.levels import graph_forms
 from hooktrace.report.lookforms import looks_part
 from hooktrace.report.parts import Form, Part, fit, packed
-from hooktrace.report.phrases import Phrase, coded, said, say, values_text
+from hooktrace.report.phrases import Phrase, coded, ordered, said, say, values_text
 from hooktrace.report.rulewords import rule_key, rule_words, says_the_usual
 from hooktrace.report.script import asset, digest, script, style
 from hooktrace.report.sources import shown_places, sources_data
@@ -124,6 +124,7 @@ def _template() -> jinja2.Template:
     )
     environment.filters["coded"] = _coded
     environment.filters["said"] = said
+    environment.filters["ordered"] = ordered
     environment.filters["rule_key"] = rule_key
     environment.tests["usual"] = says_the_usual
     environment.filters["values"] = values_text
