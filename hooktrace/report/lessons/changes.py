@@ -135,8 +135,8 @@ def _kind_of_change(edits: list[EditView]) -> _Answers | None:
     if change.kind == "zeroed":
         return _Answers(zero, [same, _scaled(0.5), _scaled(-1)], zero)
     if change.kind == "clamped":
-        right, wrong = _clamped(change.text.removeprefix("clamped to "))
-        return _Answers(right, [wrong, same, zero], right)
+        cut, other = _clamped(change.text.removeprefix("clamped to "))
+        return _Answers(cut, [other, same, zero], cut)
     return None
 
 
