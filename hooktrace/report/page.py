@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from hooktrace.log import EventLog
 from hooktrace.report.bands import band_forms
@@ -20,7 +20,7 @@ from hooktrace.report.lessons import lesson_data
 from hooktrace.report.levels import graph_forms
 from hooktrace.report.lookforms import looks_part
 from hooktrace.report.parts import Form, Part, fit, packed
-from hooktrace.report.phrases import Phrase, coded, said, say, values_text
+from hooktrace.report.phrases import Phrase, coded, ordered, said, say, values_text
 from hooktrace.report.rulewords import rule_key, rule_words, says_the_usual
 from hooktrace.report.script import asset, digest, script, style
 from hooktrace.report.sources import shown_places, sources_data
@@ -127,6 +127,7 @@ def _template() -> jinja2.Template:
     environment.filters["coded"] = _coded
     environment.filters["breaking"] = _breaking
     environment.filters["said"] = said
+    environment.filters["ordered"] = ordered
     environment.filters["rule_key"] = rule_key
     environment.tests["usual"] = says_the_usual
     environment.filters["values"] = values_text
@@ -135,7 +136,7 @@ def _template() -> jinja2.Template:
 
 def _breaking(text: str) -> Markup:
     """Return a name as HTML that may be broken after its joints, and nowhere else."""
-    return Markup(_JOINT.sub("<wbr>", escape(text)))
+    return Markup("<wbr>").join(map(ordered, _JOINT.split(text)))
 
 
 def _coded(text: str) -> Markup:

@@ -16,9 +16,12 @@ from markupsafe import Markup, escape
 
 from hooktrace.report.words import words
 
-__all__ = ["Phrase", "coded", "said", "say", "values_text"]
+__all__ = ["Phrase", "coded", "in_order", "ordered", "said", "say", "values_text"]
 
 _PLACE = re.compile(r"\{(\w+)\}")
+_RTL = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
+_RIGHT_TO_LEFT = re.compile(f"[{_RTL}]+(?:[\\s\\d_.,'-]*[{_RTL}]+)*")
+_TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def coded(text: str, values: Mapping[str, Markup] | None = None) -> Markup:
     """
     pieces = text.split("`")
     if len(pieces) % 2 == 0:  # one too many, as a name may have
-        return escape(text)
+        return ordered(text)
     code = Markup("<code>{}</code>")
     filled = [_filled(one, values) for one in pieces]
     return Markup("").join(code.format(one) if at % 2 else one for at, one in enumerate(filled))
@@ -84,6 +87,21 @@ def coded(text: str, values: Mapping[str, Markup] | None = None) -> Markup:
 
 def _filled(text: str, values: Mapping[str, Markup] | None) -> Markup:
     if values is None:
-        return escape(text)
+        return ordered(text)
     pieces = _PLACE.split(text)
     return Markup("").join(values[one] if at % 2 else escape(one) for at, one in enumerate(pieces))
+
+
+def ordered(text: str) -> Markup:
+    """Return text as HTML in which what is written from right to left turns nothing around it."""
+    shown = _TURNING.sub("\ufffd", text)
+    pieces, start = [], 0
+    for found in _RIGHT_TO_LEFT.finditer(shown):
+        pieces += [escape(shown[start : found.start()]), Markup("<bdi>{}</bdi>").format(found[0])]
+        start = found.end()
+    return Markup("").join([*pieces, escape(shown[start:])])
+
+
+def in_order(text: str) -> str:
+    """Return the same as text without elements, as for a picture: isolated by invisible signs."""
+    return _RIGHT_TO_LEFT.sub("\u2068\\g<0>\u2069", _TURNING.sub("\ufffd", text))

@@ -16,7 +16,7 @@ from hooktrace.render.diagram import digraph
 from hooktrace.render.dot import printable
 from hooktrace.render.wording import clip
 from hooktrace.report.extras import Extras, HeatPicture, Options
-from hooktrace.report.phrases import Phrase, say
+from hooktrace.report.phrases import Phrase, in_order, say
 from hooktrace.report.sources import shown_place, told_of
 from hooktrace.report.words import words
 from hooktrace.views.calls import CallIndex
@@ -58,7 +58,7 @@ def _bare(svg: str) -> str:
     svg = re.sub(r"<style>.*?</style>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->\n?|<title>.*?</title>\n?", "", svg, flags=re.DOTALL)
     svg = svg.replace(f' font-family="{_FONT}"', "")
-    return _PLACES.sub(lambda one: _TENTH.sub(r"\1", one[0]), svg)
+    return in_order(_PLACES.sub(lambda one: _TENTH.sub(r"\1", one[0]), svg))
 
 
 def static_context(

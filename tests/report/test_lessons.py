@@ -113,8 +113,27 @@ def holds(log: Log, choice: Phrase, before: Any, after: Any) -> bool:
     return {
         "lesson_unchanged": lambda: torch.equal(one, other),
         "lesson_zeroed": lambda: not other.any(),
-        "lesson_clamped": lambda: torch.equal(one.clamp(other.min(), other.max()), other),
+        "lesson_clamped": lambda: clamped(one, other, choice, "low", "high"),
+        "lesson_clamped_below": lambda: clamped(one, other, choice, "limit", ""),
+        "lesson_clamped_above": lambda: clamped(one, other, choice, "", "limit"),
     }[choice.key]()
+
+
+def clamped(one: Any, other: Any, choice: Phrase, low: str, high: str) -> bool:
+    """Whether values below the one limit, and above the other, became it, and all others stayed."""
+    least, most = (float(str(choice.values[name])) if name else None for name in (low, high))
+    wanted = torch.tensor(
+        [
+            least
+            if least is not None and n < least
+            else most
+            if most is not None and n > most
+            else n
+            for n in one.flatten().tolist()
+        ],
+        dtype=torch.double,
+    )
+    return torch.allclose(wanted, other.flatten(), rtol=1e-5, atol=1e-9)
 
 
 def numbers(text: Any) -> list[float]:
@@ -325,6 +344,33 @@ def test_two_changes_of_one_hook_both_count() -> None:
     assert w.grad is not None
     assert answer(stop) == f"`[{w.grad.item():g}]`"
     assert {"`[10]`", "`[15]`"} < set(map(said, stop.choices))
+
+
+CLAMPS = [
+    ({"min": -0.5}, "values below -0.5 become -0.5, all others stay", "小于 -0.5 的值变为 -0.5"),
+    ({"max": 0.25}, "values above 0.25 become 0.25, all others stay", "大于 0.25 的值变为 0.25"),
+    (
+        {"min": -0.5, "max": 0.25},
+        "values below -0.5 become -0.5, values above 0.25 become 0.25, those between stay",
+        "中间的值不变",
+    ),
+]
+
+
+@pytest.mark.parametrize(("limits", "english", "chinese"), CLAMPS)
+def test_a_clamp_is_told_with_the_side_that_it_cuts(
+    limits: dict[str, float], english: str, chinese: str
+) -> None:
+    w = torch.linspace(-1, 1, 40, requires_grad=True)
+    w.register_hook(lambda grad: grad.clamp(**limits))
+    with ht.trace() as t:
+        (w * torch.linspace(-1, 1, 40)).sum().backward()
+    (stop,) = asked(t, "gradient-after")
+    check(t.log, [stop])
+    assert answer(stop) == english
+    assert chinese in said(stop.choices[stop.right], "zh")
+    assert english in said(stop.explanation)
+    assert len(stop.choices) == 4
 
 
 def test_a_prepended_and_a_global_hook_come_first() -> None:

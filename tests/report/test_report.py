@@ -184,7 +184,7 @@ def test_an_empty_trace_and_one_that_raised_have_a_page(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), ht.trace(model) as t:
         model(torch.ones(1, 3))
     header = t.report(tmp_path / "x.html").read_text("utf-8").partition("</header>")[0]
-    assert '<p class="raised">RuntimeError' in header
+    assert '<p class="raised" dir="ltr">RuntimeError' in header
 
 
 def test_the_poorer_forms_of_events_keep_what_hooks_changed() -> None:

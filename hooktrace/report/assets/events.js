@@ -1,6 +1,6 @@
 // The list of events: only what is in sight is in the page, so that 100,000 are no burden.
 import { element } from "./elements.js";
-import { retoldEvent } from "./retold.js";
+import { inOrder, retoldEvent } from "./retold.js";
 
 const ROW = 24; // height of a line in pixels
 
@@ -86,7 +86,7 @@ function row(event, place, count, report) {
     element("span", { class: "seq" }, `#${event.seq}`),
     element("b", {}, kindOf(report, event.kind)),
     " ",
-    element("bdi", {}, retoldEvent(report, event.text)),
+    element("span", { dir: "ltr" }, inOrder(retoldEvent(report, event.text))),
   );
   made.style.top = `${place * ROW}px`;
   return made;

@@ -1,5 +1,7 @@
 // What the engine drew, as SVG elements.  All text goes in as text; colours are classes.
 
+import { inOrder } from "./retold.js";
+
 const SVG_SPACE = "http://www.w3.org/2000/svg";
 const DASHES = ["", "5 3", "1.5 2.5"];
 const NAME_SIZE = 11; // points, of the names of modules
@@ -49,7 +51,7 @@ function drawnText(text, centred, say, parts) {
     class: `fill-${ink}${bold ? " bold" : ""}`,
     "text-anchor": centred ? "middle" : null,
   });
-  made.textContent = words;
+  made.textContent = inOrder(words);
   return made;
 }
 
@@ -78,7 +80,7 @@ export function isSign(data) {
 
 function hint(words) {
   const made = svgElement("title");
-  made.textContent = words;
+  made.textContent = inOrder(words);
   return made;
 }
 

@@ -1,6 +1,6 @@
 // Puts the panels together: controls, tabs, keys, addresses, language, theme.
 import { addresses } from "./addresses.js";
-import { retold, retoldEvent } from "./retold.js";
+import { inOrder, retold, retoldEvent } from "./retold.js";
 import { readReport } from "./store.js";
 import { controls } from "./controls.js";
 import { tabs } from "./tabs.js";
@@ -24,10 +24,10 @@ function translate(report) {
 function retell(report) {
   for (const one of document.querySelectorAll("[data-kind]")) one.textContent = kindOf(report, one.dataset.kind);
   for (const one of document.querySelectorAll("[data-retold], #overview text")) {
-    one.dataset.retold ||= one.textContent.replaceAll("\u00a0", " ").trim();
+    one.dataset.retold ||= one.textContent.replace(/[\u2068\u2069]/g, "").replaceAll("\u00a0", " ").trim();
     const english = one.dataset.retold;
     const words = one.dataset.of === "event" ? retoldEvent(report, english) : retold(report, english, true);
-    one.textContent = words;
+    one.textContent = inOrder(words);
     if (one.lang) one.lang = words === english ? "en" : report.language;
   }
 }

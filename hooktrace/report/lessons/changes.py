@@ -135,9 +135,28 @@ def _kind_of_change(edits: list[EditView]) -> _Answers | None:
     if change.kind == "zeroed":
         return _Answers(zero, [same, _scaled(0.5), _scaled(-1)], zero)
     if change.kind == "clamped":
-        cut = say("lesson_clamped", range=change.text.removeprefix("clamped to "))
-        return _Answers(cut, [same, _scaled(0.5), zero], cut)
+        cut, other = _clamped(change.text.removeprefix("clamped to "))
+        return _Answers(cut, [other, same, zero], cut)
     return None
+
+
+def _clamped(limits: str) -> tuple[Phrase, Phrase]:
+    """Return what a clamp did, and what it did not: some value lies strictly inside of the limits.
+
+    Args:
+        limits: ``>= -0.01``, ``<= 1``, or ``[-1, 1]``, of which both sides were cut.
+    """
+    sign, _, limit = limits.partition(" ")
+    below, above = (
+        say("lesson_clamped_below", limit=limit),
+        say("lesson_clamped_above", limit=limit),
+    )
+    if sign == ">=":
+        return below, above
+    if sign == "<=":
+        return above, below
+    low, _, high = limits.strip("[]").partition(", ")
+    return say("lesson_clamped", low=low, high=high), say("lesson_clamped_below", limit=low)
 
 
 def _other_factors(edits: list[EditView], factor: float) -> list[float]:
