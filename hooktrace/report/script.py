@@ -3,7 +3,7 @@
 A page that is opened from a file may not import further files, and its content-security policy
 names the one script by its hash.  So each module becomes a function that is called once and
 returns what the module exports, those that are imported first.  Comments stay in the files, and so
-does indentation, as no string goes over several lines.
+do indentation and blank lines, as no string goes over several lines.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w.-]+)";\n', re.MULTILINE
 _COMMENT = re.compile(r"^[ \t]*(?://.*|/\*\*(?:[^*]|\*(?!/))*\*/)\n", re.MULTILINE)
 _REMARK = re.compile(r"(?<=[;{,]) +// [^\"'`\n]*$", re.MULTILINE)  # no string can end after it
 _INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
+_BLANK = re.compile(r"^\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 
 
@@ -52,7 +53,7 @@ def _enclosed(name: str, source: str) -> str:
         lambda one: f"const {{{one[1].replace(' as ', ': ')}}} = {_constant(one[2])};\n", source
     )
     code = _REMARK.sub("", _COMMENT.sub("", code))
-    code = _INDENT.sub("", _EXPORT.sub(r"\1", code)).strip()
+    code = _BLANK.sub("", _INDENT.sub("", _EXPORT.sub(r"\1", code))).strip()
     return f"const {_constant(name)} = (() => {{\n{code}\nreturn {{ {exports} }};\n}})();"
 
 

@@ -40,6 +40,13 @@ _FOUND = {
 }
 
 
+_BLANK_TEXT = re.compile(r"<text\b[^>]*>(?:\s|&#160;)*</text>\n?")
+_TWICE = re.compile(
+    r'<path fill="(?P<fill>[^"]+)" stroke="none" d="(?P<way>[^"]+)"/>\n'
+    r'<path fill="none" (?P<line>[^>]*)d="(?P=way)"/>'
+)
+
+
 def overview(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, list[Phrase]]:
     """Return the picture of the run as SVG, and what the ledger has to say of it."""
     asked: dict[str, Any] = {"step": options.step} if calls.roots() else {}
@@ -53,11 +60,16 @@ def overview(log: EventLog, calls: CallIndex, options: Options) -> tuple[str, li
 
 
 def _bare(svg: str) -> str:
-    """Return an SVG without what the page has itself: style sheet, font; and without node names."""
+    """Return an SVG without what the page has itself, or what changes nothing in it.
+
+    The page has the style sheet and the font; blank texts and node names show nothing, a text
+    begins at its place unless it is told otherwise, and a box is filled and framed at once.
+    """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style>.*?</style>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->\n?|<title>.*?</title>\n?", "", svg, flags=re.DOTALL)
-    svg = svg.replace(f' font-family="{_FONT}"', "")
+    svg = _TWICE.sub(r'<path fill="\g<fill>" \g<line>d="\g<way>"/>', _BLANK_TEXT.sub("", svg))
+    svg = svg.replace(f' font-family="{_FONT}"', "").replace(' text-anchor="start"', "")
     return in_order(_PLACES.sub(lambda one: _TENTH.sub(r"\1", one[0]), svg))
 
 

@@ -22,13 +22,15 @@ function translate(report) {
 
 /** Tell what the trace said in English, in its lists and in the picture that is printed. */
 function retell(report) {
-  for (const one of document.querySelectorAll("[data-kind]")) one.textContent = kindOf(report, one.dataset.kind);
-  for (const one of document.querySelectorAll("[data-retold], #overview text")) {
+  for (const one of document.querySelectorAll("ol.events b")) {
+    one.textContent = kindOf(report, (one.dataset.kind ||= one.textContent));
+  }
+  for (const one of document.querySelectorAll("[data-retold], ol.events span, #overview text")) {
     one.dataset.retold ||= one.textContent.replace(/[\u2068\u2069]/g, "").replaceAll("\u00a0", " ").trim();
     const english = one.dataset.retold;
-    const words = one.dataset.of === "event" ? retoldEvent(report, english) : retold(report, english, true);
+    const words = one.closest("ol.events") ? retoldEvent(report, english) : retold(report, english, true);
     one.textContent = inOrder(words);
-    if (one.lang) one.lang = words === english ? "en" : report.language;
+    if (one instanceof HTMLElement) one.lang = words === english ? "en" : report.language;
   }
 }
 
