@@ -25,20 +25,7 @@ window.inside = (text) => _retold.retoldPart(report, text);
 window.event = (text) => _retold.retoldEvent(report, text);
 </script></html>"""
 
-FIGURES = [
-    "count",
-    "times",
-    "again",
-    "total",
-    "number",
-    "version",
-    "shown",
-    "deepest",
-    "step",
-    "steps",
-    "depth",
-    "limit",
-]
+FIGURES = "count times again total number version shown deepest step steps depth limit"
 INNER = {
     "hook": ("#1 forward hook f", "#1 forward 钩子 f"),
     "badge": ("forward hook f never fired", "forward 钩子 f\uff1a从未触发"),
@@ -66,7 +53,7 @@ def sample(name: str, place: int) -> tuple[str, str]:
     """A value for a name in a sentence: in English, and as it is retold."""
     if name in INNER:
         return INNER[name]
-    if name in FIGURES:
+    if name in FIGURES.split():
         return (str(place + 3),) * 2
     return ("1.5",) * 2 if name == "factor" else (f"{name}{place}",) * 2
 
