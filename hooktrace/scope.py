@@ -69,12 +69,10 @@ class Scope:
 
     # -------------------------------------------------------------- what belongs
 
-    def modules(self) -> Iterator[tuple[str, nn.Module]]:
-        """Yield every module of the models that still lives, with its name."""
-        for ref, names, _ in tuple(self._names.values()):
-            module = ref()
-            if module is not None:
-                yield names[0], module
+    def modules(self) -> list[tuple[str, nn.Module]]:
+        """Return every module of the models that still lives, with its name."""
+        places = tuple(self._names.values())
+        return [(names[0], module) for ref, names, _ in places if (module := ref()) is not None]
 
     def members(self) -> Iterator[tuple[nn.Module, list[str], int, ModuleId | None]]:
         """Yield every module of the models that still lives: it, its names, its model, its row."""
@@ -89,20 +87,21 @@ class Scope:
         """Return the models that still live."""
         return [model for ref in self._roots if (model := ref()) is not None]
 
-    def parameters(self, *, aliases: bool = False) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the parameters that the models have now, with their names.
+    def parameters(self, *, aliases: bool = False) -> list[tuple[str, nn.Parameter]]:
+        """Return the parameters that the models have now, with their names.
 
         Args:
             aliases: Whether to go through all names of a module that has several.
         """
+        found: list[tuple[str, nn.Parameter]] = []
         for ref, names, _ in tuple(self._names.values()):
             module = ref()
-            found = () if module is None else _torch_hooks.own_parameters(module)
-            if found:
+            own = () if module is None else _torch_hooks.own_parameters(module)
+            if own:
                 for name in names if aliases else names[:1]:
                     start = f"{name}." if name else ""
-                    for own, parameter in found:
-                        yield start + own, parameter
+                    found += [(start + last, parameter) for last, parameter in own]
+        return found
 
     def live_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that the models have now."""

@@ -94,7 +94,7 @@ class Probes:
     def finish(self) -> None:
         """Stop to listen and leave nothing behind."""
         self.recorder.ending = True
-        there = list(self.recorder.scope.parameters())
+        there = self.recorder.scope.parameters()
         try:
             self.recorder.check_gradients()
             check_models(self.recorder, [parameter for _, parameter in there])
