@@ -79,6 +79,7 @@ class ModuleCalled(Event, frozen=True, gc=False, tag=True):
 
     Attributes:
         mode: In which modes: a sum out of `hooktrace.modes`.
+        line: Of an outermost call, ``file:line`` of the statement that it is in.
     """
 
     label: ClassVar[str] = "call"
@@ -88,6 +89,7 @@ class ModuleCalled(Event, frozen=True, gc=False, tag=True):
     parent: CallId | None
     inputs: tuple[Observation, ...]
     mode: int = GRAD
+    line: str | None = None
 
 
 class ForwardStarted(Event, frozen=True, gc=False, tag=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from hooktrace.events import (
     Value,
 )
 from hooktrace.firing import Firing, describe_error
+from hooktrace.hooktable import calling_line
 from hooktrace.identity import Seen, arguments, leaves, text_of
 from hooktrace.modes import GRAD, INFERENCE, TRAINING
 from hooktrace.recorder import Recorder
@@ -125,7 +127,8 @@ def open_call(
             call.arguments, call.inputs = look(recorder, state, arguments(args, kwargs))
         kind = _begun if call.plain else ModuleCalled
         now = recorder.clock()
-        fields = now, state.number, number, module_id, around, call.inputs, mode_of(module)
+        line = calling_line(sys._getframe(1)) if parent is None else None
+        fields = now, state.number, number, module_id, around, call.inputs, mode_of(module), line
         recorder.write((kind, fields))
         stack.append(call)
         if module_id in recorder.log.kept:

@@ -534,3 +534,24 @@ def _data(path: Path) -> Any:
     packed = re.search(r'data-part="events">([^<]+)<', text)
     assert packed is not None
     return json.loads(gzip.decompress(base64.b64decode(packed[1])))
+
+
+def test_source_shows_the_hook_and_the_statement_that_called_the_model_or_began_the_run(
+    open_page: Any, write: Reports
+) -> None:
+    net = nn.Sequential(nn.Linear(2, 2))
+    net[0].register_forward_hook(lambda module, args, output: None)
+    net[0].weight.register_hook(lambda grad: grad * 2)
+    with ht.trace(net) as t:
+        output = net(torch.ones(1, 2))
+        output.sum().backward()
+    forward, backward = (one.seq for one in t.of(HookFired))
+    page = open_page(write(t), f"#e={forward}")
+    page.get_by_role("tab", name="Source").click()
+    excerpts = page.locator("#source .excerpt")
+    own = excerpts.locator(".line.own")
+    expect(own).to_have_text([re.compile("register_forward_hook"), re.compile("output = net")])
+    expect(excerpts.first.locator(".line")).to_have_count(1)
+    page.evaluate(f"location.hash = '#e={backward}'")
+    expect(own).to_have_text([re.compile(r"register_hook\("), re.compile(r"sum\(\)\.backward")])
+    assert words("en")["run_called_here"] in excerpts.last.inner_text()

@@ -93,6 +93,7 @@ class CallRow(NamedTuple):
     grad: bool
     backwards: int
     recomputed: bool
+    line: str | None
     exception: str | None
 
 
@@ -122,6 +123,7 @@ def calls_(log: EventLog, calls: CallIndex) -> Iterator[CallRow]:
             grad=mode.grad,
             backwards=len(_runs(call)),
             recomputed=call.recomputed,
+            line=call.called.line,
             exception=call.exception,
         )
 

@@ -17,13 +17,28 @@ export function sourcePanel(root, report) {
 
 function excerpts(event, report, sources) {
   const found = [];
-  const add = (key, place) => place && found.push(excerpt(report.word(key), place, report, sources));
+  const add = (key, place, most) => place && found.push(excerpt(report.word(key), place, report, sources, most));
   if (event.hook !== undefined) {
-    add("defined_here", sources.hooks[event.hook]?.defined);
+    add("defined_here", sources.hooks[event.hook]?.defined, 0);
     add("registered_here", sources.hooks[event.hook]?.registered);
   }
-  add(event.kind === "write" ? "noticed_here" : "called_here", sources.lines[event.seq]);
+  const own = sources.lines[event.seq];
+  add(event.kind === "write" ? "noticed_here" : "called_here", own);
+  if (!own && event.backward !== undefined) add("run_called_here", sources.lines[runOf(event, report)?.seq]);
+  else if (!own) add("model_called_here", sources.lines[outermost(event, report)?.first]);
   return found;
+}
+
+/** The beginning of the backward run that an event belongs to. */
+function runOf(event, report) {
+  return report.events.find((one) => one.kind === "backward" && one.backward === event.backward);
+}
+
+/** The outermost call around an event. */
+function outermost(event, report) {
+  let call = report.calls.get(event.call);
+  while (call?.parent !== undefined) call = report.calls.get(call.parent);
+  return call;
 }
 
 /** Lines of a file at a place, which are marked; around a single line, so many more. */
