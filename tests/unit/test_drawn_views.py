@@ -278,6 +278,30 @@ def test_every_call_hook_backward_and_step_has_a_line() -> None:
     assert lines.count("call") == 3
 
 
+@pytest.mark.parametrize(
+    ("hook", "note", "orange"),
+    [
+        (double, "changed", True),
+        (lambda module, inputs, output: None, "observed", False),
+        (lambda module, inputs, output: output * 1, "observed", False),
+    ],
+)
+def test_only_the_bar_of_a_hook_that_changed_something_is_orange(
+    hook: Any, note: str, orange: bool
+) -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0].register_forward_hook(hook)
+    with ht.trace(model) as t:
+        model(torch.ones(1, 2))
+    drawn = t.digraph(view="timeline").source
+    assert f", {note}" in words(drawn)
+    assert ("#d55e00" in drawn) is orange
+    fired = [
+        one for _, one in t.graph().nodes(data=True) if "hook_kind" in one and "changed" in one
+    ]
+    assert [one["changed"] for one in fired] == [orange]
+
+
 def test_bars_do_not_leave_the_time_and_nest() -> None:
     model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.Tanh()), nn.Linear(2, 1))
     with ht.trace(model) as t:
