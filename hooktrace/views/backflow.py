@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from hooktrace.events import (
     BackwardStarted,
     CallId,
+    GradientAccumulated,
     GradientComputed,
     NodeId,
     Observation,
@@ -33,6 +34,7 @@ class Backflow:
         fills: By key of a box: the parameters whose ``.grad`` it leads to.
         operations: The nodes outside of closed boxes; `Operation.parameters` is what they fill.
         ends: What else the links join, by key, with its words: backward runs and inputs.
+        filled: By name of a leaf: how its ``.grad`` was filled last in the runs of these calls.
     """
 
     def __init__(self, log: EventLog, roots: list[Call], plan: Outline) -> None:
@@ -44,6 +46,7 @@ class Backflow:
         self._items = {**self._boxes, **places.item_of}
         self._of = places.of
         self._seen = self._sightings(calls)
+        self.filled = self._accumulated(calls)
         self.operations = places.operations
         for node in log.nodes:
             if f"op-{node.id}" in self.operations:
@@ -54,6 +57,7 @@ class Backflow:
         self.links: list[Link] = []
         self._follow()
         self._begin()
+        self._leave_others({key for key in self._of.values() if key not in self.operations})
         short = Tidier(self.links, self.operations).shorten()
         self.links, self.operations = short.links, short.operations
 
@@ -75,6 +79,15 @@ class Backflow:
             if event.node is not None:
                 found[event.node, 0].append(event.gradient)
         return found
+
+    def _accumulated(self, calls: list[Call]) -> dict[str, GradientAccumulated]:
+        every = [one for call in calls for one in (call, *call.recomputations)]
+        runs = {event.backward for call in every for event in call.gradients}
+        return {
+            self._log.tensors[event.tensor].name: event
+            for event in self._log.of(GradientAccumulated)
+            if not runs or event.backward in runs
+        }
 
     def _follow(self) -> None:
         for node in self._log.nodes:
@@ -127,6 +140,22 @@ class Backflow:
             return []
         reached = {link.head for link in self.links}
         return [key for key in dict.fromkeys(self._of.values()) if key not in reached][-1:]
+
+    def _leave_others(self, boxes: set[str]) -> None:
+        """Leave out code outside of the calls that nothing joins to them: other steps' losses."""
+        if len(self._log.of(BackwardStarted)) < 2 or not boxes:
+            return
+        beside: dict[str, set[str]] = defaultdict(set)
+        for link in self.links:
+            beside[link.tail].add(link.head)
+            beside[link.head].add(link.tail)
+        reached, new = set(boxes), set(boxes)
+        while new:
+            new = set().union(*(beside[key] for key in new)) - reached
+            reached |= new
+        self.links = [link for link in self.links if link.tail in reached]
+        self.operations = {key: one for key, one in self.operations.items() if key in reached}
+        self.ends = {key: words for key, words in self.ends.items() if key in reached}
 
     def _pass(self, tail: str, head: str, seen: list[Observation]) -> None:
         self.links.append(Link(tail, head, list(seen)))

@@ -260,6 +260,42 @@ def test_without_hooks_there_is_no_hooks_view() -> None:
         t.digraph(view="hooks")
 
 
+@pytest.mark.parametrize("step", [0, 1])
+def test_the_way_back_of_a_step_has_no_loss_of_another(step: int) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Tanh())
+    with ht.trace(model) as t:
+        for _ in range(2):
+            loss = model(torch.ones(1, 2)).pow(2).sum()
+            loss.backward()
+    drawn = t.digraph(view="autograd", step=step).source
+    said = words(drawn)
+    assert f"backward {step + 1}" in said
+    assert f"backward {2 - step}" not in said
+    assert said.count("PowBackward0") == 1
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_the_norm_of_what_fills_grad_is_that_of_the_step(step: int) -> None:
+    model, norms = nn.Sequential(nn.Linear(2, 2)), []
+    with ht.trace(model, stats=True) as t:
+        for size in (1, 3):
+            model.zero_grad()
+            model(torch.full((1, 2), float(size))).sum().backward()
+            assert model[0].weight.grad is not None
+            norms.append(model[0].weight.grad.norm().item())
+    said = words(t.digraph(view="autograd", step=step).source)
+    assert f"fills 0.weight.grad, norm {norms[step]:.3g}" in said
+
+
+def test_but_the_loss_of_several_steps_is_in_each() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    with ht.trace(model) as t:
+        first, second = model(torch.ones(1, 2)).sum(), model(torch.zeros(1, 2)).sum()
+        (first + second).backward()
+        model(torch.ones(1, 2)).sum().backward()
+    assert "AddBackward0" in words(t.digraph(view="autograd", step=1).source)
+
+
 # ------------------------------------------------------------------ timeline
 
 
