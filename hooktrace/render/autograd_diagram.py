@@ -194,6 +194,11 @@ class _Painter:
             lines.append(line(f"norm {norm:.3g}", "seen"))
             options = {"penwidth": f"{self._width(norm):.2g}"}
         classes = "edge gradient odd" if odd else "edge gradient"
+        if link.edits:
+            self.seen.add("changed")
+            classes += " changed"
+            lines = [line(clip(one, 48), "changed", bold=True) for one in link.edits[:3]] + lines
+            options = options | stroke("changed", 3)
         return Arrow(link.tail, link.head, label(lines), classes, odd, options)
 
     def _width(self, norm: float) -> float:

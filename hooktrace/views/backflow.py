@@ -11,12 +11,14 @@ from hooktrace.events import (
     CallId,
     GradientAccumulated,
     GradientComputed,
+    HookFired,
     NodeId,
     Observation,
     TensorId,
 )
 from hooktrace.log import EventLog
 from hooktrace.views.calls import Call
+from hooktrace.views.effects import EditView
 from hooktrace.views.links import Link
 from hooktrace.views.nodeplaces import Places
 from hooktrace.views.outline import Outline, around, inside
@@ -58,6 +60,7 @@ class Backflow:
         self._follow()
         self._begin()
         self._leave_others({key for key in self._of.values() if key not in self.operations})
+        self._mark_changes(calls)
         short = Tidier(self.links, self.operations).shorten()
         self.links, self.operations = short.links, short.operations
 
@@ -156,6 +159,27 @@ class Backflow:
         self.links = [link for link in self.links if link.tail in reached]
         self.operations = {key: one for key, one in self.operations.items() if key in reached}
         self.ends = {key: words for key, words in self.ends.items() if key in reached}
+
+    def _mark_changes(self, calls: list[Call]) -> None:
+        """Put what backward hooks of a module changed onto the arrow to it, or from it.
+
+        Which arrow that is is certain where there is one; a box of several calls has none.
+        """
+        for call in calls:
+            item = self._items.get(self._box(call.id) or "")
+            if item is None or item.call is not call or item.repeats:
+                continue
+            for event in (event for event in call.hooks if event.edits):
+                kind = self._log.hooks[event.hook].kind
+                end = {"full_backward_pre": "head", "full_backward": "tail"}.get(kind)
+                here = [link for link in self.links if end and getattr(link, end) == item.key]
+                if len(here) == 1:
+                    here[0].edits = list(dict.fromkeys(here[0].edits + self._told(event)))
+
+    def _told(self, event: HookFired) -> list[str]:
+        views = [EditView(self._log, event, edit) for edit in event.edits]
+        return [f"{one.change.text} by hook {one.hook.name.rpartition('.')[2]}" for one in views
+                if not one.equal]  # fmt: skip
 
     def _pass(self, tail: str, head: str, seen: list[Observation]) -> None:
         self.links.append(Link(tail, head, list(seen)))

@@ -260,6 +260,27 @@ def test_without_hooks_there_is_no_hooks_view() -> None:
         t.digraph(view="hooks")
 
 
+@pytest.mark.parametrize(
+    ("register", "change", "ends"),
+    [
+        ("register_full_backward_hook", lambda m, gi, go: (gi[0] * 3,), "call-3 -> call-2"),
+        ("register_full_backward_pre_hook", lambda m, go: (go[0] * 3,), "call-4 -> call-3"),
+    ],
+)
+def test_a_gradient_that_a_backward_hook_changed_has_a_thick_orange_arrow(
+    register: str, change: Any, ends: str
+) -> None:
+    model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(4)))
+    getattr(model[2], register)(change)
+    with ht.trace(model) as t:
+        model(torch.ones(1, 2)).sum().backward()
+    lines = t.digraph(view="autograd").source.split("\n")
+    (arrow,) = [one.replace('"', "") for one in lines if "x3 by hook" in one and "->" in one]
+    assert arrow.strip().startswith(ends)
+    assert "penwidth=3" in arrow
+    assert "#d55e00" in arrow
+
+
 @pytest.mark.parametrize("step", [0, 1])
 def test_the_way_back_of_a_step_has_no_loss_of_another(step: int) -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Tanh())
