@@ -23,6 +23,7 @@ from hooktrace.events import (
 )
 from hooktrace.log import EventLog
 from hooktrace.views.calls import Call, CallIndex
+from hooktrace.views.effects import EditView
 
 __all__ = ["Slice", "lanes", "slices"]
 
@@ -120,7 +121,8 @@ def _hooks(log: EventLog) -> Iterator[Slice]:
         hook = log.hooks[event.hook]
         args = {"owner": hook.owner, "defined at": hook.defined_at}
         args |= {"registered at": hook.registered_at} if hook.registered_at else {}
-        args |= {"changed": ", ".join(one.role for one in event.edits)} if event.edits else {}
+        changed = [one.role for one in event.edits if not EditView(log, event, one).equal]
+        args |= {"changed": ", ".join(changed)} if changed else {}
         args |= {"raised": event.exception} if event.exception else {}
         end = event.time_ns + event.duration_ns
         name = f"{hook.kind} hook {hook.name}"

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 
 from hooktrace.errors import RenderError
-from hooktrace.events import GradientAccumulated
 from hooktrace.kinds import KINDS
 from hooktrace.log import EventLog
 from hooktrace.render.asked import Asked, view
@@ -56,9 +55,6 @@ class _Painter:
         self.plan = plan
         self.found = found
         self.seen: set[str] = set()
-        self.filled = {
-            log.tensors[event.tensor].name: event for event in log.of(GradientAccumulated)
-        }
         norms = [self._norm(one) for one in found.links]
         self.norms = [math.log10(one) for one in norms if one and math.isfinite(one)]
 
@@ -88,7 +84,7 @@ class _Painter:
 
     def _end(self, key: str, words: str) -> Box:
         """Return the sign of a backward run, or of an input with what its ``.grad`` holds."""
-        event = self.filled.get(words.removesuffix(".grad"))
+        event = self.found.filled.get(words.removesuffix(".grad"))
         odd = ""
         if event is not None:
             odd = oddity_of(self.log, event.after)
@@ -170,7 +166,7 @@ class _Painter:
 
     def _fill(self, leaf: str) -> tuple[str, str]:
         name = path(leaf, 26)
-        event = self.filled.get(leaf)
+        event = self.found.filled.get(leaf)
         if event is None:
             return f"{name}.grad was not filled", "soft"
         odd = oddity_of(self.log, event.after)
@@ -198,6 +194,11 @@ class _Painter:
             lines.append(line(f"norm {norm:.3g}", "seen"))
             options = {"penwidth": f"{self._width(norm):.2g}"}
         classes = "edge gradient odd" if odd else "edge gradient"
+        if link.edits:
+            self.seen.add("changed")
+            classes += " changed"
+            lines = [line(clip(one, 48), "changed", bold=True) for one in link.edits[:3]] + lines
+            options = options | stroke("changed", 3)
         return Arrow(link.tail, link.head, label(lines), classes, odd, options)
 
     def _width(self, norm: float) -> float:

@@ -15,7 +15,8 @@ __all__ = ["timeline_scene"]
 
 _WIDTH = 560  # points for the time from the first beginning to the last end
 _LINES = 60  # that can be read on one screen
-_FILLS = {"call": "seen", "hook": "changed", "backward": "written", "step": "ink"}
+_FILLS = {"call": "seen", "backward": "written", "step": "ink"}
+_FILLS_OF_HOOKS = {"changed": "changed", "raised": "raised"}  # of others: as of what is said softly
 
 
 @view("timeline", "depth", "budget")
@@ -64,15 +65,20 @@ def _line(span: Span, start: int, whole: int) -> str:
     cells = [
         f'<FONT POINT-SIZE="8" COLOR="{colour("soft")}">{span.kind}</FONT>',
         f'<FONT POINT-SIZE="9" COLOR="{colour("ink")}">{name}</FONT>',
-        _bar(left, width, span.kind),
+        _bar(left, width, _fill(span)),
         f'<FONT POINT-SIZE="8" COLOR="{colour("soft")}">{text(told)}</FONT>',
     ]
     return "<TR>" + "".join(f'<TD ALIGN="LEFT">{cell}</TD>' for cell in cells) + "</TR>"
 
 
-def _bar(left: int, width: int, kind: str) -> str:
+def _fill(span: Span) -> str:
+    """Return the ink of a bar; orange is for a hook that changed something, as everywhere."""
+    return _FILLS.get(span.kind) or _FILLS_OF_HOOKS.get(span.note, "soft")
+
+
+def _bar(left: int, width: int, fill: str) -> str:
     """Write a bar in a row of fixed width: the engine would stretch a shorter one."""
-    fills = [(left, ""), (width, f' BGCOLOR="{colour(_FILLS[kind])}"')]
+    fills = [(left, ""), (width, f' BGCOLOR="{colour(fill)}"')]
     fills.append((_WIDTH - left - width, ""))
     cells = "".join(
         f'<TD FIXEDSIZE="TRUE" WIDTH="{size}" HEIGHT="8"{fill}></TD>'

@@ -20,7 +20,7 @@ __all__ = ["Phrase", "coded", "in_order", "ordered", "said", "say", "values_text
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _RTL = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
-_RIGHT_TO_LEFT = re.compile(f"[{_RTL}]+(?:[\\s\\d_.,'-]*[{_RTL}]+)*")
+_RIGHT_TO_LEFT = re.compile(f"[{_RTL}]+(?:[0-9 \\t\\n\u00a0_.,'-]*[{_RTL}]+)*")
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from hooktrace.events import (
     BackwardStarted,
     CallId,
+    GradientAccumulated,
     GradientComputed,
+    HookFired,
     NodeId,
     Observation,
     TensorId,
 )
 from hooktrace.log import EventLog
 from hooktrace.views.calls import Call
+from hooktrace.views.effects import EditView
 from hooktrace.views.links import Link
 from hooktrace.views.nodeplaces import Places
 from hooktrace.views.outline import Outline, around, inside
@@ -33,6 +36,7 @@ class Backflow:
         fills: By key of a box: the parameters whose ``.grad`` it leads to.
         operations: The nodes outside of closed boxes; `Operation.parameters` is what they fill.
         ends: What else the links join, by key, with its words: backward runs and inputs.
+        filled: By name of a leaf: how its ``.grad`` was filled last in the runs of these calls.
     """
 
     def __init__(self, log: EventLog, roots: list[Call], plan: Outline) -> None:
@@ -44,6 +48,7 @@ class Backflow:
         self._items = {**self._boxes, **places.item_of}
         self._of = places.of
         self._seen = self._sightings(calls)
+        self.filled = self._accumulated(calls)
         self.operations = places.operations
         for node in log.nodes:
             if f"op-{node.id}" in self.operations:
@@ -54,6 +59,8 @@ class Backflow:
         self.links: list[Link] = []
         self._follow()
         self._begin()
+        self._leave_others({key for key in self._of.values() if key not in self.operations})
+        self._mark_changes(calls)
         short = Tidier(self.links, self.operations).shorten()
         self.links, self.operations = short.links, short.operations
 
@@ -75,6 +82,15 @@ class Backflow:
             if event.node is not None:
                 found[event.node, 0].append(event.gradient)
         return found
+
+    def _accumulated(self, calls: list[Call]) -> dict[str, GradientAccumulated]:
+        every = [one for call in calls for one in (call, *call.recomputations)]
+        runs = {event.backward for call in every for event in call.gradients}
+        return {
+            self._log.tensors[event.tensor].name: event
+            for event in self._log.of(GradientAccumulated)
+            if not runs or event.backward in runs
+        }
 
     def _follow(self) -> None:
         for node in self._log.nodes:
@@ -127,6 +143,43 @@ class Backflow:
             return []
         reached = {link.head for link in self.links}
         return [key for key in dict.fromkeys(self._of.values()) if key not in reached][-1:]
+
+    def _leave_others(self, boxes: set[str]) -> None:
+        """Leave out code outside of the calls that nothing joins to them: other steps' losses."""
+        if len(self._log.of(BackwardStarted)) < 2 or not boxes:
+            return
+        beside: dict[str, set[str]] = defaultdict(set)
+        for link in self.links:
+            beside[link.tail].add(link.head)
+            beside[link.head].add(link.tail)
+        reached, new = set(boxes), set(boxes)
+        while new:
+            new = set().union(*(beside[key] for key in new)) - reached
+            reached |= new
+        self.links = [link for link in self.links if link.tail in reached]
+        self.operations = {key: one for key, one in self.operations.items() if key in reached}
+        self.ends = {key: words for key, words in self.ends.items() if key in reached}
+
+    def _mark_changes(self, calls: list[Call]) -> None:
+        """Put what backward hooks of a module changed onto the arrow to it, or from it.
+
+        Which arrow that is is certain where there is one; a box of several calls has none.
+        """
+        for call in calls:
+            item = self._items.get(self._box(call.id) or "")
+            if item is None or item.call is not call or item.repeats:
+                continue
+            for event in (event for event in call.hooks if event.edits):
+                kind = self._log.hooks[event.hook].kind
+                end = {"full_backward_pre": "head", "full_backward": "tail"}.get(kind)
+                here = [link for link in self.links if end and getattr(link, end) == item.key]
+                if len(here) == 1:
+                    here[0].edits = list(dict.fromkeys(here[0].edits + self._told(event)))
+
+    def _told(self, event: HookFired) -> list[str]:
+        views = [EditView(self._log, event, edit) for edit in event.edits]
+        return [f"{one.change.text} by hook {one.hook.name.rpartition('.')[2]}" for one in views
+                if not one.equal]  # fmt: skip
 
     def _pass(self, tail: str, head: str, seen: list[Observation]) -> None:
         self.links.append(Link(tail, head, list(seen)))

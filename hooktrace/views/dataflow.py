@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from hooktrace.events import CallId, NodeId, TensorWritten, TracedNode, Value
+from hooktrace.events import CallId, NodeId, Observation, TensorWritten, TracedNode, Value
 from hooktrace.log import EventLog
 from hooktrace.views.calls import Call
 from hooktrace.views.links import Flow, Link, Terminal
@@ -47,6 +47,7 @@ class _Weaver:
         self.sources = Sources(log, roots, self.calls, plan, part)
         self.item_of = {item.key: item for item in plan.boxes()}
         self.links: list[Link] = []
+        self.untied: dict[str, list[tuple[Observation, list[str]]]] = defaultdict(list)
         self.terminals: dict[str, Terminal] = {}
         self.made_by: dict[tuple[NodeId, int], list[Value]] = defaultdict(list)
         for value, source in log.producers.items():
@@ -66,6 +67,7 @@ class _Weaver:
             if box is not None and self._outermost_in_box(call):
                 self._take_inputs(call, box)
         self._take_nodes()
+        self._take_changes()
         self._give_outputs()
         self._guess_order()
         overwritten = self._mark_writes()
@@ -87,6 +89,8 @@ class _Weaver:
                 edits = edits + self._edits_on_entry(call, seen.value)
                 self.links.append(Link(tail, box, [seen], value, edits))
                 self._terminal(tail)
+            elif tail is None:
+                self.untied[box].append((seen, self._edits_on_entry(call, seen.value)))
 
     def _has_node(self, call: Call) -> bool:
         return any(seen.value in self.log.producers for seen in call.seen_outputs if seen.value)
@@ -151,6 +155,22 @@ class _Weaver:
             seen = self.sights.get(value) if value is not None else None
             self.links.append(Link(tail, place, [seen] if seen else [], value, edits))
             self._terminal(tail)
+
+    def _take_changes(self) -> None:
+        """Put what pre-hooks did to an argument onto the arrow from the code that made it.
+
+        Which arrow that is is certain where there is one argument and one arrow.
+        """
+        for box, arguments in self.untied.items():
+            from_code = {
+                link.tail: link
+                for link in self.links
+                if link.head == box and link.tail in self.operations and not link.seen
+            }
+            if len(from_code) == len(arguments) == 1:
+                (link,), ((seen, edits),) = from_code.values(), arguments
+                if edits and not isinstance(seen.summary, str) and seen.summary.requires_grad:
+                    link.seen, link.edits = [seen], edits
 
     def _end(self, node: TracedNode) -> int:
         """Return when the call ended that made a node: what it took was there before that."""

@@ -23,6 +23,7 @@ from hooktrace.log import EventLog
 from hooktrace.views.calls import Call, CallIndex
 from hooktrace.views.canvas import Canvas
 from hooktrace.views.effects import EditView
+from hooktrace.views.hookuse import changes_something
 
 __all__ = ["Builder"]
 
@@ -145,7 +146,7 @@ class Builder:
             **_times(event, event.duration_ns),
             hook_kind=hook.kind,
             owner=hook.owner,
-            changed=bool(event.edits),
+            changed=changes_something(self.log, event),
             exception=event.exception,
         )
         self.canvas.edge(f"hook:{event.hook}", name, "fires")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hooktrace.events import BackwardFinished, BackwardStarted, HookFired, StepFinished, StepStarted
 from hooktrace.log import EventLog
 from hooktrace.views.calls import CallIndex
+from hooktrace.views.hookuse import changes_something
 
 __all__ = ["Span", "spans"]
 
@@ -63,7 +64,8 @@ def _hooks(log: EventLog) -> list[Span]:
     found = []
     for event in log.of(HookFired):
         hook = log.hooks[event.hook]
-        note = "raised" if event.exception else "changed" if event.edits else "observed"
+        changed = changes_something(log, event)
+        note = "raised" if event.exception else "changed" if changed else "observed"
         name = f"{hook.kind} hook {hook.name.replace('<locals>.', '')} on {hook.owner}"
         end = event.time_ns + event.duration_ns
         found.append(Span("hook", name, event.time_ns, end, note=note))

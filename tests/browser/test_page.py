@@ -88,6 +88,13 @@ def test_without_scripts_everything_is_there_to_read(open_page: Any, small_repor
     assert page.locator(".needs-script:visible").count() == 0
 
 
+def test_all_headings_begin_large(open_page: Any, small_report: Path) -> None:
+    page = open_page(small_report, java_script_enabled=False)
+    headings = page.locator("h2:visible").all_inner_texts()
+    assert "Events" in headings
+    assert [one for one in headings if one[0].islower()] == []
+
+
 def test_tables_are_sorted_by_their_headings(open_page: Any, small_report: Path) -> None:
     page = open_page(small_report)
     page.locator("[role=tab][data-tab=modules]").click()

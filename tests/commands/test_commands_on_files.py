@@ -105,7 +105,11 @@ def test_the_options_of_a_diagram_are_flags_by_themselves(tmp_path: Path) -> Non
         (["draw", "{good}", "none/x.svg"], 2, "There is no folder none"),
         (["draw", "{good}", "x.xyz"], 1, "ending .xyz, which no renderer writes"),
         (["draw", "{good}", "x.svg", "--depth", "-1"], 2, "0 or more, but got -1"),
-        (["draw", "{good}", "x.svg", "--step", "7"], 2, "step=7 is none of them"),
+        (
+            ["draw", "{good}", "x.svg", "--step", "7"],
+            2,
+            "There is only 1 step, so there is no step=7",
+        ),
         (["draw", "{good}", "x.svg", "--view", "module"], 1, "Did you mean 'modules'"),
         (["show", "none.hooktrace"], 2, "does not exist"),
         (["export", "{good}"], 2, "--to chrome"),

@@ -107,3 +107,12 @@ def test_chinese_texts_use_the_marks_of_their_language() -> None:
     for key, text in words("zh").items():
         prose = re.sub(r"`[^`]*`|\{\w+\}", "", text)
         assert not re.search(r"[一-鿿] ?[,;:?!]", prose), key
+
+
+def test_names_stand_apart_from_chinese_letters() -> None:
+    chinese = {"state", "why", "rest"}  # what is inserted there begins and ends in Chinese
+    for key, text in words("zh").items():
+        if key.startswith("what_"):  # there a hook is a title, which begins in Chinese
+            continue
+        close = re.findall(r"[一-鿿]\{(\w+)\}|\{(\w+)\}[一-鿿]", text)
+        assert {name for pair in close for name in pair if name} <= chinese, key

@@ -332,6 +332,39 @@ def test_a_pre_hook_marks_the_arrow_into_its_module() -> None:
     assert arrow.split("->")[1].strip().startswith('"call-2"')
 
 
+class Between(nn.Module):
+    """Calls its last layer with what code between modules made."""
+
+    def __init__(self, arguments: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(2, 2), nn.Bilinear(2, 2, 1)
+        self.single = nn.Linear(2, 1)
+        self.arguments = arguments
+
+    def forward(self, x: torch.Tensor) -> Any:
+        if self.arguments == 1:
+            return self.single(self.first(x).exp())
+        return self.last(self.first(x).exp(), self.first(x).cos())
+
+
+def test_a_pre_hook_marks_the_arrow_from_code_between_modules() -> None:
+    model = Between(1)
+    model.single.register_forward_pre_hook(lambda m, a: (a[0] * 3,))
+    dot = source(model, torch.ones(1, 2))
+    (arrow,) = [line for line in dot.split("\n") if "x3 by hook" in line and "->" in line]
+    assert arrow.strip().startswith('"op-')
+    assert "penwidth=3" in arrow
+    assert "#d55e00" in arrow
+
+
+def test_but_not_where_it_may_be_another_arrow() -> None:
+    model = Between(2)
+    model.last.register_forward_pre_hook(lambda m, a: (a[0] * 3, a[1]))
+    dot = source(model, torch.ones(1, 2))
+    assert "changed args[0] x3" in dot
+    assert not [line for line in dot.split("\n") if "x3 by hook" in line and "->" in line]
+
+
 def test_a_hook_on_a_frame_marks_the_arrow_that_leaves_it() -> None:
     model = nn.Sequential(nn.Sequential(nn.Linear(2, 2)), nn.Tanh())
     model[0].register_forward_hook(double)

@@ -260,6 +260,63 @@ def test_without_hooks_there_is_no_hooks_view() -> None:
         t.digraph(view="hooks")
 
 
+@pytest.mark.parametrize(
+    ("register", "change", "ends"),
+    [
+        ("register_full_backward_hook", lambda m, gi, go: (gi[0] * 3,), "call-3 -> call-2"),
+        ("register_full_backward_pre_hook", lambda m, go: (go[0] * 3,), "call-4 -> call-3"),
+    ],
+)
+def test_a_gradient_that_a_backward_hook_changed_has_a_thick_orange_arrow(
+    register: str, change: Any, ends: str
+) -> None:
+    model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(4)))
+    getattr(model[2], register)(change)
+    with ht.trace(model) as t:
+        model(torch.ones(1, 2)).sum().backward()
+    lines = t.digraph(view="autograd").source.split("\n")
+    (arrow,) = [one.replace('"', "") for one in lines if "x3 by hook" in one and "->" in one]
+    assert arrow.strip().startswith(ends)
+    assert "penwidth=3" in arrow
+    assert "#d55e00" in arrow
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_the_way_back_of_a_step_has_no_loss_of_another(step: int) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Tanh())
+    with ht.trace(model) as t:
+        for _ in range(2):
+            loss = model(torch.ones(1, 2)).pow(2).sum()
+            loss.backward()
+    drawn = t.digraph(view="autograd", step=step).source
+    said = words(drawn)
+    assert f"backward {step + 1}" in said
+    assert f"backward {2 - step}" not in said
+    assert said.count("PowBackward0") == 1
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_the_norm_of_what_fills_grad_is_that_of_the_step(step: int) -> None:
+    model, norms = nn.Sequential(nn.Linear(2, 2)), []
+    with ht.trace(model, stats=True) as t:
+        for size in (1, 3):
+            model.zero_grad()
+            model(torch.full((1, 2), float(size))).sum().backward()
+            assert model[0].weight.grad is not None
+            norms.append(model[0].weight.grad.norm().item())
+    said = words(t.digraph(view="autograd", step=step).source)
+    assert f"fills 0.weight.grad, norm {norms[step]:.3g}" in said
+
+
+def test_but_the_loss_of_several_steps_is_in_each() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    with ht.trace(model) as t:
+        first, second = model(torch.ones(1, 2)).sum(), model(torch.zeros(1, 2)).sum()
+        (first + second).backward()
+        model(torch.ones(1, 2)).sum().backward()
+    assert "AddBackward0" in words(t.digraph(view="autograd", step=1).source)
+
+
 # ------------------------------------------------------------------ timeline
 
 
@@ -276,6 +333,30 @@ def test_every_call_hook_backward_and_step_has_a_line() -> None:
     assert [line for line in lines if line in names] == names
     assert any(line.endswith(", changed") for line in lines)
     assert lines.count("call") == 3
+
+
+@pytest.mark.parametrize(
+    ("hook", "note", "orange"),
+    [
+        (double, "changed", True),
+        (lambda module, inputs, output: None, "observed", False),
+        (lambda module, inputs, output: output * 1, "observed", False),
+    ],
+)
+def test_only_the_bar_of_a_hook_that_changed_something_is_orange(
+    hook: Any, note: str, orange: bool
+) -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0].register_forward_hook(hook)
+    with ht.trace(model) as t:
+        model(torch.ones(1, 2))
+    drawn = t.digraph(view="timeline").source
+    assert f", {note}" in words(drawn)
+    assert ("#d55e00" in drawn) is orange
+    fired = [
+        one for _, one in t.graph().nodes(data=True) if "hook_kind" in one and "changed" in one
+    ]
+    assert [one["changed"] for one in fired] == [orange]
 
 
 def test_bars_do_not_leave_the_time_and_nest() -> None:

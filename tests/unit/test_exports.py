@@ -133,6 +133,16 @@ def test_times_of_slices_are_those_of_the_calls_to_the_nanosecond(traced: ht.Tra
         assert one["args"]["module"] == call.name
 
 
+def test_a_slice_of_a_hook_says_what_it_changed_and_equal_values_are_no_change() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[0].register_forward_hook(lambda module, inputs, output: output * 2)
+    model[1].register_forward_hook(lambda module, inputs, output: output * 1)
+    with ht.trace(model) as t:
+        model(torch.ones(1, 2))
+    hooks = [one["args"] for one in items(t, "X") if one["name"].startswith("forward hook")]
+    assert [one.get("changed") for one in hooks] == ["output", None]
+
+
 def test_each_part_of_a_step_is_a_slice_inside_what_it_belongs_to(traced: ht.Trace) -> None:
     slices = items(traced, "X")
 

@@ -1,6 +1,7 @@
 // The list of events: only what is in sight is in the page, so that 100,000 are no burden.
 import { element } from "./elements.js";
-import { inOrder, retoldEvent } from "./retold.js";
+import { inOrder } from "./ordered.js";
+import { retoldEvent } from "./retold.js";
 
 const ROW = 24; // height of a line in pixels
 

@@ -1,6 +1,6 @@
 // What the engine drew, as SVG elements.  All text goes in as text; colours are classes.
 
-import { inOrder } from "./retold.js";
+import { inOrder } from "./ordered.js";
 
 const SVG_SPACE = "http://www.w3.org/2000/svg";
 const DASHES = ["", "5 3", "1.5 2.5"];

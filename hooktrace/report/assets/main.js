@@ -1,6 +1,7 @@
 // Puts the panels together: controls, tabs, keys, addresses, language, theme.
 import { addresses } from "./addresses.js";
-import { inOrder, retold, retoldEvent } from "./retold.js";
+import { inOrder } from "./ordered.js";
+import { retold, retoldEvent } from "./retold.js";
 import { readReport } from "./store.js";
 import { controls } from "./controls.js";
 import { tabs } from "./tabs.js";

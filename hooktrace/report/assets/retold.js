@@ -87,15 +87,6 @@ function retellingOf(report) {
   return retellings.get(words[language]);
 }
 
-const RTL = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}";
-const RIGHT_TO_LEFT = new RegExp(`[${RTL}]+(?:[\\s\\d_.,'-]*[${RTL}]+)*`, "gu");
-const TURNING = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
-
-/** Text in which what is written from right to left, as a name may be, turns nothing around it. */
-export function inOrder(text) {
-  return text.replace(TURNING, "\ufffd").replace(RIGHT_TO_LEFT, "\u2068$&\u2069");
-}
-
 /** A line of the trace in the reader's language; `parts` allows what is only part of a sentence. */
 export function retold(report, text, parts = false) {
   return retellingOf(report)?.line(text, parts ? ["told", "hook", "part"] : ["told"]) ?? text;
