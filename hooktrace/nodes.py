@@ -237,17 +237,22 @@ class KnownGraph:
 
     def row(self, node: Any, key: int) -> NodeId:
         """Return the row of a node, making one without edges if need be."""
-        row = self.rows.get(key)
+        row, nodes = self.rows.get(key), self.recorder.log.nodes
         if row is None:
-            row = self.rows[key] = self.recorder.log.nodes.add(node_name(node))
+            row = self.rows[key] = nodes.add(node_name(node))
+        elif row not in nodes.parts:  # forgotten with an earlier step
+            nodes.put(row, node_name(node), None, ())
         return row
 
     def leaf_row(self, leaf: Any, node: Any) -> NodeId:
         """Return the row of a leaf's node."""
         seen = self.recorder.identities.seen(leaf)
+        nodes = self.recorder.log.nodes
         if seen.row is None:
-            seen.row = self.recorder.log.nodes.add(node_name(node))
-            self.recorder.log.nodes.leaves[seen.row] = seen.id
+            seen.row = nodes.add(node_name(node))
+        elif seen.row not in nodes.parts:  # forgotten with an earlier step
+            nodes.put(seen.row, node_name(node), None, ())
+        nodes.leaves[seen.row] = seen.id
         return seen.row
 
 

@@ -171,7 +171,7 @@ class Stream:
             parts.begin(log.surroundings, devices(events), listed((), log.modules))
         before = parts.writer.size
         parts.facts(log)
-        entries = parts.part(log, events)
+        entries = parts.part(log, events, 1)
         parts.writer.flush()
         if late:
             self._late.append((entries, parts.writer.size - before))

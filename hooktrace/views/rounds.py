@@ -23,7 +23,8 @@ def step_of(log: EventLog, calls: CallIndex, step: int) -> tuple[list[Call], str
     if not steps:
         raise RenderError("No module was called, so there is no modules view. Try view='tensors'.")
     if not -len(steps) <= step < len(steps):
-        raise IndexError(f"There are {len(steps)} steps, so step={step} is none of them.")
+        there = "is 1 step" if len(steps) == 1 else f"are {len(steps)} steps"
+        raise IndexError(f"There {there}, so step={step} is none of them.")
     number = step % len(steps)
     return steps[number], f"step {number + 1} of {len(steps)}" if len(steps) > 1 else ""
 
