@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+from bisect import bisect_left
 from typing import Any
 from weakref import ref
 
@@ -21,6 +22,8 @@ from hooktrace.threadstate import ThreadState
 __all__ = ["KnownGraph", "Reader"]
 
 _MANY_VIEWS = 64  # that one operation takes
+_RUNS = 16  # backward runs in a generation of nodes, at most
+_STEPS = 1000  # steps in one
 _NOT_FAR = 200  # how many nodes are looked at for one that is marked
 
 
@@ -89,6 +92,8 @@ class KnownGraph:
         self.marks: list[Any] = []
         self.lock = threading.RLock()
         self._marked_since: dict[int, int] = {}  # by thread, the key from which on
+        self._old: dict[int, int] = {}  # by thread, the first key of the present generation
+        self._age = self._since = 0  # of it: how many steps, and its first backward run
         self._strangers = itertools.count(2)  # counts the nodes of unknown threads
 
     # -------------------------------------------------------------- which node is which
@@ -232,6 +237,32 @@ class KnownGraph:
                 if type(hook) is Mark and hook.graph is self:
                     del hooks[hook]
         self.marks.clear()
+
+    def step_ended(self, backwards: int) -> None:
+        """Forget, now and then, the nodes from before the present generation.
+
+        A gradient that still comes to one, more than 16 backward runs or 1,000 steps after it was
+        made, is told as of code outside of all calls.
+        """
+        self._age += 1
+        if backwards - self._since < _RUNS and self._age < _STEPS:
+            return
+        with self.lock:
+            for number, limit in self._old.items():
+                self._drop(number, limit)
+        self._old = {number: spans.latest for number, spans in self.spans.items()}
+        self._since, self._age = backwards, 0
+
+    def _drop(self, number: int, limit: int) -> None:
+        """Forget what a thread made before the node of this key."""
+        spans, first = self.spans[number], number << THREAD_BITS
+        before = bisect_left(spans.bounds, limit)
+        del spans.bounds[:before], spans.owners[:before]
+        tables: tuple[dict[Any, Any], ...] = self.outputs, self.rows, self.aliases, self.casts
+        for table in tables:
+            keys = [(one[0] if isinstance(one, tuple) else one, one) for one in table]
+            for place in [one for key, one in keys if first <= key < limit]:
+                del table[place]
 
     # -------------------------------------------------------------- rows
 
