@@ -218,7 +218,9 @@ def test_a_step_that_was_cut_off_as_it_began_takes_no_place(tmp_path: Path) -> N
     with ht.trace(loop.net, to=tmp_path / "a.hooktrace", limit=2) as t:
         loop.run(4)
         assert t._stream is not None
-        t._stream.begins(next(iter(t._stream._ran)))  # and an interrupt comes before its first event
+        t._stream.begins(
+            next(iter(t._stream._ran))
+        )  # and an interrupt comes before its first event
     assert t.log.origin is not None
     assert t.log.origin.steps == (2, 3)
 
