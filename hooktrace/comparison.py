@@ -135,8 +135,8 @@ class Comparison:
             raise NotKeptError(
                 self.unkept
                 or "In neither trace was a captured value overwritten, so there is nothing to "
-                "draw. Was in-place code traced, and the module *before* it kept? What else differs is "
-                f"drawn at the modules: end the path in {', '.join(_OF_MODULES)}."
+                "draw. Was in-place code traced, and the module *before* it kept? What else "
+                f"differs is drawn at the modules: end the path in {', '.join(_OF_MODULES)}."
             )
         captions = ("what the module returned", "what a naive hook would have shown")
         heading = "Captured values that were overwritten in place"

@@ -214,6 +214,12 @@ class Identities:
             if gradient() is tensor:
                 del self.log.accumulated[leaf]
 
+    def prune(self) -> None:
+        """Drop the entries of tensors that are gone."""
+        for address, seen in tuple(self.table.items()):
+            if seen.ref() is None:
+                del self.table[address]
+
     def forget(self) -> None:
         """Drop all references; later sightings get new numbers."""
         self.table.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+from bisect import bisect_left
 from typing import Any
 from weakref import ref
 
@@ -21,6 +22,8 @@ from hooktrace.threadstate import ThreadState
 __all__ = ["KnownGraph", "Reader"]
 
 _MANY_VIEWS = 64  # that one operation takes
+_RUNS = 16  # backward runs in a generation of nodes, at most
+_STEPS = 1000  # steps in one
 _NOT_FAR = 200  # how many nodes are looked at for one that is marked
 
 
@@ -89,6 +92,8 @@ class KnownGraph:
         self.marks: list[Any] = []
         self.lock = threading.RLock()
         self._marked_since: dict[int, int] = {}  # by thread, the key from which on
+        self._old: dict[int, int] = {}  # by thread, the first key of the present generation
+        self._age = self._since = 0  # of it: how many steps, and its first backward run
         self._strangers = itertools.count(2)  # counts the nodes of unknown threads
 
     # -------------------------------------------------------------- which node is which
@@ -233,21 +238,52 @@ class KnownGraph:
                     del hooks[hook]
         self.marks.clear()
 
+    def step_ended(self, backwards: int) -> None:
+        """Forget, now and then, the nodes from before the present generation.
+
+        A gradient that still comes to one, more than 16 backward runs or 1,000 steps after it was
+        made, is told as of code outside of all calls.
+        """
+        self._age += 1
+        if backwards - self._since < _RUNS and self._age < _STEPS:
+            return
+        with self.lock:
+            for number, limit in self._old.items():
+                self._drop(number, limit)
+        self._old = {number: spans.latest for number, spans in self.spans.items()}
+        self._since, self._age = backwards, 0
+
+    def _drop(self, number: int, limit: int) -> None:
+        """Forget what a thread made before the node of this key."""
+        spans, first = self.spans[number], number << THREAD_BITS
+        before = bisect_left(spans.bounds, limit)
+        del spans.bounds[:before], spans.owners[:before]
+        tables: tuple[dict[Any, Any], ...] = self.outputs, self.rows, self.aliases, self.casts
+        for table in tables:
+            keys = [(one[0] if isinstance(one, tuple) else one, one) for one in table]
+            for place in [one for key, one in keys if first <= key < limit]:
+                del table[place]
+
     # -------------------------------------------------------------- rows
 
     def row(self, node: Any, key: int) -> NodeId:
         """Return the row of a node, making one without edges if need be."""
-        row = self.rows.get(key)
+        row, nodes = self.rows.get(key), self.recorder.log.nodes
         if row is None:
-            row = self.rows[key] = self.recorder.log.nodes.add(node_name(node))
+            row = self.rows[key] = nodes.add(node_name(node))
+        elif row not in nodes.parts:  # forgotten with an earlier step
+            nodes.put(row, node_name(node), None, ())
         return row
 
     def leaf_row(self, leaf: Any, node: Any) -> NodeId:
         """Return the row of a leaf's node."""
         seen = self.recorder.identities.seen(leaf)
+        nodes = self.recorder.log.nodes
         if seen.row is None:
-            seen.row = self.recorder.log.nodes.add(node_name(node))
-            self.recorder.log.nodes.leaves[seen.row] = seen.id
+            seen.row = nodes.add(node_name(node))
+        elif seen.row not in nodes.parts:  # forgotten with an earlier step
+            nodes.put(seen.row, node_name(node), None, ())
+        nodes.leaves[seen.row] = seen.id
         return seen.row
 
 

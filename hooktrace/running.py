@@ -53,7 +53,8 @@ class Script:
 
     def _load_file(self) -> tuple[CodeType, ModuleType, str]:
         try:
-            with io.open_code(path := os.path.abspath(self.path)) as file:
+            # As Python does it: folders such as .. stay in __file__.
+            with io.open_code(path := os.path.join(os.getcwd(), self.path)) as file:
                 source = file.read()
         except OSError as error:
             raise ScriptError(f"{self.path} cannot be run: {error.strerror}.") from None

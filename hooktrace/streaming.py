@@ -147,6 +147,9 @@ class Stream:
             self.step += 1
             self._ran.clear()
             self._backwards = 0
+            self.recorder.identities.prune()
+            if self.recorder.graph is not None:
+                self.recorder.graph.step_ended(self.recorder.backward)
             self.recorder.log.forget(self._alive())
             self._forgotten()
 
@@ -171,7 +174,7 @@ class Stream:
             parts.begin(log.surroundings, devices(events), listed((), log.modules))
         before = parts.writer.size
         parts.facts(log)
-        entries = parts.part(log, events)
+        entries = parts.part(log, events, 1)
         parts.writer.flush()
         if late:
             self._late.append((entries, parts.writer.size - before))
@@ -199,7 +202,7 @@ class Stream:
             return self.path
         with self._lock:
             log = self.recorder.log
-            if not self.broken:
+            if not self.broken and len(log):  # the last step may have been cut off as it began
                 self._write()
             if not self._started:
                 self._parts.begin(log.surroundings, (), listed((), log.modules))

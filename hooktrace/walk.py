@@ -115,7 +115,7 @@ def walk(graph: KnownGraph, roots: list[tuple[int, int, Any]], plain: bool) -> S
                 edge: Edge = (-1, name)
                 seen = tensors.get(name)
                 row = seen.row if seen is not None and seen.ref() is leaf else None
-                if row is None:
+                if row is None or row not in parts:
                     row = graph.leaf_row(leaf, following)
                 there = -1 if edge in passed else key  # older than any call that took it
             else:
@@ -143,6 +143,7 @@ def walk(graph: KnownGraph, roots: list[tuple[int, int, Any]], plain: bool) -> S
         if row is None:
             row = rows[key] = nodes.add(node_name(node))
         kind, call, _ = parts[row]
+        kind = kind or node_name(node)  # it may have been forgotten with an earlier step
         parts[row] = kind, call if span is None else span.call, tuple(edges)
         wanted = outputs.get(key)
         if wanted is not None:

@@ -89,6 +89,8 @@ def run(
     from hooktrace.running import Script, free_name
 
     wanted = Script(script, tuple(context.args), module)
+    if all_steps and steps is not None:
+        raise typer.BadParameter("--steps and --all exclude each other.")
     check(wanted)
     endings = (".hooktrace", ".html") if report else (".hooktrace",)
     path = output or free_name(Path(), wanted.name, endings)

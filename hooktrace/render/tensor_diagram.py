@@ -74,7 +74,9 @@ class _Painter:
 
     def scene(self) -> Scene:
         members: list[Box | Frame] = [self._value(value) for value in self.values]
-        arrows = list(self._arrows())
+        there = {f"node-{number}" for number in self._operations()}
+        there |= {box.name for box in members}
+        arrows = [one for one in self._arrows() if one.tail in there and one.head in there]
         used = {arrow.head for arrow in arrows} | {arrow.tail for arrow in arrows}
         members += [
             self._operation(number) for number in self._operations() if f"node-{number}" in used

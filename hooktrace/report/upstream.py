@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from hooktrace.doctor.case import Case
-from hooktrace.events import CallId, GradientComputed, NodeId, Value
+from hooktrace.events import CallId, GradientComputed, NodeId, Observation, Value
 from hooktrace.views.calls import Call
 
 __all__ = ["Upstream"]
@@ -37,7 +37,7 @@ class Upstream:
     def change(self, run: int, call: CallId, seq: int) -> None:
         """Take note of a hook that changed the gradients of a call's outputs after they came."""
         self._passed[run, call, "grad_output"] = [seq]
-        for seen in self._case.calls.calls[call].seen_outputs:
+        for seen in self._outputs(call):
             node = None if seen.value is None else self._case.node_of(seen.value)
             if node is not None:
                 self._at_node.setdefault((run, node), {})[seen.value] = seq
@@ -49,8 +49,13 @@ class Upstream:
         role, _, place = event.gradient.role.partition("[")
         if event.call is None or role != "grad_output" or not place[:-1].isdigit():
             return None
-        outputs = self._case.calls.calls[event.call].seen_outputs
+        outputs = self._outputs(event.call)
         return outputs[int(place[:-1])].value if int(place[:-1]) < len(outputs) else None
+
+    def _outputs(self, call: CallId) -> Sequence[Observation]:
+        """Return what a call put out; nothing of one whose step is not in the file."""
+        found = self._case.calls.calls.get(call)
+        return () if found is None else found.seen_outputs
 
     def node(self, event: GradientComputed) -> NodeId | None:
         """Return the node that made the output of a call whose gradient an event saw."""

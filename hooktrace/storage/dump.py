@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from hooktrace.descriptions import Container, Slot
@@ -85,13 +85,13 @@ def count_steps(events: Iterable[Event]) -> int:
     return max(steps, 1)
 
 
-def part_tables(log: EventLog, events: Sequence[Event], step: int, kept: Kept) -> PartTables:
+def part_tables(log: EventLog, events: int, steps: range, kept: Kept) -> PartTables:
     """Return what belongs to a stretch of the timeline.
 
     Args:
         log: What the log holds now, apart from facts, is taken to belong to it.
-        events: The stretch.
-        step: How many steps came before.
+        events: How many there are in the stretch.
+        steps: The numbers of its steps.
         kept: The names that kept tensors have in the file.
     """
     nodes = log.nodes
@@ -116,8 +116,7 @@ def part_tables(log: EventLog, events: Sequence[Event], step: int, kept: Kept) -
         list(log.reentrant.items()),
     )
     tensors = [row for row in log.tensors if not row.parameter]
-    steps = count_steps(events)
-    return PartTables(step, steps, len(events), tensors, graph, seen, regions, kept)
+    return PartTables(steps.start, len(steps), events, tensors, graph, seen, regions, kept)
 
 
 def ending(log: EventLog, steps: int) -> Ending:

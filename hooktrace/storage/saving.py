@@ -46,8 +46,9 @@ def save(log: EventLog, path: Path) -> Path:
         parts = Parts(writer)
         parts.begin(log.surroundings, devices(events), listed(log.members, log.modules))
         parts.facts(log)
-        parts.part(log, events)
-        parts.end(log, count_steps(events))
+        steps = count_steps(events)
+        parts.part(log, events, steps)
+        parts.end(log, steps)
     return path
 
 
@@ -83,8 +84,14 @@ class Parts:
             self.writer.add(f"facts/{self._facts}.msgpack", encode(fresh))
             self._facts += 1
 
-    def part(self, log: EventLog, events: Sequence[Event]) -> str:
-        """Write a stretch of the timeline and what the log holds; return how its entries begin."""
+    def part(self, log: EventLog, events: Sequence[Event], steps: int) -> str:
+        """Write a stretch of the timeline and what the log holds; return how its entries begin.
+
+        Args:
+            log: What it holds now is taken to belong to the stretch.
+            events: The stretch.
+            steps: How many steps it is.
+        """
         place = f"parts/{self._parts}"
         self._parts += 1
         for number, start in enumerate(range(0, len(events), _CHUNK)):
@@ -95,7 +102,7 @@ class Parts:
         kept = _kept(log, pack)
         if len(pack):
             self.writer.add(f"{place}/tensors", pack.bytes(), stored=True)
-        tables = part_tables(log, events, self.step, kept)
+        tables = part_tables(log, len(events), range(self.step, self.step + steps), kept)
         self.writer.add(f"{place}/tables.msgpack", encode(tables))
         return place
 

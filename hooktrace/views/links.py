@@ -82,6 +82,8 @@ def operation_name(node: TracedNode) -> str:
     'add'
     >>> operation_name(TracedNode(0, "ReshapeAliasBackward0"))
     'reshape_alias'
+    >>> operation_name(TracedNode(0, ""))  # of a step that is not in the file
+    'operation'
     """
     name = re.sub(r"(Backward\d*|Backward)$", "", node.name.rpartition("::")[2]) or node.name
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() or "operation"

@@ -110,6 +110,13 @@ def test_output_status_and_errors_are_the_scripts_own(folder: Path, arguments: l
     assert (folder.parent / "plain.hooktrace").exists()
 
 
+@pytest.mark.parametrize("path", ["../work/./plain.py", "linked.py"])
+def test_the_script_knows_the_path_that_was_given(folder: Path, path: str) -> None:
+    (folder / "linked.py").symlink_to(folder / "plain.py")
+    alone, traced = python(folder, path), hooktrace(folder, "run", "--quiet", path)
+    assert traced.stdout == alone.stdout
+
+
 def test_a_training_script_prints_the_same(folder: Path) -> None:
     alone, traced = python(folder, "train.py"), hooktrace(folder, "run", "-q", "train.py")
     assert traced.stdout == alone.stdout
@@ -185,6 +192,7 @@ def test_names_are_never_taken_twice(folder: Path) -> None:
         (["nothing.py"], 1, "nothing.py cannot be run: No such file"),
         (["-m", "no.such"], 1, "There is no module no.such"),
         (["-o", "no/where.hooktrace", "train.py"], 2, "There is no folder no"),
+        (["--steps", "2", "--all", "train.py"], 2, "--steps and --all exclude each other"),
         ([], 2, "Missing argument"),
     ],
 )

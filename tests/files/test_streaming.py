@@ -155,6 +155,22 @@ def test_memory_stays_bounded_and_the_file_small(tmp_path: Path) -> None:
     assert (tmp_path / "a.hooktrace").stat().st_size < 4 * step.stat().st_size
 
 
+def test_what_the_recorder_knows_of_the_graph_stays_bounded(tmp_path: Path) -> None:
+    loop = Loop()
+    sizes = []
+    with ht.trace(loop.net, to=tmp_path / "a.hooktrace", limit=1) as t:
+        for _ in range(3):
+            loop.run(64)
+            graph, table = t._recorder.graph, t._recorder.identities.table
+            spans = graph.spans[0]
+            known = len(graph.rows), len(graph.outputs), len(spans.bounds), len(spans.owners)
+            sizes.append((*known, sum(one.ref() is None for one in table.values()) < 100))
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert sizes[0][-1]
+    last = t.of(ht.events.GradientComputed)
+    assert {one.call for one in last} == {call.id for call in t.calls()}
+
+
 def test_a_long_run_is_made_small_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +211,18 @@ def test_an_exception_leaves_a_whole_file(tmp_path: Path) -> None:
     assert t.log.error is not None
     assert "mat1 and mat2" in t.log.error
     assert len(t.steps) == 3
+
+
+def test_a_step_that_was_cut_off_as_it_began_takes_no_place(tmp_path: Path) -> None:
+    loop = Loop()
+    with ht.trace(loop.net, to=tmp_path / "a.hooktrace", limit=2) as t:
+        loop.run(4)
+        assert t._stream is not None
+        t._stream.begins(
+            next(iter(t._stream._ran))
+        )  # and an interrupt comes before its first event
+    assert t.log.origin is not None
+    assert t.log.origin.steps == (2, 3)
 
 
 def test_a_killed_process_leaves_what_was_written(tmp_path: Path) -> None:

@@ -482,6 +482,7 @@ def test_the_fixture_fails_the_tests_that_leave_hooks_behind(pytester: pytest.Py
             "  forward hook save on Linear, *",
         ]
     )
+    result.stdout.no_fnmatch_line("During handling of the above exception*")
 
 
 def test_the_fixture_tells_inside_a_trace_where_a_hook_was_registered(

@@ -156,8 +156,8 @@ class _Writer:
             yield from self._norm(name, accumulated, accumulated.after)
         for computed in self.log.of(GradientComputed):
             seen = computed.gradient
-            if computed.call is not None and seen.role == "grad_output[0]":
-                call = self.calls.calls[computed.call]
+            call = None if computed.call is None else self.calls.calls.get(computed.call)
+            if call is not None and seen.role == "grad_output[0]":
                 yield from self._norm(f"grad_output of {call.name}", computed, seen)
 
     def _norm(self, name: str, event: Event, seen: Observation) -> Iterator[Item]:
