@@ -60,7 +60,8 @@ class TensorBoardLogger:
         feature_maps: Whether to draw the outputs of convolutions, for the first item of the batch.
         cam: Images (N, C, H, W), of which heat maps are drawn over the first four, from the model
             as it then is: ``hooktrace.explain(model, cam)``.
-        comment: End of the name of the folder that is taken where none is given.
+        comment: End of the name of the folder that is taken where none is given; else it has no
+            effect, as in ``SummaryWriter``.
         filename_suffix: End of the name of the event file.
 
     Attributes:
@@ -70,7 +71,7 @@ class TensorBoardLogger:
         MissingExtraError: TensorBoard is not installed (the extra ``tensorboard``); or for pictures
             torchvision or Pillow (the extra ``images``).
         UnknownNameError: `modules` names no module of the model.
-        TypeError: `comment` or `filename_suffix` where the file is named already.
+        TypeError: `filename_suffix` where the writer has its file already.
     """
 
     def __init__(
@@ -255,8 +256,6 @@ def _number(one: Any) -> float:
 def _file(log_dir: Any, comment: str, suffix: str) -> BoardFile:
     if log_dir is None:
         return BoardFile.open(usual_folder(comment), suffix)
-    if comment:
-        raise TypeError("comment= is the end of a folder's name, but the folder is given.")
     if isinstance(log_dir, (str, os.PathLike)):
         return BoardFile.open(log_dir, suffix)
     if suffix:

@@ -72,7 +72,7 @@ def export(
     if to is None and (output is None or text):
         raise typer.BadParameter("Name a file with an ending, or a format: --to chrome.")
     found = exporter_for(output or Path(), to)
-    place = output or default_place(file, found.endings[0])
+    place = output or default_place(file, found.endings[0], force)
     if not text:
         check_free(place, force)
     options = _fitting(found.name, flags)

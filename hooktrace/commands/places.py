@@ -39,8 +39,10 @@ def check_free(path: Path, force: bool) -> Path:
     return path
 
 
-def default_place(source: Path, ending: str) -> Path:
-    """Return a file in the current folder that is not there yet: RUN.ending, RUN-2.ending ..."""
+def default_place(source: Path, ending: str, force: bool) -> Path:
+    """Return a file in the current folder: RUN.ending, else RUN-2.ending ... unless by force."""
     stem = source.name.removesuffix(".hooktrace")
+    if force:
+        return Path(f"{stem}{ending}")
     numbers = ("", *(f"-{number}" for number in range(2, 10_000)))
     return next(path for one in numbers if not (path := Path(f"{stem}{one}{ending}")).exists())

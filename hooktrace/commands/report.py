@@ -43,7 +43,7 @@ def report(
     """Write a trace as one offline page: graph, timeline, values, source, findings."""
     from hooktrace.loading import load
 
-    path = check_free(page or default_place(file, ".html"), force)
+    path = check_free(page or default_place(file, ".html", force), force)
     try:
         with waiting(quiet):
             t = load(file)

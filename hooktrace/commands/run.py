@@ -93,7 +93,8 @@ def run(
         raise typer.BadParameter("--steps and --all exclude each other.")
     check(wanted)
     endings = (".hooktrace", ".html") if report else (".hooktrace",)
-    path = output or free_name(Path(), wanted.name, endings)
+    usual = Path(f"{wanted.name}{endings[0]}") if force else None
+    path = output or usual or free_name(Path(), wanted.name, endings)
     page = path.with_suffix(".html") if report else None
     for one in filter(None, (path, page)):
         if one.exists() and not force:

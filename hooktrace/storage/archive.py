@@ -19,6 +19,8 @@ from hooktrace.errors import TraceFormatError
 __all__ = ["Reader", "Writer", "replacing"]
 
 MOST_ENTRIES = 1_000_000
+_DENSEST = 100  # times its size that a trace may unpack to; its events get to ten or twenty times
+_SMALL = 1 << 26  # bytes that any file may unpack to
 _LEVEL = 1  # of deflate: half a microsecond an event, a tenth of the size
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the date of every entry, so that equal logs are equal files
 
@@ -145,6 +147,10 @@ class Reader:
             if not self.whole:
                 self._look_for_entries(file)
         unpacked = sum(entry.size for entry in self._entries.values() if entry.deflated)
+        if unpacked > max(_SMALL, _DENSEST * self.length):
+            raise TraceFormatError(
+                f"{path} has {self.length:,} bytes and would unpack to {unpacked:,}: no trace does."
+            )
         if unpacked > limit_bytes:
             raise TraceFormatError(
                 f"{path} would unpack to {unpacked:,} bytes, more than the limit of "

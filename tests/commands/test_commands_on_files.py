@@ -170,6 +170,8 @@ def test_export_writes_what_t_export_writes(files: Path, tmp_path: Path) -> None
         done = hooktrace("export", files / "good.hooktrace", "--to", "mermaid", cwd=tmp_path)
         assert done.stdout == f"Wrote {expected}\n"
         assert (tmp_path / expected).read_text() == t.exported("mermaid")
+    forced = hooktrace("export", files / "good.hooktrace", "--to=mermaid", "--force", cwd=tmp_path)
+    assert forced.stdout == "Wrote good.mmd\n"
 
 
 def test_the_options_of_every_exporter_are_flags_by_themselves(tmp_path: Path) -> None:
@@ -348,6 +350,8 @@ def test_report_writes_a_page_and_never_over_another_one(files: Path, tmp_path: 
     assert "store" in (tmp_path / "bad.html").read_text("utf-8")
     again = hooktrace("report", files / "bad.hooktrace", cwd=tmp_path)
     assert again.stdout == "Wrote bad-2.html\n"
+    forced = hooktrace("report", files / "bad.hooktrace", "--force", cwd=tmp_path)
+    assert forced.stdout == "Wrote bad.html\n"
     named = hooktrace("report", files / "bad.hooktrace", "bad.html", cwd=tmp_path)
     assert named.returncode == 2
     assert "exists already" in named.stderr

@@ -182,7 +182,7 @@ def test_names_are_never_taken_twice(folder: Path) -> None:
     assert b"exists already" in done.stderr
     assert not done.stdout  # the script was not started
     assert (folder / "train.hooktrace").read_bytes() == b"mine"
-    assert hooktrace(folder, "run", "-o", "train.hooktrace", "--force", "train.py").returncode == 0
+    assert hooktrace(folder, "run", "--force", "train.py").returncode == 0
     assert len(ht.load(folder / "train.hooktrace").steps) == 12
 
 

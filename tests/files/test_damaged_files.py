@@ -149,14 +149,21 @@ def test_every_flipped_bit_is_noticed_or_harmless(good: Path, tmp_path: Path) ->
     assert noticed > 300
 
 
-def test_a_zip_bomb_is_refused_before_it_is_unpacked(changed: Callable[..., Path]) -> None:
+@pytest.mark.parametrize(
+    ("beside", "words"),
+    [(0, "would unpack to 134,.*no trace does"), (2 << 20, "would unpack to 13.*limit_bytes")],
+)
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(
+    changed: Callable[..., Path], beside: int, words: str
+) -> None:
     path = changed(parts__0__9=b"")
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("parts/0/beside", random.Random(0).randbytes(beside))
         for number in range(8):
             file.writestr(f"parts/{number}/bomb", bytes(16 << 20))
-    assert path.stat().st_size < 1 << 20
+    assert path.stat().st_size < beside + (1 << 20)
     tracemalloc.start()
-    with pytest.raises(TraceFormatError, match=r"would unpack to 134,.*limit_bytes"):
+    with pytest.raises(TraceFormatError, match=words):
         ht.load(path, limit_bytes=100 << 20)
     assert tracemalloc.get_traced_memory()[1] < 4 << 20
     tracemalloc.stop()

@@ -316,7 +316,6 @@ def test_without_a_folder_it_takes_the_one_that_summary_writer_takes(
     [
         ({"every": 0}, ValueError, "1 or more"),
         ({"modules": "nope"}, UnknownNameError, "names no module"),
-        ({"comment": "x"}, TypeError, "the folder is given"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_written(
@@ -326,6 +325,12 @@ def test_what_cannot_be_is_said_before_anything_is_written(
         ht.TensorBoardLogger(tmp_path / "run", Net(), **options)
     assert list(tmp_path.iterdir()) == []
     assert patches.active() == ()
+
+
+def test_a_comment_has_no_effect_where_the_folder_is_given(tmp_path: Path) -> None:
+    logger = ht.TensorBoardLogger(tmp_path / "run", Net(), comment="x")
+    logger.close()
+    assert [one.name for one in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_logger_that_is_dropped_ends_its_trace(tmp_path: Path) -> None:
