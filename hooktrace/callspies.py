@@ -56,7 +56,7 @@ class CallSpy(Spy):
         firings: list[Any] = []
         if _torch.is_compiling():
             return firings
-        kind = self.kind if self.kind != "node" else self.kind_of(arguments)
+        kind = self.kind_of(arguments)
         owner = arguments[0] if kind in _OWNED else None
         with _torch.aside():
             for recorder in active():
@@ -73,7 +73,7 @@ class CallSpy(Spy):
 
     def returned(self, firings: list[Any], result: Any, arguments: tuple[Any, ...]) -> None:
         """End the firings."""
-        kind = self.kind if self.kind != "node" else self.kind_of(arguments)
+        kind = self.kind_of(arguments)
         with _torch.aside():
             for firing in reversed(firings):
                 try:

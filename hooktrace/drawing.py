@@ -55,7 +55,8 @@ class Drawing:
         """Draw the diagram into a file, whole or not at all.
 
         Args:
-            path: The file; its ending names the format: ``.svg``, ``.png``, ``.pdf``, ``.dot``.
+            path: The file; its ending names the format: ``.svg``, ``.png``, ``.pdf``, ``.dot``,
+                or ``.json`` for the layout as Graphviz's JSON.
             view: ``"modules"`` for what flows between module calls (the default if any was
                 called), ``"tensors"`` for named tensors and operations, ``"autograd"`` for
                 the backward graph, ``"hooks"`` for only what is hooked, ``"timeline"`` for when

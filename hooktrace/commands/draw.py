@@ -32,7 +32,7 @@ def draw(
     file: TraceFile,
     picture: Annotated[
         Path,
-        typer.Argument(metavar="PICTURE", help="Where to, ending in .svg, .png, .pdf or .dot."),
+        typer.Argument(metavar="PICTURE", help="Where to, ending in .svg, .png, .pdf, .dot or .json (the layout)."),
     ],
     force: Force = False,
     quiet: Quiet = False,

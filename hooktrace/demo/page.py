@@ -16,6 +16,7 @@ import torch
 import hooktrace as ht
 from hooktrace.demo.scene import Scene
 from hooktrace.events import BackwardStarted, HookFired, TracedHook
+from hooktrace.views.hookuse import changes_something
 
 __all__ = ["PAGE", "Story", "write_page"]
 
@@ -170,7 +171,7 @@ def _phases(trace: ht.Trace) -> list[dict[str, Any]]:
         if entries and entries[-1]["name"] == row.name:
             entries[-1]["times"] += 1
         else:
-            changed = bool(event.edits)
+            changed = changes_something(trace.log, event)
             entries.append(
                 {"name": row.name, "kind": row.kind, "owner": row.owner, "times": 1}
                 | {"changed": changed}

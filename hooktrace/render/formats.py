@@ -43,6 +43,12 @@ def render_pdf(source: str, engine: str | None) -> bytes:
     return laid_out(source, "pdf", drawing_engine(source, "pdf", engine))
 
 
+@RENDERERS.register("json")
+def render_json(source: str, engine: str | None) -> bytes:
+    """Return the layout as Graphviz's JSON: where all of it is, in points, with y going up."""
+    return laid_out(source, "json", engine)
+
+
 def save(source: str, path: str | Path, engine: str | None = None) -> Path:
     """Write a diagram in the format that the ending of `path` names; whole or not at all.
 
@@ -61,6 +67,6 @@ def save(source: str, path: str | Path, engine: str | None = None) -> Path:
         raise UnknownFormatError(
             f"{path.name!r} has {'the ending .' + ending if ending else 'no ending'}, which no "
             f"renderer writes.{nearest(ending, RENDERERS)} "
-            f"Known endings: {', '.join('.' + name for name in RENDERERS)}."
+            f"Known endings: {', '.join('.' + name for name in RENDERERS)}; t.export() writes others."
         )
     return write_atomically(path, RENDERERS[ending](source, engine))

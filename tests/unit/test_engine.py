@@ -150,7 +150,7 @@ def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["picture.svgg", "picture", "picture.gif"])
 def test_an_unknown_ending_is_an_error_that_names_the_known_ones(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UnknownFormatError, match=r"\.dot, \.pdf, \.png, \.svg"):
+    with pytest.raises(UnknownFormatError, match=r"\.dot, \.json, \.pdf, \.png, \.svg"):
         save(SMALL, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
