@@ -32,7 +32,9 @@ def draw(
     file: TraceFile,
     picture: Annotated[
         Path,
-        typer.Argument(metavar="PICTURE", help="Where to, ending in .svg, .png, .pdf, .dot or .json (the layout)."),
+        typer.Argument(
+            metavar="PICTURE", help="Where to, ending in .svg, .png, .pdf, .dot or .json."
+        ),
     ],
     force: Force = False,
     quiet: Quiet = False,

@@ -67,6 +67,7 @@ def save(source: str, path: str | Path, engine: str | None = None) -> Path:
         raise UnknownFormatError(
             f"{path.name!r} has {'the ending .' + ending if ending else 'no ending'}, which no "
             f"renderer writes.{nearest(ending, RENDERERS)} "
-            f"Known endings: {', '.join('.' + name for name in RENDERERS)}; t.export() writes others."
+            f"Known endings: {', '.join('.' + name for name in RENDERERS)}; "
+            f"t.export() writes others."
         )
     return write_atomically(path, RENDERERS[ending](source, engine))
