@@ -148,7 +148,7 @@ def test_a_file_that_changed_or_is_gone_is_told(tmp_path: Path) -> None:
 
 def test_paths_do_not_tell_where_somebody_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: Path("/users/somebody"))
-    assert shown_path("/users/somebody/work/net.py") == "~/work/net.py"
+    assert shown_path("/users/somebody/code/net.py") == "~/code/net.py"
     assert shown_path("/opt/v/lib/python3.11/site-packages/torch/nn/x.py") == "torch/nn/x.py"
     assert shown_path("/data/secret/project/net.py") == "project/net.py"
 
