@@ -1,10 +1,19 @@
-"""Puts what was measured into a page of the documentation, between two marks."""
+"""What benchmarks are asked for, and where in the documentation goes what they measured."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
-__all__ = ["put"]
+__all__ = ["asked", "put"]
+
+
+def asked(description: str | None, rounds: int = 5) -> argparse.Namespace:
+    """Read the command line: ``write`` into the documentation or not, and how many ``rounds``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--write", action="store_true", help="put the tables into the docs")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    return parser.parse_args()
 
 
 def put(page: Path, marks: tuple[str, str], text: str) -> None:

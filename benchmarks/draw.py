@@ -9,7 +9,6 @@ is that of its own capture, which runs the model, and of the layout; its full de
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 import torch
 import torchview
 import torchvision
-from doctables import put
+from doctables import asked, put
 from torch import nn
 
 import hooktrace as ht
@@ -84,18 +83,15 @@ def rows(rounds: int) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true")
-    parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
+    options = asked(__doc__)
     torch.set_num_threads(1)
     head = (
         '| net | default | `depth=99` | `view="autograd"` | torchview, full depth '
         "| `depth=99` over torchview |",
         "|---|---|---|---|---|---|",
     )
-    table = "\n".join([*head, *rows(asked.rounds)])
-    if asked.write:
+    table = "\n".join([*head, *rows(options.rounds)])
+    if options.write:
         put(PAGE, MARKS, table)
 
 

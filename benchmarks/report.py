@@ -10,7 +10,6 @@ Chromium that draws in software: 16.7 ms is as fast as it shows frames.
 
 from __future__ import annotations
 
-import argparse
 import random
 import statistics
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 
 import torch
 import torchvision
-from doctables import put
+from doctables import asked, put
 from playwright.sync_api import sync_playwright
 from torch import nn
 
@@ -139,20 +138,17 @@ def frames(browser: Any, path: Path, selector: str, name: str, items: int, bar: 
 def main() -> None:
     import conftest
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true")
-    parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
+    options = asked(__doc__)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tables = ["\n".join(written(folder, asked.rounds))]
+        tables = ["\n".join(written(folder, options.rounds))]
         chromium = conftest.chromium()
         if chromium is None:
             print("No Chromium: what it costs to look at a page was not measured.")
         else:
             tables.append("\n".join(looked_at(folder, chromium)))
-    if asked.write:
+    if options.write:
         put(PAGE, MARKS, "\n\n".join(tables))
 
 
