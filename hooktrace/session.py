@@ -169,7 +169,7 @@ class Trace(Recording):
         if error is not None:
             unlink_own_frames(error)
         self._finish()
-        if error is None and (self._stream is None or not self._stream.step):
+        if error is None:
             self._warn()
         elif isinstance(error, Exception):
             self._explain(error)
@@ -188,8 +188,9 @@ class Trace(Recording):
                 raise
 
     def _warn(self) -> None:
+        written = self._stream is not None and self._stream.step  # the log has forgotten these
         ran = self._recorder.called or (
-            not self._scope.outsiders and any(self._log.of(kind) for kind in _RAN)
+            not self._scope.outsiders and (written or any(self._log.of(kind) for kind in _RAN))
         )
         if not self._scope.everything and not ran:
             model = " and ".join(type(one).__name__ for one in self._scope.models()) or "the model"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -111,7 +112,7 @@ def run(
         "only": only,
         "program": True,
     }
-    ended, t = _traced(wanted, options)
+    ended, t = _traced(wanted, options, quiet=quiet)
     failed = _tell(t, path, table=table, fail_on=fail_on.value, quiet=quiet)
     if page is not None:
         _write_page(t, page, quiet=quiet)
@@ -129,12 +130,20 @@ def steps_of(steps: int | None, skip: int, every: int, *, everything: bool) -> A
     return Steps(every, steps, 0, skip) if steps is not None else Steps(every, 3, 3, skip)
 
 
-def _traced(script: Script, options: dict[str, Any]) -> tuple[Ended, Recording]:
+def _traced(script: Script, options: dict[str, Any], *, quiet: bool) -> tuple[Ended, Recording]:
     from hooktrace.running import run as run_script
     from hooktrace.session import Trace
 
     t = Trace(**options)
-    return run_script(script, t.open, t.close), t
+
+    def closed(error: BaseException | None) -> None:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            t.close(error)
+        for one in caught if not quiet else ():
+            typer.echo(f"hooktrace: {one.message}", err=True)
+
+    return run_script(script, t.open, closed), t
 
 
 def _write_page(t: Recording, page: Path, *, quiet: bool) -> None:

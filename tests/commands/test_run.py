@@ -171,6 +171,15 @@ def test_models_and_steps_can_be_chosen(folder: Path) -> None:
     assert b"Trace of" not in done.stdout
 
 
+def test_a_pattern_that_no_module_fits_is_told(folder: Path) -> None:
+    done = hooktrace(folder, "run", "--keep", "Net.iner", "train.py")
+    assert done.returncode == 0
+    told = "hooktrace: keep='Net.iner' matched no module that ran. Did you mean 'Net.inner'"
+    assert told in done.stderr.decode()
+    silent = hooktrace(folder, "run", "--quiet", "--keep", "Net.iner", "train.py")
+    assert b"hooktrace" not in silent.stderr
+
+
 def test_names_are_never_taken_twice(folder: Path) -> None:
     assert free_name(folder, "train") == folder / "train.hooktrace"
     (folder / "train.hooktrace").write_bytes(b"mine")
